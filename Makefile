@@ -1,0 +1,39 @@
+# Two commands matter: `make demo` and `make test`. Each works on a fresh clone with Python 3.11+ and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench proto clean
+
+help:  ## Show what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+# One stamp a set of extras; rebuilt when the dependencies change.
+$(VENV)/.%: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing remora-mesh[$*] into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.demo  ## Run a whole mesh on this machine (ONCE=1: tell the story once and stop)
+	@$(BIN)/python -m demo $(if $(ONCE),--once)
+
+test: $(VENV)/.test  ## Run the tests: real etcd, sidecars, apps and peers
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.lint $(VENV)/.test  ## ruff, mypy --strict, the layer rule
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench  ## Compare with Envoy and others on this machine, into bench/RESULTS.md
+	@$(BIN)/python -m bench
+
+proto: $(VENV)/.proto  ## Generate the protobuf and gRPC code again
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpclib_python_out=. \
+		$$(git ls-files '*.proto' | grep '^remora/')
+
+clean:  ## Remove what was built
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""The control process: etcd in, pushes out."""

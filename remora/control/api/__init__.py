@@ -1,0 +1,1 @@
+"""REST: apply, get, delete, check, status."""

@@ -1,0 +1,1 @@
+"""Documents and instances into what sidecars are sent."""

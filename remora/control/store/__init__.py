@@ -1,0 +1,1 @@
+"""etcd behind one small interface: list, watch, put, lease."""

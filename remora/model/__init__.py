@@ -1,0 +1,1 @@
+"""What a sidecar runs on: the immutable Snapshot and the names in it."""

@@ -1,0 +1,1 @@
+"""Wire contracts between control and sidecar."""

@@ -1,0 +1,1 @@
+"""One request's life: a downstream stream and its attempts upstream."""

@@ -1,0 +1,1 @@
+"""Sockets, protocol detection, and what stands behind each port."""

@@ -1,0 +1,1 @@
+"""The compiled route table: a request's match, decision, and why."""

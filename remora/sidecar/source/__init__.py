@@ -1,0 +1,1 @@
+"""Where a Snapshot comes from: control, a file, the last known good on disk."""

@@ -1,0 +1,1 @@
+"""Clusters, their endpoints, and pooled connections to them."""

@@ -1,0 +1,1 @@
+"""Protocol codecs that share one stream interface."""

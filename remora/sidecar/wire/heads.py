@@ -1,0 +1,98 @@
+"""Request and response heads: what both protocols have in common, with the few fields that the mesh itself uses.
+
+A codec removes what belongs to the connection (hop-by-hop fields, framing, host/pseudo-fields) and lifts the fields named
+here out of the list into slots, so that no one has to search the list, and the mesh can change them by one assignment.
+"""
+
+from __future__ import annotations
+
+Fields = list[tuple[bytes, bytes]]
+"""Fields in wire order. Names as they came: lower case from HTTP/2, any case from HTTP/1. Shared: never changed in place."""
+
+HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings")
+)
+"""Fields that belong to one connection (RFC 9110 §7.6.1); those that Connection names go too. `te` stays as `trailers`."""
+
+LIFTED = frozenset((b"content-length", b"content-type", b"traceparent", b"x-request-id", b"grpc-timeout", b"expect"))
+"""Request fields that live in slots and are not in `fields`."""
+
+
+class RequestHead:
+    """A request's head. `fields` has neither host, hop-by-hop nor LIFTED fields."""
+
+    __slots__ = (
+        "authority",
+        "content_length",
+        "content_type",
+        "expect_continue",
+        "fields",
+        "grpc_timeout",
+        "method",
+        "path",
+        "request_id",
+        "scheme",
+        "trace_parent",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        path: bytes,
+        authority: bytes,
+        fields: Fields,
+        *,
+        scheme: bytes = b"http",
+        content_length: int | None = None,
+        content_type: bytes | None = None,
+        expect_continue: bool = False,
+        trace_parent: bytes | None = None,
+        request_id: bytes | None = None,
+        grpc_timeout: bytes | None = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        """Origin form, with the query; `*` for OPTIONS *."""
+        self.authority = authority
+        """Of :authority, Host, or an absolute-form target; empty when none came."""
+        self.fields = fields
+        self.scheme = scheme
+        self.content_length = content_length
+        """None: not known; with a body, HTTP/1 sends it chunked."""
+        self.content_type = content_type
+        self.expect_continue = expect_continue
+        self.trace_parent = trace_parent
+        """`traceparent`, as it came; the exchange puts its own span in."""
+        self.request_id = request_id
+        self.grpc_timeout = grpc_timeout
+
+    @property
+    def is_grpc(self) -> bool:
+        """content-type is application/grpc, with or without a suffix; not gRPC-Web."""
+        kind = self.content_type
+        return kind is not None and kind.startswith(b"application/grpc") and not kind.startswith(b"application/grpc-web")
+
+    def __repr__(self) -> str:
+        return f"RequestHead({self.method!r}, {self.path!r}, {self.authority!r}, {self.fields!r})"
+
+
+class ResponseHead:
+    """A response's head. `fields` has neither hop-by-hop fields nor content-length."""
+
+    __slots__ = ("content_length", "fields", "status")
+
+    def __init__(self, status: int, fields: Fields, *, content_length: int | None = None) -> None:
+        self.status = status
+        self.fields = fields
+        self.content_length = content_length
+
+    def __repr__(self) -> str:
+        return f"ResponseHead({self.status}, {self.fields!r})"
+
+
+def field_value(fields: Fields, name: bytes) -> bytes | None:
+    """The first value of field `name` (given in lower case), or None."""
+    for key, value in fields:
+        if key == name or key.lower() == name:
+            return value
+    return None
