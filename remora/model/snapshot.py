@@ -19,6 +19,10 @@ BalancerKind = Literal["least_request", "round_robin", "random"]
 PathMatchKind = Literal["exact", "prefix"]
 
 
+class SnapshotError(ValueError):
+    """A snapshot that cannot be put to use; the one in use stays. Its text tells people why, in a sentence."""
+
+
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=False, omit_defaults=True):
     """Base of the model: immutable, and tolerant of fields that a newer control may send."""
 
