@@ -1,18 +1,19 @@
 """Request and response heads: what both protocols have in common, with the few fields that the mesh itself uses.
 
-A codec removes what belongs to the connection (hop-by-hop fields, framing, host/pseudo-fields) and lifts the fields named
-here out of the list into slots, so that no one has to search the list, and the mesh can change them by one assignment.
+A codec removes what belongs to the connection (hop-by-hop fields, framing, host/pseudo-fields) and lifts the fields
+named here out of the list into slots, so that no one has to search the list, and the mesh can change them by one
+assignment.
 """
 
 from __future__ import annotations
 
 Fields = list[tuple[bytes, bytes]]
-"""Fields in wire order. Names as they came: lower case from HTTP/2, any case from HTTP/1. Shared: never changed in place."""
+"""Fields in wire order. Names as they came: lower case from HTTP/2, any case from HTTP/1. Never changed in place."""
 
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings")
 )
-"""Fields that belong to one connection (RFC 9110 §7.6.1); those that Connection names go too. `te` stays as `trailers`."""
+"""Fields that belong to one connection (RFC 9110 §7.6.1); those that Connection names go too."""
 
 LIFTED = frozenset((b"content-length", b"content-type", b"traceparent", b"x-request-id", b"grpc-timeout", b"expect"))
 """Request fields that live in slots and are not in `fields`."""
@@ -70,7 +71,9 @@ class RequestHead:
     def is_grpc(self) -> bool:
         """content-type is application/grpc, with or without a suffix; not gRPC-Web."""
         kind = self.content_type
-        return kind is not None and kind.startswith(b"application/grpc") and not kind.startswith(b"application/grpc-web")
+        return (
+            kind is not None and kind.startswith(b"application/grpc") and not kind.startswith(b"application/grpc-web")
+        )
 
     def __repr__(self) -> str:
         return f"RequestHead({self.method!r}, {self.path!r}, {self.authority!r}, {self.fields!r})"

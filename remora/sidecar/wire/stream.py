@@ -88,8 +88,8 @@ RequestHandlerFactory = Callable[[RequestStream, RequestHead, bool], RequestHand
 
 
 class ResponseStream(Protocol):
-    """The client side of a stream: what an attempt can do to the upstream that it asks. Made by `ClientConnection.open`,
-    which has sent the head."""
+    """The client side of a stream: what an attempt can do to the upstream that it asks. Made by
+    `ClientConnection.open`, which has sent the head."""
 
     def send_data(self, data: bytes, end: bool) -> None: ...
 

@@ -1,0 +1,322 @@
+"""The client side of HTTP/1.1: a pooled connection to an endpoint, itself the stream of its current request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import cast
+
+import httptools
+
+from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.http1.fields import RESPONSE_KINDS, Kind, request_bytes, trailer_bytes, without_nominated
+from remora.sidecar.wire.stream import (
+    WRITE_HIGH_WATER,
+    WRITE_LOW_WATER,
+    ConnectionOwner,
+    ResetReason,
+    ResponseHandler,
+)
+
+log = logging.getLogger(__name__)
+
+_NO_BODY = frozenset((204, 304))
+
+
+class Http1ClientConnection(asyncio.Protocol):
+    """One connection to an endpoint; also the ResponseStream of the request that waits for its answer."""
+
+    __slots__ = (
+        "_connection",
+        "_content_length",
+        "_fields",
+        "_handler",
+        "_head_only",
+        "_in_head",
+        "_in_response",
+        "_keep_alive",
+        "_left",
+        "_owner",
+        "_parser",
+        "_paused",
+        "_request_chunked",
+        "_request_open",
+        "_response_chunked",
+        "_response_open",
+        "_retired",
+        "_status",
+        "_trailers",
+        "_transport",
+        "_writable",
+        "reused",
+    )
+
+    def __init__(self, owner: ConnectionOwner) -> None:
+        self._owner = owner
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._handler: ResponseHandler | None = None
+        self._request_open = False
+        self._request_chunked = False
+        self._response_open = False
+        self._response_chunked = False
+        self._retired = False
+        """The owner knows that no stream can be opened any more."""
+        self._keep_alive = True
+        self._head_only = False
+        self._in_head = True
+        self._in_response = False
+        """From the request until the parser has seen the end of its answer; the handler may know the end before."""
+        self._status = 0
+        self._fields: Fields = []
+        self._connection = b""
+        self._content_length: int | None = None
+        self._left = -1
+        self._trailers: Fields | None = None
+        self._paused = False
+        self._writable = True
+        self.reused = False
+        """Whether a request before this one was answered on it."""
+
+    # ── ClientConnection ──
+
+    @property
+    def free_slots(self) -> int:
+        return 0 if self._in_response or self._request_open or self._retired else 1
+
+    @property
+    def live_streams(self) -> int:
+        return 1 if self._in_response or self._request_open else 0
+
+    def open(self, head: RequestHead, end: bool, handler: ResponseHandler) -> Http1ClientConnection:
+        transport = self._transport
+        assert transport is not None, "a connection is opened on only when it is free"
+        self._handler = handler
+        self._request_open = not end
+        self._response_open = self._in_response = True
+        self._request_chunked = not end and head.content_length is None
+        self._head_only = head.method == b"HEAD"
+        transport.write(request_bytes(head, end))
+        return self
+
+    def drain(self) -> None:
+        self._keep_alive = False
+        if not self._retired and self.live_streams == 0:
+            self._close()
+
+    def abort(self) -> None:
+        self._retire()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ── ResponseStream ──
+
+    def send_data(self, data: bytes, end: bool) -> None:
+        transport = self._transport
+        if transport is None or not self._request_open:
+            return
+        if data:
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._request_chunked else data)
+        if end:
+            if self._request_chunked:
+                transport.write(b"0\r\n\r\n")
+            self._end_request()
+
+    def send_trailers(self, trailers: Fields) -> None:
+        if self._transport is None or not self._request_open:
+            return
+        if self._request_chunked:
+            self._transport.write(trailer_bytes(trailers))
+        self._end_request()
+
+    def _end_request(self) -> None:
+        self._request_open = False
+        if not self._in_response:
+            self._release()
+
+    def reset(self, reason: ResetReason) -> None:  # noqa: ARG002
+        # What is still to come of the answer cannot be told from the next one: the connection goes.
+        if self._in_response or self._request_open:
+            self._handler = None
+            self._response_open = self._request_open = self._in_response = False
+            self.abort()
+
+    def pause(self) -> None:
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+
+    # ── the transport's calls ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(WRITE_HIGH_WATER, WRITE_LOW_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        if self._retired and not self._response_open:
+            return
+        if not self._response_open:
+            # Nobody asked: the connection can no longer be trusted.
+            self._close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail()
+        except httptools.HttpParserCallbackError:
+            log.exception("a response handler failed; its connection is closed")
+            self._fail()
+        except httptools.HttpParserError as error:
+            log.debug("an upstream broke HTTP/1.1: %s", error)
+            self._fail()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        handler = self._handler
+        until_close = self._response_open and not self._in_head and self._left < 0 and not self._response_chunked
+        self._retire()
+        if handler is None or not self._response_open:
+            return
+        self._handler = None
+        self._response_open = self._request_open = self._in_response = False
+        if until_close and exc is None:
+            handler.on_data(b"", True)
+        else:
+            handler.on_reset(ResetReason.PEER_RESET)
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        if self._handler is not None:
+            self._handler.on_writable(False)
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._handler is not None:
+            self._handler.on_writable(True)
+
+    # ── the parser's calls ──
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        self._fields = []
+        self._connection = b""
+        self._content_length = None
+        self._left = -1
+        self._response_chunked = False
+        self._trailers = None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        kind = RESPONSE_KINDS.get(name.lower())
+        if not self._in_head:
+            if kind is None:
+                self._trailers = [*(self._trailers or ()), (name, value)]
+        elif kind is None:
+            self._fields.append((name, value))
+        elif kind is Kind.CONTENT_LENGTH:
+            self._content_length = int(value)
+        elif kind is Kind.TRANSFER_ENCODING:
+            self._response_chunked = True
+        elif kind is Kind.CONNECTION:
+            self._connection += b"," + value
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        handler = self._handler
+        if handler is None or not self._response_open:
+            return
+        status = self._parser.get_status_code()
+        self._status = status
+        fields = without_nominated(self._fields, self._connection) if self._connection else self._fields
+        if status < 200:
+            handler.on_head(ResponseHead(status, fields), False)
+            return
+        self._keep_alive = self._keep_alive and self._parser.should_keep_alive()
+        length = None if self._response_chunked else self._content_length
+        head = ResponseHead(status, fields, content_length=length)
+        if self._head_only or status in _NO_BODY or length == 0:
+            self._close_stream()
+            handler.on_head(head, True)
+            if self._head_only and status not in _NO_BODY:
+                self._end_bodiless()
+        else:
+            self._left = -1 if length is None else length
+            handler.on_head(head, False)
+
+    def on_body(self, data: bytes) -> None:
+        handler = self._handler
+        if handler is None or not self._response_open:
+            return
+        if self._left > 0:
+            self._left -= len(data)
+            if self._left == 0:
+                self._close_stream()
+                handler.on_data(data, True)
+                return
+        handler.on_data(data, False)
+
+    def on_message_complete(self) -> None:
+        if self._status < 200 or not self._in_response:
+            return
+        handler = self._handler
+        if handler is not None and self._response_open:
+            self._close_stream()
+            if self._trailers:
+                handler.on_trailers(self._trailers)
+            else:
+                handler.on_data(b"", True)
+        self._end_response()
+
+    # ── the end of a response, and of the connection ──
+
+    def _close_stream(self) -> None:
+        """The handler is about to get the last piece; nothing follows."""
+        self._response_open = False
+        self._handler = None
+
+    def _end_bodiless(self) -> None:
+        """llhttp waits for the body that HEAD's answer announces but does not have: go on with a new parser, in the
+        next turn, when the old one has returned."""
+        self._parser = httptools.HttpResponseParser(self)
+        asyncio.get_running_loop().call_soon(self._end_response)
+
+    def _end_response(self) -> None:
+        if not self._in_response:
+            return
+        self._in_response = False
+        if not self._request_open:
+            self._release()
+
+    def _release(self) -> None:
+        if self._paused:
+            self.resume()
+        if self._keep_alive and not self._retired:
+            self.reused = True
+            self._owner.on_connection_free(self)
+        else:
+            self._close()
+
+    def _fail(self) -> None:
+        handler, self._handler = self._handler, None
+        opened = self._response_open
+        self._response_open = self._request_open = self._in_response = False
+        self.abort()
+        if handler is not None and opened:
+            handler.on_reset(ResetReason.PROTOCOL_ERROR)
+
+    def _close(self) -> None:
+        self._retire()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _retire(self) -> None:
+        if not self._retired:
+            self._retired = True
+            self._owner.on_connection_closed(self)
