@@ -1,1 +1,1 @@
-"""etcd behind one small interface: list, watch, put, lease."""
+"""Where control keeps what people and instances write: etcd, or memory for tests, behind one small interface."""
