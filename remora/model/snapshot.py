@@ -176,8 +176,9 @@ class Snapshot(Struct):
         removed: tuple[ServiceName, ...] = (),
     ) -> Snapshot:
         """A copy with these parts put in and `removed` services gone (routing, policy and endpoints)."""
-        new_services = {name: part for name, part in self.services.items() if name not in removed}
-        new_endpoints = {name: part for name, part in self.endpoints.items() if name not in removed}
+        gone = frozenset(removed)
+        new_services = {name: part for name, part in self.services.items() if name not in gone}
+        new_endpoints = {name: part for name, part in self.endpoints.items() if name not in gone}
         new_services.update((part.name, part) for part in services)
         new_endpoints.update((part.service, part) for part in endpoint_sets)
         return Snapshot(revision, new_services, new_endpoints)
