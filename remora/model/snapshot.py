@@ -27,7 +27,7 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=False, omit_defa
     """Base of the model: immutable, and tolerant of fields that a newer control may send."""
 
 
-class Endpoint(Struct):
+class Endpoint(Struct, frozen=True):
     """One instance of a service, and where its sidecar (or the app itself) takes connections."""
 
     id: str
@@ -41,14 +41,14 @@ class Endpoint(Struct):
     metadata: dict[str, str] = {}
 
 
-class EndpointSet(Struct):
+class EndpointSet(Struct, frozen=True):
     """The instances of one service, ordered by id."""
 
     service: ServiceName
     endpoints: tuple[Endpoint, ...] = ()
 
 
-class Origin(Struct):
+class Origin(Struct, frozen=True):
     """The document that a piece of configuration comes from, for people who ask why."""
 
     kind: str
@@ -62,21 +62,21 @@ class Origin(Struct):
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
-class PathMatch(Struct):
+class PathMatch(Struct, frozen=True):
     """`prefix` matches whole segments (Gateway API PathPrefix): `/a` matches `/a` and `/a/b`, not `/ab`."""
 
     kind: PathMatchKind
     value: str
 
 
-class FieldMatch(Struct):
+class FieldMatch(Struct, frozen=True):
     """A header or query parameter that must have exactly this value; header names are lower case."""
 
     name: str
     value: str
 
 
-class RouteMatch(Struct):
+class RouteMatch(Struct, frozen=True):
     """All parts must hold; an empty match holds for every request.
 
     gRPC service and method matches are compiled into `path` (`/package.Service/Method`) with `method` POST.
@@ -88,14 +88,14 @@ class RouteMatch(Struct):
     query: tuple[FieldMatch, ...] = ()
 
 
-class Backend(Struct):
+class Backend(Struct, frozen=True):
     """Where a share `weight / sum of weights` of a route's requests goes."""
 
     service: ServiceName
     weight: int = 1
 
 
-class Route(Struct):
+class Route(Struct, frozen=True):
     """One match of one rule of a document. Routes of a service stand in order of precedence: the first match wins."""
 
     name: str
@@ -115,7 +115,7 @@ class Route(Struct):
     """HTTP statuses worth a retry; None: the service's policy."""
 
 
-class RetryPolicy(Struct):
+class RetryPolicy(Struct, frozen=True):
     """When a request may be tried again on another endpoint. Defaults are the contract in the design."""
 
     attempts: int = 2
@@ -128,7 +128,7 @@ class RetryPolicy(Struct):
     that the service's owner declares safe to execute twice."""
 
 
-class Timeouts(Struct):
+class Timeouts(Struct, frozen=True):
     """Seconds. 0 switches a limit off."""
 
     connect_s: float = 5.0
@@ -138,7 +138,7 @@ class Timeouts(Struct):
     """Longest silence on a streaming call."""
 
 
-class ServicePolicy(Struct):
+class ServicePolicy(Struct, frozen=True):
     """How callers reach a service."""
 
     balancer: BalancerKind = "least_request"
@@ -148,7 +148,7 @@ class ServicePolicy(Struct):
     """The TrafficPolicy that it comes from; None: defaults."""
 
 
-class Service(Struct):
+class Service(Struct, frozen=True):
     """Routing and policy of one service, as callers use it. Endpoints change far more often and travel apart."""
 
     name: ServiceName
@@ -159,7 +159,7 @@ class Service(Struct):
     """Names beside the service's own by which callers reach it (hostnames of its routes, without `*`)."""
 
 
-class Snapshot(Struct):
+class Snapshot(Struct, frozen=True):
     """All that one sidecar uses. `services` and `endpoints` have the same keys, but for backends, which may have only
     endpoints."""
 
