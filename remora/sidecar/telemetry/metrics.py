@@ -1,0 +1,109 @@
+"""What the sidecar counts. The hot path adds to slots; `exposition.py` renders them when someone scrapes."""
+
+from __future__ import annotations
+
+import bisect
+from typing import NamedTuple
+
+DURATION_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds, as Prometheus' `le`; the last bucket, +Inf, has no entry here."""
+
+MAX_SERIES = 5_000
+"""Series of requests that are kept apart; what comes after goes to one series of `other` and is counted."""
+
+STATUS_CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
+
+GRPC_STATUS_NAMES = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+]
+
+_OTHER = "other"
+
+
+class RequestLabels(NamedTuple):
+    """What requests are counted by."""
+
+    direction: str
+    service: str
+    peer: str
+    route: str
+    method: str
+    status: str
+    flag: str
+
+
+class RequestSeries:
+    """The slots of one combination of labels."""
+
+    __slots__ = ("buckets", "count", "request_bytes", "response_bytes", "seconds")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seconds = 0.0
+        self.buckets = [0] * (len(DURATION_BUCKETS_S) + 1)
+        self.request_bytes = 0
+        self.response_bytes = 0
+
+    def observe(self, seconds: float, request_bytes: int, response_bytes: int) -> None:
+        """Count one request."""
+        self.count += 1
+        self.seconds += seconds
+        self.buckets[bisect.bisect_left(DURATION_BUCKETS_S, seconds)] += 1
+        self.request_bytes += request_bytes
+        self.response_bytes += response_bytes
+
+
+class Metrics:
+    """All counters of one sidecar."""
+
+    __slots__ = ("config_rejected", "connections", "overflowed", "requests", "retries")
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[str, str, str, str, str, str, str], RequestSeries] = {}
+        """By the values of RequestLabels, in their order."""
+        self.retries: dict[tuple[str, str], int] = {}
+        """By (service, reason)."""
+        self.connections: dict[str, int] = {}
+        """Open downstream connections by listener."""
+        self.overflowed = 0
+        """Requests counted under `other` because MAX_SERIES was reached."""
+        self.config_rejected = 0
+
+    def new_series(self, labels: tuple[str, str, str, str, str, str, str]) -> RequestSeries:
+        """The series of `labels`, seen for the first time; `other` once there are too many."""
+        if len(self.requests) >= MAX_SERIES:
+            self.overflowed += 1
+            labels = (labels[0], _OTHER, _OTHER, _OTHER, _OTHER, labels[5], labels[6])
+            known = self.requests.get(labels)
+            if known is not None:
+                return known
+        series = self.requests[labels] = RequestSeries()
+        return series
+
+    def count_retry(self, service: str, reason: str) -> None:
+        """Count one retry."""
+        key = (service, reason)
+        self.retries[key] = self.retries.get(key, 0) + 1
+
+
+def grpc_status_name(status: bytes | None) -> str:
+    """The name of a `grpc-status` value; UNKNOWN for none and for what no name is given to."""
+    if status is not None and status.isdigit() and int(status) < len(GRPC_STATUS_NAMES):
+        return GRPC_STATUS_NAMES[int(status)]
+    return "UNKNOWN"

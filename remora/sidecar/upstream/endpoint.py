@@ -1,0 +1,73 @@
+"""An endpoint as callers experience it: requests in flight, whether it can be connected to, and its pools."""
+
+from __future__ import annotations
+
+import time
+
+from remora.model.snapshot import Endpoint
+from remora.sidecar.upstream.pool import Pool, UpstreamProtocol
+
+CONNECT_BACKOFF_BASE_S = 0.5
+CONNECT_BACKOFF_CAP_S = 30.0
+"""gRPC connection backoff (gRFC A6, doc/connection-backoff.md), with a shorter first step."""
+
+
+class UpstreamEndpoint:
+    """One endpoint of a cluster. Survives snapshots for as long as its address and protocol stay the same."""
+
+    __slots__ = ("_connect_failures", "_connect_timeout_s", "_pools", "active", "endpoint", "unreachable_until", "weight")
+
+    def __init__(self, endpoint: Endpoint, connect_timeout_s: float) -> None:
+        self.endpoint = endpoint
+        self.active = 0
+        self.weight = max(1, endpoint.weight)
+        self.unreachable_until = 0.0
+        """On the monotonic clock; 0: the last connect succeeded. Until then others are preferred."""
+        self._connect_failures = 0
+        self._connect_timeout_s = connect_timeout_s
+        self._pools: dict[UpstreamProtocol, Pool] = {}
+
+    @property
+    def connections(self) -> int:
+        """Open connections, of all protocols."""
+        return sum(pool.connections for pool in self._pools.values())
+
+    def pool(self, downstream: UpstreamProtocol) -> Pool:
+        """The pool for a request that came by `downstream`; an endpoint that declares a protocol gets that one."""
+        declared = self.endpoint.protocol
+        protocol: UpstreamProtocol = downstream
+        if declared != "auto":
+            protocol = "http1" if declared == "http1" else "h2"
+        pool = self._pools.get(protocol)
+        if pool is None:
+            target = self.endpoint
+            pool = Pool(target.address, target.port, protocol, self._connect_timeout_s, self._on_connect)
+            self._pools[protocol] = pool
+        return pool
+
+    def is_same_place(self, endpoint: Endpoint) -> bool:
+        """Whether connections to this one serve for `endpoint`."""
+        own = self.endpoint
+        return (own.address, own.port, own.protocol) == (endpoint.address, endpoint.port, endpoint.protocol)
+
+    def update(self, endpoint: Endpoint) -> None:
+        """Take over what a newer snapshot says of the same place."""
+        self.endpoint = endpoint
+        self.weight = max(1, endpoint.weight)
+
+    def drain(self) -> None:
+        for pool in self._pools.values():
+            pool.drain()
+
+    def abort(self) -> None:
+        for pool in self._pools.values():
+            pool.abort()
+
+    def _on_connect(self, ok: bool) -> None:
+        if ok:
+            self._connect_failures = 0
+            self.unreachable_until = 0.0
+            return
+        backoff = min(CONNECT_BACKOFF_CAP_S, CONNECT_BACKOFF_BASE_S * 2**self._connect_failures)
+        self._connect_failures += 1
+        self.unreachable_until = time.monotonic() + backoff
