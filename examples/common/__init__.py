@@ -1,0 +1,1 @@
+"""What every example needs to be a process: flags, a port to listen on, a clean stop."""

@@ -1,0 +1,1 @@
+"""What suppliers ask for a product right now. gRPC, streaming in every direction."""

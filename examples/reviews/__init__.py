@@ -1,0 +1,1 @@
+"""What people say about a product. v2 adds ratings. HTTP."""
