@@ -1,0 +1,114 @@
+"""`python -m bench`: run the comparison and write the report."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from bench import contestants, loads, machine, report
+from bench.contestants import Contestant
+from bench.report import Conditions
+from bench.rounds import Plan, Runner
+from bench.rows import ROWS
+
+REPORT = Path(__file__).with_name("RESULTS.md")
+QUICK_ROUNDS, QUICK_SECONDS = 3, 1
+FULL_ROUNDS, FULL_SECONDS = 5, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    chosen, absent = _contestants(options.contestants)
+    if missing := loads.missing_tools():
+        print(
+            f"bench: {', '.join(missing)} not installed: apt-get install wrk nghttp2-client nginx-light",
+            file=sys.stderr,
+        )
+        return 2
+    with tempfile.TemporaryDirectory(prefix="remora-bench-") as folder:
+        plan = Plan(
+            contestants=tuple(chosen),
+            rows=tuple(row for row in ROWS if not options.rows or row.key in options.rows),
+            rounds=options.rounds or (QUICK_ROUNDS if options.quick else FULL_ROUNDS),
+            seconds=options.seconds or (QUICK_SECONDS if options.quick else FULL_SECONDS),
+            cores=machine.pick_cores(),
+            folder=Path(folder),
+        )
+        machine.raise_file_limit()
+        runner = Runner(plan)
+        try:
+            runner.run()
+        except KeyboardInterrupt:
+            print("bench: interrupted, nothing written", file=sys.stderr)
+            return 130
+    text = report.render(runner.results, _conditions(runner, absent))
+    options.out.write_text(text)
+    print(text)
+    print(f"written to {options.out}", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Compare Remora with Envoy and others.")
+    parser.add_argument("--quick", action="store_true", help="about two minutes, for a first look")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", choices=[row.key for row in ROWS], help="only these")
+    names = [contestant.name for contestant in contestants.everyone()]
+    parser.add_argument(
+        "--contestants", nargs="+", metavar="NAME", choices=names, help=f"only these of: {', '.join(names)}"
+    )
+    parser.add_argument("--rounds", type=_positive, help="times that each contestant is measured")
+    parser.add_argument("--seconds", type=_positive, help="length of each measurement")
+    parser.add_argument("--out", type=Path, default=REPORT, help="where the report goes (bench/RESULTS.md)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _contestants(wanted: Sequence[str] | None) -> tuple[list[Contestant], list[str]]:
+    """Those that can take part, and why the others cannot."""
+    asked = [contestant for contestant in contestants.everyone() if not wanted or contestant.name in wanted]
+    present = [contestant for contestant in asked if not contestant.missing()]
+    return present, [f"{contestant.name}: {contestant.missing()}" for contestant in asked if contestant.missing()]
+
+
+def _conditions(runner: Runner, absent: list[str]) -> Conditions:
+    versions = {contestant.name: contestant.version() for contestant in runner.plan.contestants}
+    return Conditions(
+        machine=machine.describe(),
+        command=shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
+        date=datetime.date.today().isoformat(),
+        versions=versions | {"wrk": _first_line("wrk", "-v"), "h2load": _first_line("h2load", "--version")},
+        rounds=runner.plan.rounds,
+        seconds=runner.plan.seconds,
+        rate=runner.rate(),
+        shared_core=runner.plan.cores.shared,
+        skipped=(*absent, *runner.skipped),
+    )
+
+
+def _first_line(tool: str, flag: str) -> str:
+    """The version that a tool prints, without its name (wrk exits 1 after it)."""
+    said = subprocess.run([tool, flag], capture_output=True, text=True, check=False)
+    words = (said.stdout or said.stderr).split()
+    return words[1] if len(words) > 1 else "?"
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

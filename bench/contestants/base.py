@@ -1,0 +1,67 @@
+"""What the bench asks of a contestant."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol
+
+from bench.backends import Address, Family
+from bench.processes import Process
+
+Hop = Literal["first", "second"]
+"""Where in a chain of two proxies it stands: at the caller (outbound), or in front of the backend (inbound)."""
+
+CONNECT_TIMEOUT_S = 5
+REQUEST_TIMEOUT_S = 15
+RETRIES = 2
+RETRY_CODES = (502, 503, 504)
+UPSTREAM_CONNECTIONS = 1024
+"""The usual cap of connections to one service: Envoy's circuit breaker and the mesh have the same default."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """What one started proxy is to do."""
+
+    family: Family
+    upstream: Address
+    hop: Hop
+    core: int
+    folder: Path
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Running:
+    """A started proxy; `process` is None for none at all."""
+
+    address: Address
+    process: Process | None
+
+
+class Contestant(Protocol):
+    """A kind of proxy."""
+
+    name: str
+    families: tuple[Family, ...]
+
+    def missing(self) -> str:
+        """Why it cannot take part on this machine, or nothing."""
+
+    def version(self) -> str:
+        """For the report."""
+
+    def start(self, job: Job) -> Running:
+        """Start a proxy; it takes connections when this returns. Raises StartError."""
+
+
+def start_with(name: str, job: Job, port: int, command: Callable[[], list[str]]) -> Running:
+    """Start a program that was told its port, and wait for it."""
+    process = Process(name, command(), job.core, job.folder)
+    try:
+        process.wait_for_port(port)
+    except BaseException:
+        process.stop()
+        raise
+    return Running(Address(port), process)

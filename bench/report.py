@@ -1,0 +1,193 @@
+"""The results as Markdown: how they came about, the table, and each contestant's samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from bench import rounds, stats
+from bench.contestants import BASELINE, DIRECT
+from bench.rounds import Results, Sample
+from bench.rows import HOPS, ROWS, Row
+
+SUBJECT = "Remora"
+CEILING_SHARE = 0.85
+"""Above this share of what load and backend reach without a proxy, a row measures them as well."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a reader has to know to judge or repeat a run."""
+
+    machine: str
+    command: str
+    date: str
+    versions: dict[str, str]
+    """By contestant or tool."""
+    rounds: int
+    seconds: int
+    rate: float
+    shared_core: bool
+    skipped: tuple[str, ...]
+
+
+def render(results: Results, conditions: Conditions) -> str:
+    """The whole report."""
+    names = [name for name in conditions.versions if any(name in taken for taken in results.values())]
+    parts = [
+        "# Benchmarks",
+        _introduction(conditions),
+        "## Remora against Envoy\n\n" + _bars(results),
+        "## Everyone\n\nMedian ± half the range; in brackets the ratio to Envoy.\n\n" + _everyone(results, names),
+        "## How busy the proxy's core was\n\n"
+        "Median share of its core that the proxy used. Well under 100 % means that load and backend on the other core "
+        "were the limit, and the proxy could do more.\n\n" + _busy(results, names),
+        "## How it is measured\n\n" + _method(conditions),
+    ]
+    problems = [*conditions.skipped, *_errors(results)]
+    if problems:
+        parts.append("## Left out or failed\n\n" + "\n".join(f"- {' '.join(line.split())}" for line in problems))
+    return "\n\n".join(parts) + "\n"
+
+
+def values_of(results: Results, row: Row, name: str) -> list[float] | None:
+    """A contestant's samples in the row's unit; for two hops, what they add to the median without a proxy."""
+    taken = results.get(row.key, {}).get(name)
+    if not taken:
+        return None
+    values = [sample.value / row.scale for sample in taken]
+    if row is not HOPS or name == DIRECT:
+        return values
+    direct = results[row.key].get(DIRECT)
+    if not direct:
+        return None
+    nothing = stats.median([sample.value / row.scale for sample in direct])
+    return [value - nothing for value in values]
+
+
+def ratio_to_baseline(results: Results, row: Row, name: str) -> float | None:
+    """Ratio of medians to Envoy's in the same run; None when one of the two is not there."""
+    mine, baseline = values_of(results, row, name), values_of(results, row, BASELINE)
+    return stats.ratio(stats.median(mine), stats.median(baseline)) if mine and baseline else None
+
+
+def _introduction(conditions: Conditions) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in conditions.versions.items() if name != DIRECT)
+    one_core = " **Only one core: load and proxy share it, the figures say little.**" if conditions.shared_core else ""
+    return (
+        f"{conditions.date}, by `{conditions.command}`, on {conditions.machine}.{one_core}\n\n"
+        f"{versions}.\n\n"
+        f"{conditions.rounds} rounds, {conditions.seconds} s for each measurement; "
+        "within a round the contestants take turns. Figures of different runs or machines cannot be compared; "
+        "ratios within a run can."
+    )
+
+
+def _bars(results: Results) -> str:
+    lines = []
+    for row in _measured(results):
+        ratio = ratio_to_baseline(results, row, SUBJECT)
+        sign = "≥" if row.better == "higher" else "≤"
+        cells = [row.title, *(_value(row, values_of(results, row, name)) for name in (SUBJECT, BASELINE))]
+        cells += [
+            f"**{ratio:.2f}**" if ratio is not None else "-",
+            f"{sign} {row.bar}",
+            str(row.aim),
+            _verdict(row, ratio),
+        ]
+        lines.append(cells)
+    return _table(["work, one core", SUBJECT, BASELINE, "ratio", "bar", "aim", ""], lines)
+
+
+def _verdict(row: Row, ratio: float | None) -> str:
+    if ratio is None:
+        return "not measured"
+    if row.meets(ratio, row.aim):
+        return "aim met"
+    return "bar met" if row.meets(ratio, row.bar) else "below the bar"
+
+
+def _everyone(results: Results, names: Sequence[str]) -> str:
+    lines = []
+    for row in _measured(results):
+        cells = [f"{row.title}, {row.unit}"]
+        for name in names:
+            ratio = ratio_to_baseline(results, row, name) if name not in (BASELINE, DIRECT) else None
+            cells.append(_value(row, values_of(results, row, name), unit=False) + (f" ({ratio:.2f})" if ratio else ""))
+        lines.append(cells)
+    return _table(["work", *names], lines) + _ceiling_note(results, names)
+
+
+def _ceiling_note(results: Results, names: Sequence[str]) -> str:
+    near = []
+    for row in _measured(results):
+        direct = values_of(results, row, DIRECT)
+        if row.better == "lower" or not direct:
+            continue
+        for name in names:
+            values = values_of(results, row, name)
+            if name != DIRECT and values and stats.median(values) > CEILING_SHARE * stats.median(direct):
+                near.append(f"{name} in “{row.title}”")
+    return f"\n\nNear what load and backend can do at all: {', '.join(near)}." if near else ""
+
+
+def _busy(results: Results, names: Sequence[str]) -> str:
+    proxies = [name for name in names if name != DIRECT]
+    lines = []
+    for row in _measured(results):
+        cells = [_busy_share(results[row.key].get(name, [])) for name in proxies]
+        if any(cell != "-" for cell in cells):
+            lines.append([row.title, *cells])
+    return _table(["work", *proxies], lines)
+
+
+def _busy_share(samples: Sequence[Sample]) -> str:
+    shares = [sample.busy for sample in samples if sample.busy is not None]
+    return f"{stats.median(shares):.0%}" if shares else "-"
+
+
+def _method(conditions: Conditions) -> str:
+    return f"""\
+- One core for the proxy; on the other one wrk, h2load or our own client, and the backend (nginx for HTTP/1.1, nghttpd
+  for HTTP/2). Everything on loopback, in clear text. One worker in each proxy.
+- The same policies in each: a table of 100 routes by path prefix of which the one in the middle is used, at most
+  2 retries on connect failures, resets and 502/503/504, 5 s to connect, 15 s for a request, metrics on, access log off.
+  Remora stands at the caller (its outbound port). It has no breaker, rate limit or trace sampling yet, so they are not
+  configured in the others either; Envoy's default circuit breakers stay.
+- gRPC unary is a POST with a message of 128 bytes each way, `content-type: application/grpc`, and `grpc-status` in the
+  trailers.
+- p99: an open-loop client (`bench/openloop.py`) sends small GETs at Poisson-distributed times,
+  {conditions.rate:,.0f} per second, half of Envoy's median above. A latency counts from when its request was due, so waiting in line counts.
+- Two hops: the same client at {rounds.HOPS_RATE:,.0f} per second through two proxies, one at the caller and one in
+  front of the backend, both on the proxy's core; the median less the median without a proxy.
+- Memory is RSS of all processes of a proxy. Idle: a second after the start. With live connections: the most while wrk
+  keeps them all busy.
+- The samples are few and the machine is not quiet: differences within the spread are none."""
+
+
+def _errors(results: Results) -> list[str]:
+    lines = []
+    for row in _measured(results):
+        for name, samples in results[row.key].items():
+            errors = sum(sample.errors for sample in samples)
+            if errors:
+                lines.append(f"{row.title}, {name}: {errors:,} requests failed, were lost or not answered with 2xx")
+    return lines
+
+
+def _measured(results: Results) -> list[Row]:
+    return [row for row in ROWS if results.get(row.key)]
+
+
+def _value(row: Row, values: list[float] | None, *, unit: bool = True) -> str:
+    if not values:
+        return "-"
+    middle = stats.median(values)
+    text = f"{middle:,.0f}" if middle >= 1000 else f"{middle:.3g}"
+    around = f" ± {stats.spread(values):.0%}" if len(values) > 1 else ""
+    return f"{text} {row.unit}{around}" if unit else text + around
+
+
+def _table(head: list[str], lines: list[list[str]]) -> str:
+    rule = ["---", *("---:" for _ in head[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))

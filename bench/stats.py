@@ -1,0 +1,29 @@
+"""The arithmetic of a comparison: medians, spreads, percentiles, ratios."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle of `values`, which must not be empty."""
+    return statistics.median(values)
+
+
+def spread(values: Sequence[float]) -> float:
+    """Half the range, relative to the median: 0.05 reads ±5 %. 0 for a single value or a median of 0."""
+    middle = median(values)
+    return (max(values) - min(values)) / 2 / abs(middle) if middle else 0.0
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile of ascending `ordered`, which must not be empty; `share` from 0 to 1."""
+    rank = math.ceil(share * len(ordered))
+    return ordered[max(rank, 1) - 1]
+
+
+def ratio(value: float, baseline: float) -> float | None:
+    """`value` in units of `baseline`; None when that says nothing."""
+    return value / baseline if baseline > 0 else None
