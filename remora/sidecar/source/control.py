@@ -89,8 +89,8 @@ class ControlSource:
         idle_s: float = 3600.0,
         random: Callable[[], float] = random_module.random,
     ) -> None:
-        """`services` are subscribed at once and for good. Those of `initial` (the last known good) are subscribed at once
-        too, but like all that come on demand: up to `max_on_demand`, and until nobody has used them for `idle_s` seconds.
+        """`services` are subscribed at once and for good. Those of `initial` (the last known good) are subscribed at
+        once too, but like all that come on demand: up to `max_on_demand`, until unused for `idle_s` seconds.
         `on_state` is called after each change that `synced` or `state()` shows."""
         self._addresses = tuple(addresses)
         self._node = node
