@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from grpclib.server import Stream
+from h2.exceptions import H2Error
 
 import remora
 from remora.control.push.connection import Connection
@@ -28,6 +29,10 @@ ACK_TIMEOUT_S = 30.0
 MAX_SUBSCRIPTIONS = 10_000
 
 SidecarStream: TypeAlias = "Stream[pb.SidecarMessage, pb.ControlMessage]"
+
+
+_GONE = (StreamTerminatedError, ProtocolError, H2Error, ConnectionError)
+"""How a sidecar that went away shows when it is written to."""
 
 
 class DiscoveryService(DiscoveryBase):
@@ -70,9 +75,12 @@ class DiscoveryService(DiscoveryBase):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        for task in tasks:
-            if task in done:
-                task.result()
+        try:
+            for task in tasks:
+                if task in done:
+                    task.result()
+        except _GONE as error:
+            log.debug("Sidecar %s went away: %s", connection.hello.node, error)
         if connection.ended.done() and (fault := connection.ended.result()):
             log.warning("Sidecar %s: %s", connection.hello.node, fault)
             raise GRPCError(Status.FAILED_PRECONDITION, fault)

@@ -1,0 +1,140 @@
+"""Whether the app behind this sidecar answers, asked actively.
+
+The first success makes it healthy: an app that has just started should take traffic at once. Several failures in a row
+make it unhealthy: one slow answer should not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from remora.sidecar.source.app_probe import Check, make_probe
+
+log = logging.getLogger(__name__)
+
+Health = Literal["unknown", "healthy", "unhealthy"]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """When an app counts as healthy, and how often it is asked. Seconds and counts."""
+
+    healthy_after: int = 1
+    unhealthy_after: int = 3
+    interval_s: float = 1.0
+    eager_interval_s: float = 0.25
+    """While the app is not healthy, or has just failed: what happens then should be known soon."""
+    timeout_s: float = 1.0
+
+
+class HealthTracker:
+    """Results of probes in a row → health. Pure."""
+
+    __slots__ = ("_failures", "_limits", "_successes", "health", "reason")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._successes = 0
+        self._failures = 0
+        self.health: Health = "unknown"
+        self.reason = "The app has not been asked yet."
+
+    def observe(self, fault: str | None) -> bool:
+        """Take in a probe's result: None for success, or what was wrong, a sentence. Whether `health` changed."""
+        before = self.health
+        if fault is None:
+            self._failures = 0
+            self._successes += 1
+            self.reason = "The app answers."
+            if self._successes >= self._limits.healthy_after:
+                self.health = "healthy"
+        else:
+            self._successes = 0
+            self._failures += 1
+            self.reason = fault
+            if self._failures >= self._limits.unhealthy_after:
+                self.health = "unhealthy"
+        return self.health != before
+
+    @property
+    def next_probe_s(self) -> float:
+        """How long to wait before asking again."""
+        steady = self.health == "healthy" and self._failures == 0
+        return self._limits.interval_s if steady else self._limits.eager_interval_s
+
+
+class HealthView(msgspec.Struct, frozen=True):
+    """The app's health, for people. `since` is Unix time in seconds."""
+
+    state: Health
+    reason: str
+    since: float
+    check: str
+
+
+class AppHealth:
+    """Asks the app again and again. Lives on the event loop."""
+
+    def __init__(
+        self,
+        check: Check,
+        host: str,
+        port: int,
+        on_change: Callable[[bool], None],
+        *,
+        limits: Limits | None = None,
+    ) -> None:
+        """`on_change` gets True when the app becomes healthy, False when it becomes unhealthy."""
+        self._check = check
+        self._limits = limits or Limits()
+        self._probe = make_probe(check, host, port)
+        self._on_change = on_change
+        self._tracker = HealthTracker(self._limits)
+        self._since = time.time()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Ask in the background."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="app-health")
+
+    async def stop(self) -> None:
+        """Ask no more. `on_change` is not called again."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        self._probe.close()
+
+    def state(self) -> HealthView:
+        """How the app is, and the last probe's result in a sentence."""
+        return HealthView(self._tracker.health, self._tracker.reason, self._since, str(self._check))
+
+    async def _run(self) -> None:
+        while True:
+            fault = await self._ask()
+            if self._tracker.observe(fault):
+                self._since = time.time()
+                self._tell()
+            await asyncio.sleep(self._tracker.next_probe_s)
+
+    async def _ask(self) -> str | None:
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                return await self._probe.ask()
+        except TimeoutError:
+            return f"The app did not answer {self._check} within {self._limits.timeout_s:g} s."
+
+    def _tell(self) -> None:
+        healthy = self._tracker.health == "healthy"
+        log.log(
+            logging.INFO if healthy else logging.WARNING,
+            "The app is %s: %s",
+            self._tracker.health,
+            self._tracker.reason,
+        )
+        self._on_change(healthy)
