@@ -1,0 +1,85 @@
+"""Field types that kinds share. `extra["form"]` says in words what `pattern` says in signs.
+
+`NotYet` marks what Gateway API has and the mesh has not: a document that uses it is refused, never half obeyed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from remora.documents.durations import PATTERN as _DURATION_PATTERN
+from remora.model.names import DEFAULT_NAMESPACE
+
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_HOST = rf"{_LABEL}(\.{_LABEL})*"
+
+Label = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_LABEL}\Z",
+        extra={"form": "a name of lower case letters, digits and '-', at most 63, with no '-' at either end"},
+    ),
+]
+DocumentName = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_HOST}\Z",
+        max_length=253,
+        extra={"form": "a name of lower case letters, digits, '-' and '.' that starts and ends with a letter or digit"},
+    ),
+]
+Hostname = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(\*\.)?{_HOST}\Z",
+        max_length=253,
+        extra={"form": "a host name in lower case, maybe with '*.' in front, without a port"},
+    ),
+]
+FieldName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9!#$%&'*+\-.^_`|~]+\Z",
+        max_length=256,
+        extra={"form": "a header name (RFC 9110: letters, digits and !#$%&'*+-.^_`|~)"},
+    ),
+]
+NonEmpty = Annotated[str, Meta(min_length=1, max_length=4096)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Duration = Annotated[
+    str, Meta(pattern=_DURATION_PATTERN, extra={"form": "a duration such as 5s, 100ms or 1m30s (0s: no limit)"})
+]
+BackendWeight = Annotated[int, Meta(ge=0, le=1_000_000)]
+RetryCode = Annotated[int, Meta(ge=400, le=599)]
+RetryAttempts = Annotated[int, Meta(ge=0, le=10)]
+
+NotYet = Annotated[Any, Meta(extra={"not_yet": True})]
+"""A field of Gateway API that the mesh does not do yet."""
+
+ServerSide = Annotated[Any, Meta(extra={"ignored": True})]
+"""Bookkeeping that a Kubernetes API server adds; it says nothing to the mesh."""
+
+
+class DocumentPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """Base of everything inside a document: immutable, strict, camelCase outside."""
+
+
+class Metadata(DocumentPart, frozen=True):
+    """Kubernetes' ObjectMeta, as far as people write it."""
+
+    name: DocumentName
+    namespace: Label = DEFAULT_NAMESPACE
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    creation_timestamp: str = ""
+    """RFC 3339; decides which of two documents is the older where the store does not know."""
+    generation: ServerSide = None
+    resource_version: ServerSide = None
+    uid: ServerSide = None
+    managed_fields: ServerSide = None
+    owner_references: ServerSide = None
+    finalizers: ServerSide = None
+    self_link: ServerSide = None

@@ -1,0 +1,94 @@
+"""A file of documents → Snapshot: what `sidecar run --config FILE` runs on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from remora.documents.conflicts import Candidate, settle
+from remora.documents.endpoints import service_of, static_endpoints, version_service
+from remora.documents.errors import DocumentError
+from remora.documents.gateway import GRPCRoute, HTTPRoute
+from remora.documents.kinds import Document, key_of
+from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
+from remora.documents.parse import Parsed, parse_text
+from remora.documents.policies import compile_policy, targets
+from remora.documents.routes import RankedRoute, compile_routes, parents
+from remora.documents.services import compile_service
+from remora.model.names import ServiceName
+from remora.model.snapshot import Endpoint, EndpointSet, Service, ServicePolicy, Snapshot, SnapshotError
+
+
+def load_file(path: Path) -> Snapshot:
+    """The Snapshot that a file describes. Raises SnapshotError, one line a fault, if anything is wrong with it."""
+    parsed = read_file(path)
+    errors = parsed.errors or conflicts(parsed.documents, str(path))
+    if errors:
+        raise SnapshotError("\n".join(str(error) for error in errors))
+    return compile_snapshot(parsed.documents)
+
+
+def read_file(path: Path) -> Parsed:
+    """The documents of a file. Raises SnapshotError when it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SnapshotError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError as error:
+        raise SnapshotError(f"{path} is not UTF-8 text (at byte {error.start})") from None
+    return parse_text(text, str(path))
+
+
+def conflicts(documents: Iterable[Document], source: str = "") -> tuple[DocumentError, ...]:
+    """What is wrong with these documents together."""
+    policies = [Candidate(0, document, None) for document in documents if isinstance(document, TrafficPolicy)]
+    return tuple(
+        DocumentError.of(str(key), fault, source)
+        for key, verdict in settle(policies).items()
+        for fault in verdict.faults
+    )
+
+
+def compile_snapshot(documents: Iterable[Document]) -> Snapshot:
+    """All of these documents, checked and without conflicts, as a Snapshot of revision 0."""
+    routes: dict[ServiceName, list[RankedRoute]] = defaultdict(list)
+    policies: dict[ServiceName, ServicePolicy] = {}
+    endpoints: dict[ServiceName, dict[str, Endpoint]] = defaultdict(dict)
+    for document in sorted(documents, key=key_of):
+        match document:
+            case HTTPRoute() | GRPCRoute():
+                compiled = compile_routes(document, 0, 0)
+                for parent in parents(document):
+                    routes[parent] += compiled
+            case TrafficPolicy():
+                policies.update(dict.fromkeys(targets(document), compile_policy(document, 0)))
+            case ServiceEndpoints():
+                endpoints[service_of(document)].update((e.id, e) for e in static_endpoints(document))
+    versions = _versions(endpoints)
+    for version, base in versions.items():
+        if version not in policies and base in policies:
+            policies[version] = policies[base]
+    names = routes.keys() | policies.keys() | endpoints.keys()
+    services: dict[ServiceName, Service] = {
+        name: compile_service(name, routes.get(name, ()), policies.get(name)) for name in sorted(names)
+    }
+    sets = {name: _endpoint_set(name, by_id) for name, by_id in sorted(endpoints.items())}
+    return Snapshot(0, services, sets)
+
+
+def _versions(endpoints: dict[ServiceName, dict[str, Endpoint]]) -> dict[ServiceName, ServiceName]:
+    """Adds the services that versions are to `endpoints`; returns the base of each. A service of that name wins."""
+    bases: dict[ServiceName, ServiceName] = {}
+    for base, by_id in list(endpoints.items()):
+        for endpoint in by_id.values():
+            version = version_service(base, endpoint.version)
+            if version is None or (version in endpoints and version not in bases):
+                continue
+            bases.setdefault(version, base)
+            endpoints[version][endpoint.id] = endpoint
+    return bases
+
+
+def _endpoint_set(name: ServiceName, by_id: dict[str, Endpoint]) -> EndpointSet:
+    return EndpointSet(name, tuple(endpoint for _, endpoint in sorted(by_id.items())))

@@ -1,0 +1,132 @@
+"""Our own kinds, group `mesh.remora.dev/v1alpha1`: what Gateway API leaves out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from remora.documents.fields import (
+    DocumentPart,
+    Duration,
+    Label,
+    Metadata,
+    Port,
+    RetryAttempts,
+    RetryCode,
+    ServerSide,
+)
+from remora.model.snapshot import Protocol
+
+API_VERSION = "mesh.remora.dev/v1alpha1"
+
+GrpcStatusName = Literal[
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+]
+"""In the order of their numbers, from 1."""
+
+SafeMethod = Annotated[
+    str,
+    Meta(
+        pattern=r"^([A-Z][A-Z-]*|/[A-Za-z_][\w.]*/[A-Za-z_]\w*)\Z",
+        extra={"form": "an HTTP method in upper case (POST) or a gRPC method (/shop.v1.Orders/GetOrder)"},
+    ),
+]
+HostOrAddress = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9._:-]+\Z",
+        max_length=253,
+        extra={"form": "a host name or an IP address, without a port or brackets"},
+    ),
+]
+EndpointWeight = Annotated[int, Meta(ge=1, le=1000)]
+Zone = Annotated[str, Meta(max_length=253)]
+
+
+class TargetRef(DocumentPart, frozen=True):
+    """A Service of the policy's own namespace."""
+
+    name: Label
+    group: str = ""
+    kind: str = "Service"
+
+
+class Balancer(DocumentPart, frozen=True):
+    type: Literal["LeastRequest", "RoundRobin", "Random"] = "LeastRequest"
+
+
+class Retry(DocumentPart, frozen=True):
+    """What is left out keeps its default (attempts 2; 502, 503, 504; UNAVAILABLE)."""
+
+    attempts: RetryAttempts | None = None
+    """Retries in addition to the first request."""
+    codes: tuple[RetryCode, ...] | None = None
+    grpc_statuses: tuple[GrpcStatusName, ...] | None = None
+    safe_methods: tuple[SafeMethod, ...] = ()
+    """Methods that the service's owner declares safe to execute twice, beyond those that RFC 9110 says are."""
+
+
+class PolicyTimeouts(DocumentPart, frozen=True):
+    """`0s` switches a limit off; what is left out keeps its default (connect 5 s, request 15 s, idle 5 min)."""
+
+    connect: Duration | None = None
+    request: Duration | None = None
+    idle: Duration | None = None
+
+
+class TrafficPolicySpec(DocumentPart, frozen=True):
+    target_refs: tuple[TargetRef, ...]
+    balancer: Balancer = Balancer()
+    retry: Retry = Retry()
+    timeouts: PolicyTimeouts = PolicyTimeouts()
+
+
+class TrafficPolicy(DocumentPart, frozen=True):
+    """How callers reach the services that it targets."""
+
+    api_version: Literal["mesh.remora.dev/v1alpha1"]
+    kind: Literal["TrafficPolicy"]
+    metadata: Metadata
+    spec: TrafficPolicySpec
+    status: ServerSide = None
+
+
+class StaticEndpoint(DocumentPart, frozen=True):
+    address: HostOrAddress
+    port: Port
+    protocol: Protocol = "auto"
+    version: Label | None = None
+    zone: Zone = ""
+    weight: EndpointWeight = 1
+
+
+class ServiceEndpointsSpec(DocumentPart, frozen=True):
+    service: Label
+    """Of the document's namespace."""
+    endpoints: tuple[StaticEndpoint, ...]
+
+
+class ServiceEndpoints(DocumentPart, frozen=True):
+    """Endpoints that do not register themselves: of external services, and of `--config FILE`."""
+
+    api_version: Literal["mesh.remora.dev/v1alpha1"]
+    kind: Literal["ServiceEndpoints"]
+    metadata: Metadata
+    spec: ServiceEndpointsSpec
+    status: ServerSide = None

@@ -1,0 +1,18 @@
+"""Compiled documents → services of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from remora.documents.routes import RankedRoute
+from remora.model.names import ServiceName
+from remora.model.snapshot import Service, ServicePolicy
+
+_DEFAULTS = ServicePolicy()
+
+
+def compile_service(name: ServiceName, routes: Iterable[RankedRoute], policy: ServicePolicy | None) -> Service:
+    """A service of the routes and the policy that were compiled for it."""
+    ordered = tuple(ranked.route for ranked in sorted(routes, key=lambda ranked: ranked.rank))
+    hostnames = {host for route in ordered for host in route.hostnames if not host.startswith("*.")}
+    return Service(name, ordered, policy or _DEFAULTS, tuple(sorted(hostnames)))
