@@ -75,6 +75,11 @@ class Client:
             self._receive(max(0.0, (due if due < end else now + 0.01) - time.perf_counter()))
         return self._result(start + seconds * WARM_UP_SHARE)
 
+    def close(self) -> None:
+        self._epoll.close()
+        for sock in self._sockets:
+            sock.close()
+
     def _send(self, due: float) -> None:
         sock = self._idle.popleft()
         self._due_of[sock.fileno()] = due

@@ -157,7 +157,8 @@ def _method(conditions: Conditions) -> str:
 - gRPC unary is a POST with a message of 128 bytes each way, `content-type: application/grpc`, and `grpc-status` in the
   trailers.
 - p99: an open-loop client (`bench/openloop.py`) sends small GETs at Poisson-distributed times,
-  {conditions.rate:,.0f} per second, half of Envoy's median above. A latency counts from when its request was due, so waiting in line counts.
+  {conditions.rate:,.0f} per second, half of Envoy's median above. A latency counts from when its request was
+  due, so waiting in line counts.
 - Two hops: the same client at {rounds.HOPS_RATE:,.0f} per second through two proxies, one at the caller and one in
   front of the backend, both on the proxy's core; the median less the median without a proxy.
 - Memory is RSS of all processes of a proxy. Idle: a second after the start. With live connections: the most while wrk
