@@ -12,10 +12,21 @@ CONNECT_BACKOFF_CAP_S = 30.0
 """gRPC connection backoff (gRFC A6, doc/connection-backoff.md), with a shorter first step."""
 
 
+_DECLARED: dict[str, UpstreamProtocol] = {"http1": "http1", "h2": "h2", "grpc": "h2"}
+
+
 class UpstreamEndpoint:
     """One endpoint of a cluster. Survives snapshots for as long as its address and protocol stay the same."""
 
-    __slots__ = ("_connect_failures", "_connect_timeout_s", "_pools", "active", "endpoint", "unreachable_until", "weight")
+    __slots__ = (
+        "_connect_failures",
+        "_connect_timeout_s",
+        "_pools",
+        "active",
+        "endpoint",
+        "unreachable_until",
+        "weight",
+    )
 
     def __init__(self, endpoint: Endpoint, connect_timeout_s: float) -> None:
         self.endpoint = endpoint
@@ -34,10 +45,7 @@ class UpstreamEndpoint:
 
     def pool(self, downstream: UpstreamProtocol) -> Pool:
         """The pool for a request that came by `downstream`; an endpoint that declares a protocol gets that one."""
-        declared = self.endpoint.protocol
-        protocol: UpstreamProtocol = downstream
-        if declared != "auto":
-            protocol = "http1" if declared == "http1" else "h2"
+        protocol = _DECLARED.get(self.endpoint.protocol, downstream)
         pool = self._pools.get(protocol)
         if pool is None:
             target = self.endpoint

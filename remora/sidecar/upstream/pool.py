@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from remora.sidecar.wire.http1.client import Http1ClientConnection
-from remora.sidecar.wire.http2.connection import Http2ClientConnection
+from remora.sidecar.wire.http2 import Http2ClientConnection
 from remora.sidecar.wire.stream import ClientConnection
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,111 @@
+"""The sidecar's counters in Prometheus' text formats, by prometheus_client; imported at the first scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from remora.sidecar.admin.pages import Page, Question
+from remora.sidecar.telemetry.metrics import DURATION_BUCKETS_S, Metrics, RequestLabels, RequestSeries
+
+if TYPE_CHECKING:
+    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+    from prometheus_client.metrics_core import Metric
+
+_LABELS = list(RequestLabels._fields)
+
+
+class SidecarCollector:
+    """Renders Metrics as metric families. `gauges` gives what is only known when asked."""
+
+    def __init__(self, metrics: Metrics, gauges: Callable[[], Iterator[Gauge]]) -> None:
+        self._metrics = metrics
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, for prometheus_client's registry."""
+        from prometheus_client.core import CounterMetricFamily
+
+        yield from self._requests()
+        retries = CounterMetricFamily("mesh_retries", "Retries made.", labels=["service", "reason"])
+        for key, count in self._metrics.retries.items():
+            retries.add_metric(list(key), count)
+        yield retries
+        rejected = CounterMetricFamily("mesh_config_rejected", "Configurations that were not taken.")
+        rejected.add_metric([], self._metrics.config_rejected)
+        yield rejected
+        overflow = CounterMetricFamily("mesh_series_overflowed", "Requests counted under `other`: too many series.")
+        overflow.add_metric([], self._metrics.overflowed)
+        yield overflow
+        yield from self._gauge_families()
+
+    def _requests(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+        count = CounterMetricFamily("mesh_requests", "Requests answered.", labels=_LABELS)
+        seconds = HistogramMetricFamily(
+            "mesh_request_duration_seconds", "From a request's head to the end of its answer.", labels=_LABELS
+        )
+        received = CounterMetricFamily("mesh_request_bytes", "Bytes of request bodies.", labels=_LABELS)
+        sent = CounterMetricFamily("mesh_response_bytes", "Bytes of response bodies.", labels=_LABELS)
+        for labels, series in self._metrics.requests.items():
+            _add(count, seconds, received, sent, list(labels), series)
+        yield from (count, seconds, received, sent)
+
+    def _gauge_families(self) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        families: dict[str, GaugeMetricFamily] = {}
+        for gauge in self._gauges():
+            family = families.get(gauge.name)
+            if family is None:
+                family = GaugeMetricFamily(gauge.name, gauge.help, labels=list(gauge.labels))
+                families[gauge.name] = family
+            family.add_metric(list(gauge.labels.values()), gauge.value)
+        yield from families.values()
+
+
+class Gauge:
+    """One value of a gauge, at the moment of a scrape."""
+
+    __slots__ = ("help", "labels", "name", "value")
+
+    def __init__(self, name: str, help_text: str, value: float, **labels: str) -> None:
+        self.name = name
+        self.help = help_text
+        self.value = value
+        self.labels = labels
+
+
+def metrics_page(collector: SidecarCollector) -> Callable[[Question], Page]:
+    """The page for scrapers: OpenMetrics where they accept it, else the text format."""
+
+    def page(question: Question) -> Page:
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.exposition import choose_encoder
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(collector)
+        encode, content_type = choose_encoder(question.accept)
+        return Page(encode(registry), content_type)
+
+    return page
+
+
+def _add(
+    count: CounterMetricFamily,
+    seconds: HistogramMetricFamily,
+    received: CounterMetricFamily,
+    sent: CounterMetricFamily,
+    labels: list[str],
+    series: RequestSeries,
+) -> None:
+    count.add_metric(labels, series.count)
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for bound, observed in zip((*map(str, DURATION_BUCKETS_S), "+Inf"), series.buckets, strict=True):
+        total += observed
+        buckets.append((bound, total))
+    seconds.add_metric(labels, buckets, series.seconds)
+    received.add_metric(labels, series.request_bytes)
+    sent.add_metric(labels, series.response_bytes)

@@ -1,0 +1,145 @@
+"""The pages of the admin port (loopback) and of the port for scrapers and probes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from remora.model.snapshot import Snapshot
+from remora.sidecar.admin.exposition import Gauge, SidecarCollector, metrics_page
+from remora.sidecar.admin.pages import Page, PageMaker, Site
+from remora.sidecar.source.app_health import HealthView
+from remora.sidecar.source.control import ControlSource
+from remora.sidecar.source.registration import Registrar
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.upstream.cluster import Cluster, Clusters
+from remora.sidecar.upstream.endpoint import UpstreamEndpoint
+
+
+@dataclasses.dataclass(slots=True)
+class AdminView:
+    """What the pages look at. The app keeps it up to date; nothing here is decided by it."""
+
+    metrics: Metrics
+    clusters: Clusters
+    app: Cluster
+    health: Callable[[], HealthView]
+    draining: bool
+    snapshot: Snapshot = dataclasses.field(default_factory=Snapshot)
+    snapshot_from: str = "none"
+    source: ControlSource | None = None
+    registrar: Registrar | None = None
+    listeners: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def admin_site(view: AdminView) -> Site:
+    """Everything there is to see."""
+    pages: dict[tuple[str, str], PageMaker] = {
+        ("GET", "/"): lambda _: _index(pages),
+        ("GET", "/status"): lambda _: _json(status(view)),
+        ("GET", "/config"): lambda _: _json(view.snapshot),
+        ("GET", "/clusters"): lambda _: _json([_cluster(cluster) for cluster in (view.app, *view.clusters)]),
+        **_probe_pages(view),
+    }
+    return Site(pages)
+
+
+def probe_site(view: AdminView) -> Site:
+    """Metrics and probes: what others than this machine may see."""
+    return Site(_probe_pages(view))
+
+
+def _probe_pages(view: AdminView) -> dict[tuple[str, str], PageMaker]:
+    return {
+        ("GET", "/metrics"): metrics_page(SidecarCollector(view.metrics, lambda: _gauges(view))),
+        ("GET", "/healthz/live"): lambda _: _json({"live": True}),
+        ("GET", "/healthz/ready"): lambda _: _ready(view),
+    }
+
+
+def missing(view: AdminView) -> list[str]:
+    """What keeps the sidecar from being ready, a sentence each; empty when it is."""
+    found = ["the sidecar is draining: it is about to stop"] if view.draining else []
+    health = view.health()
+    if health.state != "healthy":
+        found.append(f"the app is {health.state}: {health.reason or 'not checked yet'}")
+    source = view.source
+    if source is not None and not source.synced and view.snapshot_from == "none":
+        state = source.state()
+        reason = state.last_error or "not connected yet"
+        found.append(
+            f"no configuration: control {state.control} has sent none, and no last known good is there ({reason})"
+        )
+    return found
+
+
+def _ready(view: AdminView) -> Page:
+    reasons = missing(view)
+    body = msgspec.json.encode({"ready": not reasons, "missing": reasons})
+    return Page(body, status=503 if reasons else 200)
+
+
+def status(view: AdminView) -> dict[str, object]:
+    """The sidecar at one glance, for people and `sidecar status`."""
+    reasons = missing(view)
+    return {
+        "ready": not reasons,
+        "missing": reasons,
+        "listeners": view.listeners,
+        "app": view.health(),
+        "snapshot": {
+            "from": view.snapshot_from,
+            "revision": view.snapshot.revision,
+            "services": sorted(view.snapshot.services),
+        },
+        "control": view.source.state() if view.source is not None else None,
+        "registration": view.registrar.state() if view.registrar is not None else None,
+        "connections": view.metrics.connections,
+    }
+
+
+def _cluster(cluster: Cluster) -> dict[str, object]:
+    return {
+        "name": cluster.name,
+        "balancer": cluster.policy.balancer,
+        "endpoints": [
+            {
+                **msgspec.to_builtins(endpoint.endpoint),
+                "state": endpoint_state(endpoint),
+                "active": endpoint.active,
+                "connections": endpoint.connections,
+            }
+            for endpoint in cluster.endpoints
+        ],
+    }
+
+
+def endpoint_state(endpoint: UpstreamEndpoint) -> str:
+    """`healthy`, `unhealthy` (it says so itself), or `unreachable` (the last connect failed)."""
+    if not endpoint.endpoint.healthy:
+        return "unhealthy"
+    return "unreachable" if endpoint.unreachable_until else "healthy"
+
+
+def _gauges(view: AdminView) -> Iterator[Gauge]:
+    for cluster in view.clusters:
+        counts = dict.fromkeys(("healthy", "unhealthy", "unreachable"), 0)
+        for endpoint in cluster.endpoints:
+            counts[endpoint_state(endpoint)] += 1
+        for state, count in counts.items():
+            yield Gauge("mesh_endpoints", "Endpoints of a service.", count, service=cluster.name, state=state)
+    for listener, count in view.metrics.connections.items():
+        yield Gauge("mesh_connections", "Open downstream connections.", count, listener=listener)
+    yield Gauge("mesh_config_revision", "etcd revision of the configuration in use.", view.snapshot.revision)
+    yield Gauge("mesh_ready", "1 when the sidecar is ready.", 0 if missing(view) else 1)
+
+
+def _index(pages: dict[tuple[str, str], PageMaker]) -> Page:
+    lines = [f"{method} {path}" for method, path in sorted(pages, key=lambda page: page[1])]
+    return Page(("\n".join(lines) + "\n").encode(), "text/plain; charset=utf-8")
+
+
+def _json(value: object) -> Page:
+    return Page(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")

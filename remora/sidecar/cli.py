@@ -1,0 +1,275 @@
+"""The `sidecar` command: flags, and the environment variables that stand for them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from remora import __version__
+from remora.cli.flags import (
+    Address,
+    Flags,
+    Parser,
+    UsageError,
+    existing_file,
+    one_of,
+    parse_address,
+    parse_duration,
+    run_command,
+)
+from remora.model.names import DEFAULT_NAMESPACE, is_label, service_of_host
+from remora.model.snapshot import SnapshotError
+from remora.sidecar.app import Binding, Options, Sidecar
+from remora.sidecar.listener.listener import ListenError
+from remora.sidecar.source.addresses import parse_addresses
+from remora.sidecar.source.app_health import Check, parse_check
+
+LOOPBACK = "127.0.0.1"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status: 0 done, 2 bad input."""
+    return run_command(lambda: _main(sys.argv[1:] if argv is None else argv), "sidecar")
+
+
+def _main(argv: Sequence[str]) -> int:
+    arguments = make_parser(Flags("SIDECAR", os.environ)).parse_args(argv)
+    return cast(int, arguments.command(arguments))
+
+
+def make_parser(flags: Flags) -> Parser:
+    """The parser of `sidecar` and its commands."""
+    parser = Parser(prog="sidecar", description="The proxy beside one instance of a service.")
+    parser.add_argument("--version", action="version", version=f"remora sidecar {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="proxy for the app at --upstream",
+        description="Proxy all traffic of the app at --upstream. Each flag has an environment variable, in brackets.",
+    )
+    run.set_defaults(command=_run)
+    _add_app_flags(flags, run)
+    _add_mesh_flags(flags, run)
+    _add_port_flags(flags, run)
+    flags.add(
+        run,
+        "--log-level",
+        one_of("debug", "info", "warning", "error"),
+        default="info",
+        metavar="LEVEL",
+        help="debug, info, warning or error (default info)",
+    )
+    return parser
+
+
+def _add_app_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
+    app = run.add_argument_group("the app")
+    flags.add(app, "--upstream", parse_address, metavar="ADDR:PORT", help="where the app listens; required")
+    flags.add(
+        app,
+        "--protocol",
+        one_of("auto", "http1", "h2", "grpc"),
+        default="auto",
+        metavar="NAME",
+        help="what the app speaks: auto (as the caller does, the default), http1, h2 or grpc",
+    )
+    flags.add(
+        app,
+        "--health",
+        parse_check,
+        default=parse_check("tcp"),
+        metavar="CHECK",
+        help="how the app is asked whether it is well: tcp (default), http:/path, grpc or grpc:service",
+    )
+    flags.add(app, "--service", _parse_label, default="", metavar="NAME", help="the service that the app is one of")
+    flags.add(
+        app,
+        "--namespace",
+        _parse_label,
+        default=DEFAULT_NAMESPACE,
+        metavar="NAME",
+        help=f"its namespace (default {DEFAULT_NAMESPACE})",
+    )
+    flags.add(app, "--version", _parse_label, default="", metavar="NAME", help="the app's version, such as v2")
+    flags.add(app, "--zone", str, default="", metavar="NAME", help="where it runs")
+    flags.add(app, "--weight", _parse_weight, default=1, metavar="N", help="its share among its equals (default 1)")
+
+
+def _add_mesh_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
+    mesh = run.add_argument_group("the mesh")
+    flags.add(
+        mesh,
+        "--control",
+        parse_addresses,
+        metavar="ADDR:PORT[,…]",
+        help="join the mesh of this control, or of several replicas of it",
+    )
+    flags.add(mesh, "--config", existing_file, metavar="FILE", help="take routes, policies and endpoints from a file")
+    flags.add(
+        mesh,
+        "--advertise",
+        _parse_advertise,
+        metavar="ADDR[:PORT]",
+        help="where callers reach the inbound port (default: this machine's address)",
+    )
+    flags.add(
+        mesh,
+        "--outbound-policy",
+        one_of("allow-any", "registry-only"),
+        default="allow-any",
+        metavar="NAME",
+        help="destinations outside the mesh: allow-any (default) or registry-only",
+    )
+    flags.add(
+        mesh,
+        "--state-dir",
+        Path,
+        default=_default_state_dir(),
+        metavar="DIR",
+        help="where the last known good configuration is kept",
+    )
+    flags.add(
+        mesh,
+        "--drain-delay",
+        parse_duration,
+        default=1.0,
+        metavar="TIME",
+        help="on SIGTERM, how long requests are still taken after deregistration (default 1s)",
+    )
+    flags.add(
+        mesh,
+        "--drain-timeout",
+        parse_duration,
+        default=30.0,
+        metavar="TIME",
+        help="on SIGTERM, how long live requests may take to end (default 30s)",
+    )
+
+
+def _add_port_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
+    ports = run.add_argument_group("ports (0 picks a free one; the sidecar prints what it listens on)")
+    defaults = (
+        ("--inbound", Address("", 15006), "from callers to the app"),
+        ("--outbound-listen", Address(LOOPBACK, 15001), "from the app to services and elsewhere, also as HTTP_PROXY"),
+        ("--admin", Address(LOOPBACK, 15000), "what the sidecar does, for people"),
+        ("--metrics", Address("", 15020), "/metrics and probes"),
+    )
+    for flag, default, meaning in defaults:
+        flags.add(
+            ports, flag, parse_address, default=default, metavar="ADDR:PORT", help=f"{meaning} (default {default})"
+        )
+    flags.add_list(
+        ports,
+        "--outbound",
+        _parse_binding,
+        metavar="NAME=ADDR:PORT",
+        help="a local port of its own for one service; may be repeated",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sidecar_options = options(arguments)
+    import uvloop
+
+    try:
+        uvloop.run(_serve(sidecar_options))
+    except (ListenError, SnapshotError) as error:
+        raise UsageError(str(error)) from None
+    return 0
+
+
+async def _serve(sidecar_options: Options) -> None:
+    await Sidecar(sidecar_options).run()
+
+
+def options(arguments: argparse.Namespace) -> Options:
+    """Options from parsed flags; UsageError for those that do not go together."""
+    upstream: Address | None = arguments.upstream
+    if upstream is None:
+        raise UsageError("say where the app listens: --upstream :8080, or SIDECAR_UPSTREAM")
+    if not upstream.port:
+        raise UsageError("--upstream: port 0 is no port that an app listens on")
+    health: Check = arguments.health
+    return Options(
+        upstream=upstream.with_host(LOOPBACK),
+        upstream_protocol=arguments.protocol,
+        health=health,
+        service=arguments.service,
+        namespace=arguments.namespace,
+        version=arguments.version,
+        zone=arguments.zone,
+        weight=arguments.weight,
+        advertise=arguments.advertise or Address(_own_host(arguments.inbound), 0),
+        control=arguments.control or (),
+        config=arguments.config,
+        state_dir=arguments.state_dir,
+        inbound=arguments.inbound,
+        outbound=arguments.outbound_listen,
+        bindings=tuple(_bound(name, address, arguments.namespace) for name, address in arguments.outbound),
+        admin=arguments.admin.with_host(LOOPBACK),
+        metrics=arguments.metrics,
+        outbound_policy=arguments.outbound_policy,
+        drain_delay_s=arguments.drain_delay,
+        drain_timeout_s=arguments.drain_timeout,
+        sidecar_version=__version__,
+    )
+
+
+def _bound(name: str, address: Address, namespace: str) -> Binding:
+    service = service_of_host(name, namespace)
+    if service is None:
+        raise UsageError(f"--outbound: {name!r} names no service: give NAME or NAME.NAMESPACE, such as orders=:9101")
+    return Binding(service, address.with_host(LOOPBACK))
+
+
+def _parse_label(text: str) -> str:
+    if not is_label(text):
+        raise ValueError(f"{text!r} is not a name: use lower case letters, digits and dashes, at most 63")
+    return text
+
+
+def _parse_weight(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 10_000:
+        raise ValueError(f"{text!r} is not a weight: give a number from 1 to 10000")
+    return int(text)
+
+
+def _parse_binding(text: str) -> tuple[str, Address]:
+    name, equals, address = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not NAME=ADDR:PORT, such as orders=:9101")
+    return name, parse_address(address)
+
+
+def _parse_advertise(text: str) -> Address:
+    return parse_address(text if ":" in text else f"{text}:0")
+
+
+def _own_host(inbound: Address) -> str:
+    """Where others reach this machine: the inbound address if it is one, else that of the route to the outside."""
+    if inbound.host and inbound.host not in ("0.0.0.0", "::"):  # noqa: S104
+        return inbound.host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket sends nothing; it only asks for the route.
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return LOOPBACK
+        host: str = probe.getsockname()[0]
+        return host
+
+
+def _default_state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "remora"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

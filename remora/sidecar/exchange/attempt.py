@@ -1,0 +1,199 @@
+"""One try of a request at one endpoint: waits for a connection, sends the request, judges the answer's beginning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from remora.sidecar.exchange import failures
+from remora.sidecar.policy.retry import AttemptFailure
+from remora.sidecar.upstream.endpoint import UpstreamEndpoint
+from remora.sidecar.upstream.pool import Pool
+from remora.sidecar.wire.heads import Fields, ResponseHead, field_value
+from remora.sidecar.wire.stream import ClientConnection, ResetReason, ResponseStream
+
+if TYPE_CHECKING:
+    from remora.sidecar.exchange.exchange import Exchange
+
+
+class Attempt:
+    """The upstream's ResponseHandler, and the pool's Waiter."""
+
+    __slots__ = ("_endpoint", "_exchange", "_forwarding", "_held_head", "_over", "_paused", "_pool", "_stream")
+
+    def __init__(self, exchange: Exchange, endpoint: UpstreamEndpoint) -> None:
+        self._exchange = exchange
+        self._endpoint = endpoint
+        self._pool: Pool | None = None
+        """Set while waiting for a connection."""
+        self._stream: ResponseStream | None = None
+        self._forwarding = False
+        """The final head has been passed on."""
+        self._held_head: ResponseHead | None = None
+        """A gRPC answer's head, until it shows whether trailers follow at once."""
+        self._over = False
+        self._paused = False
+
+    # ── sending ──
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether the request's data can be passed to it."""
+        return self._stream is not None
+
+    def start(self, pool: Pool) -> None:
+        """Send the request on a free connection, or on the next that there is."""
+        self._endpoint.active += 1
+        connection = pool.take()
+        if connection is not None:
+            self.on_connection(connection)
+        else:
+            self._pool = pool
+            pool.wait(self)
+
+    def on_connection(self, connection: ClientConnection) -> None:
+        self._pool = None
+        exchange = self._exchange
+        data, trailers, ended = exchange.body_so_far()
+        stream = connection.open(exchange.head, ended and not data and trailers is None, self)
+        self._stream = stream
+        if self._paused:
+            stream.pause()
+        if not data and trailers is None:
+            return
+        for index, piece in enumerate(data):
+            stream.send_data(piece, ended and trailers is None and index == len(data) - 1)
+        if trailers is not None:
+            stream.send_trailers(trailers)
+        exchange.on_attempt_sent()
+
+    def on_connect_failure(self, reason: str) -> None:
+        self._pool = None
+        self._end()
+        self._exchange.on_attempt_failed(self._endpoint, AttemptFailure.CONNECT, reason)
+
+    def send_data(self, data: bytes, end: bool) -> None:
+        if self._stream is not None:
+            self._stream.send_data(data, end)
+
+    def send_trailers(self, trailers: Fields) -> None:
+        if self._stream is not None:
+            self._stream.send_trailers(trailers)
+
+    def pause(self) -> None:
+        """The downstream is slow."""
+        self._paused = True
+        if self._stream is not None:
+            self._stream.pause()
+
+    def resume(self) -> None:
+        self._paused = False
+        if self._stream is not None:
+            self._stream.resume()
+
+    def give_up(self) -> None:
+        """Nobody wants the answer any more. After a complete one this does nothing upstream."""
+        if self._over:
+            return
+        self._end()
+        if self._pool is not None:
+            self._pool.forget(self)
+        elif self._stream is not None:
+            self._stream.reset(ResetReason.CANCELLED)
+
+    def _end(self) -> None:
+        self._over = True
+        self._endpoint.active -= 1
+
+    # ── ResponseHandler ──
+
+    def on_head(self, head: ResponseHead, end: bool) -> None:
+        exchange = self._exchange
+        if self._over:
+            return
+        if head.status < 200:
+            exchange.forward_head(head, False)
+            return
+        if exchange.head.is_grpc:
+            self._on_grpc_head(head, end)
+        elif exchange.retries_status(head.status):
+            self._retry(end)
+        else:
+            self._forward_head(head, end)
+
+    def _on_grpc_head(self, head: ResponseHead, end: bool) -> None:
+        exchange = self._exchange
+        status = field_value(head.fields, b"grpc-status") if end else None
+        failed = status is not None and exchange.retries_grpc_status(status)
+        if failed or (head.status != 200 and exchange.retries_status(head.status)):
+            self._retry(end)
+        elif end or not exchange.is_safe or not exchange.body_ended:
+            self._forward_head(head, end)
+        else:
+            self._held_head = head
+
+    def on_data(self, data: bytes, end: bool) -> None:
+        if self._over:
+            return
+        self._release_head()
+        if end:
+            self._end_stream()
+        self._exchange.forward_data(data, end)
+
+    def on_trailers(self, trailers: Fields) -> None:
+        if self._over:
+            return
+        if self._held_head is not None:
+            status = field_value(trailers, b"grpc-status")
+            if status is not None and self._exchange.retries_grpc_status(status):
+                self._retry(ended=True)
+                return
+            self._release_head()
+        self._end_stream()
+        self._exchange.forward_trailers(trailers)
+
+    def on_reset(self, reason: ResetReason) -> None:
+        if self._over:
+            return
+        self._end()
+        exchange = self._exchange
+        if self._forwarding:
+            exchange.break_off(failures.UPSTREAM_RESET)
+        elif reason is ResetReason.REFUSED:
+            exchange.on_attempt_failed(self._endpoint, AttemptFailure.REFUSED, reason.value)
+        elif reason is ResetReason.PROTOCOL_ERROR:
+            exchange.fail(failures.UPSTREAM_PROTOCOL)
+        else:
+            exchange.on_attempt_failed(self._endpoint, AttemptFailure.RESET, reason.value)
+
+    def on_writable(self, writable: bool) -> None:
+        if self._over:
+            return
+        if writable:
+            self._exchange.resume_downstream()
+        else:
+            self._exchange.pause_downstream()
+
+    # ── judging ──
+
+    def _forward_head(self, head: ResponseHead, end: bool) -> None:
+        self._forwarding = True
+        if end:
+            self._end_stream()
+        self._exchange.forward_head(head, end)
+
+    def _release_head(self) -> None:
+        head, self._held_head = self._held_head, None
+        if head is not None:
+            self._forward_head(head, False)
+
+    def _end_stream(self) -> None:
+        """The answer is complete; an upstream that answered early need not get the rest of the request."""
+        self._end()
+        if self._stream is not None and not self._exchange.body_ended:
+            self._stream.reset(ResetReason.CANCELLED)
+
+    def _retry(self, ended: bool) -> None:
+        self._end()
+        if not ended and self._stream is not None:
+            self._stream.reset(ResetReason.CANCELLED)
+        self._exchange.retry(self._endpoint, AttemptFailure.STATUS)

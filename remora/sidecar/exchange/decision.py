@@ -1,0 +1,64 @@
+"""What is decided about a request before it goes anywhere, and who decides it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Literal, Protocol
+
+from remora.model.snapshot import RetryPolicy
+from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.upstream.cluster import Cluster
+from remora.sidecar.wire.heads import RequestHead
+
+Direction = Literal["inbound", "outbound"]
+
+
+class Decision:
+    """Where a request goes and under which rules."""
+
+    __slots__ = ("cluster", "idle_timeout_s", "request_timeout_s", "retry", "route", "service")
+
+    def __init__(
+        self,
+        service: str,
+        route: str,
+        cluster: Cluster,
+        retry: RetryPolicy,
+        request_timeout_s: float,
+        idle_timeout_s: float,
+    ) -> None:
+        self.service = service
+        """The service that was asked for."""
+        self.route = route
+        self.cluster = cluster
+        """What the route chose: the service itself, or one of its backends."""
+        self.retry = retry
+        self.request_timeout_s = request_timeout_s
+        self.idle_timeout_s = idle_timeout_s
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """The request goes nowhere."""
+
+    failure: Failure
+    detail: str
+    service: str = ""
+    route: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Discovery:
+    """The request waits until control has said whether it knows the service; then it is decided again."""
+
+    answer: asyncio.Future[bool]
+
+
+class Router(Protocol):
+    """Decides requests of one listener."""
+
+    direction: Direction
+
+    def decide(self, head: RequestHead, *, final: bool) -> Decision | Refusal | Discovery:
+        """`final`: a Discovery has been waited for, there is no other."""

@@ -1,0 +1,59 @@
+"""The one taxonomy of failures that the mesh answers itself.
+
+Each has Envoy's response flag, an HTTP status, a gRPC status, a stable code for machines, and a sentence for people.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from urllib.parse import quote
+
+from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.problem import ERROR_FIELD, problem
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """A kind of failure. `sentence` says what to look at; its {fields} are filled in where it happens."""
+
+    flag: str
+    status: int
+    grpc_status: int
+    code: str
+    sentence: str
+
+
+NO_ROUTE = Failure("NR", 404, 12, "no_route", "no route of {service} matches {method} {path}: look at its HTTPRoutes")
+NO_BACKEND = Failure(
+    "NR", 500, 14, "no_backend", "route {route} of {service} sends no traffic anywhere: all weights are 0"
+)
+NO_ENDPOINT = Failure("UH", 503, 14, "no_healthy_endpoint", "{service} has no endpoint: is an instance registered?")
+NOT_IN_REGISTRY = Failure(
+    "NR", 502, 14, "not_in_registry", "{authority} is not a service of the mesh, and others are refused (registry-only)"
+)
+BAD_AUTHORITY = Failure("NR", 400, 3, "bad_authority", "the authority {authority!r} is not HOST or HOST:PORT")
+LOOP = Failure("NR", 508, 9, "loop", "{authority} is this sidecar itself: the request would run in circles")
+CONNECT_FAILURE = Failure("UF", 503, 14, "connect_failure", "{service}: {reason}")
+UPSTREAM_RESET = Failure(
+    "UC", 503, 14, "upstream_reset", "{service}: the connection ended before a response ({reason})"
+)
+UPSTREAM_PROTOCOL = Failure("UPE", 502, 13, "upstream_protocol", "{service}: the upstream broke the protocol")
+TIMEOUT = Failure("UT", 504, 4, "timeout", "{service} did not answer within {seconds:g} s")
+IDLE_TIMEOUT = Failure("SI", 504, 4, "idle_timeout", "{service}: nothing was said for {seconds:g} s")
+INTERNAL = Failure("", 500, 13, "internal", "the sidecar failed; its log says how")
+
+DOWNSTREAM_GONE_FLAG = "DC"
+
+
+def answer(failure: Failure, head: RequestHead, detail: str) -> tuple[ResponseHead, bytes]:
+    """Head and body of the answer to a request that failed: Trailers-Only for gRPC, else problem+json."""
+    request_id = (head.request_id or b"").decode("latin-1")
+    if not head.is_grpc:
+        return problem(failure.status, failure.code, detail, request_id)
+    fields: Fields = [
+        (b"content-type", b"application/grpc"),
+        (b"grpc-status", b"%d" % failure.grpc_status),
+        (b"grpc-message", quote(detail, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode()),
+        (ERROR_FIELD, failure.code.encode()),
+    ]
+    return ResponseHead(200, fields), b""

@@ -1,0 +1,37 @@
+"""Inbound: what comes from other sidecars and clients goes to the one app beside us."""
+
+from __future__ import annotations
+
+from remora.model.snapshot import Endpoint, RetryPolicy, ServicePolicy, Timeouts
+from remora.sidecar.exchange.decision import Decision, Direction, Discovery, Refusal
+from remora.sidecar.upstream.cluster import Cluster
+from remora.sidecar.wire.heads import RequestHead
+
+POLICY = ServicePolicy(
+    # The caller's sidecar times requests and retries statuses. What is left to us is a connection that the app closed
+    # in the moment that we used it.
+    retry=RetryPolicy(attempts=1, codes=(), grpc_statuses=()),
+    timeouts=Timeouts(request_s=0),
+)
+
+
+class InboundRouter:
+    """Decides every request for the app."""
+
+    __slots__ = ("_decision",)
+
+    direction: Direction = "inbound"
+
+    def __init__(self, service: str, app: Endpoint) -> None:
+        """`service`: what requests are counted as; `app`: where the app listens."""
+        cluster = Cluster(service, POLICY)
+        cluster.update((app,), POLICY)
+        timeouts = POLICY.timeouts
+        self._decision = Decision(service, "app", cluster, POLICY.retry, timeouts.request_s, timeouts.idle_s)
+
+    @property
+    def cluster(self) -> Cluster:
+        return self._decision.cluster
+
+    def decide(self, head: RequestHead, *, final: bool) -> Decision | Refusal | Discovery:  # noqa: ARG002
+        return self._decision

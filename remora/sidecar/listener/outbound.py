@@ -1,0 +1,158 @@
+"""Outbound: what the app sends, to a service of the mesh by its routes, or past the mesh to where it was going."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Collection
+from typing import Literal, Protocol
+
+from remora.model.names import ServiceName, service_of_host, split_authority
+from remora.model.snapshot import Endpoint, ServicePolicy
+from remora.sidecar.exchange import failures
+from remora.sidecar.exchange.decision import Decision, Direction, Discovery, Refusal
+from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.routing.table import CompiledService, RouteTable, host_of
+from remora.sidecar.upstream.cluster import Cluster, Clusters
+from remora.sidecar.wire.heads import RequestHead
+
+OutboundPolicy = Literal["allow-any", "registry-only"]
+
+PASSTHROUGH = "passthrough"
+"""The service that requests past the mesh are counted as."""
+
+MAX_PASSTHROUGH_CLUSTERS = 256
+"""Destinations past the mesh whose connections are kept; the longest unused one goes first."""
+
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0"))  # noqa: S104
+
+
+class Discoverer(Protocol):
+    """Asks control for services that are not in the snapshot yet."""
+
+    def known(self, service: ServiceName) -> bool | None:
+        """None: not asked yet, or no answer yet."""
+
+    def subscribe(self, service: ServiceName) -> asyncio.Future[bool]: ...
+
+    def touch(self, service: ServiceName) -> None: ...
+
+
+class Mesh:
+    """The outbound side's view of the mesh, shared by all outbound listeners: replaced by each snapshot."""
+
+    __slots__ = ("clusters", "discoverer", "namespace", "own_ports", "passthrough", "policy", "table")
+
+    def __init__(
+        self, table: RouteTable, clusters: Clusters, namespace: str, policy: OutboundPolicy, own_ports: Collection[int]
+    ) -> None:
+        self.table = table
+        self.clusters = clusters
+        self.namespace = namespace
+        self.policy: OutboundPolicy = policy
+        self.own_ports = own_ports
+        """Ports of this sidecar: a request past the mesh must not come back to them."""
+        self.passthrough = PassthroughClusters()
+        self.discoverer: Discoverer | None = None
+        """None: there is no control to ask."""
+
+
+class PassthroughClusters:
+    """Clusters of one address each, for destinations outside the mesh."""
+
+    __slots__ = ("_clusters",)
+
+    def __init__(self) -> None:
+        self._clusters: OrderedDict[tuple[str, int], Cluster] = OrderedDict()
+
+    def get(self, host: str, port: int) -> Cluster:
+        """The cluster of `host`:`port`, made when first asked for."""
+        key = (host, port)
+        cluster = self._clusters.get(key)
+        if cluster is None:
+            cluster = self._clusters[key] = Cluster(PASSTHROUGH, ServicePolicy())
+            cluster.update((Endpoint(f"{host}:{port}", host, port),), cluster.policy)
+            if len(self._clusters) > MAX_PASSTHROUGH_CLUSTERS:
+                self._clusters.popitem(last=False)[1].drain()
+        else:
+            self._clusters.move_to_end(key)
+        return cluster
+
+    def abort(self) -> None:
+        for cluster in self._clusters.values():
+            cluster.abort()
+
+
+class OutboundRouter:
+    """Decides requests by their authority; with `bound`, all requests are for that service."""
+
+    __slots__ = ("_bound", "_mesh")
+
+    direction: Direction = "outbound"
+
+    def __init__(self, mesh: Mesh, bound: ServiceName | None = None) -> None:
+        self._mesh = mesh
+        self._bound = bound
+
+    def decide(self, head: RequestHead, *, final: bool) -> Decision | Refusal | Discovery:
+        mesh, bound = self._mesh, self._bound
+        service = mesh.table.services.get(bound) if bound else mesh.table.find(head.authority)
+        if service is not None:
+            return _decide_in_mesh(mesh, service, head)
+        name = bound or service_of_host(host_of(head.authority), mesh.namespace)
+        discovery = None if final or name is None else _discover(mesh, name)
+        if discovery is not None:
+            return discovery
+        if bound:
+            return Refusal(failures.NO_ENDPOINT, failures.NO_ENDPOINT.sentence.format(service=bound), bound)
+        return _decide_past_mesh(mesh, head)
+
+
+def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> Decision | Refusal:
+    name = service.service.name
+    if mesh.discoverer is not None:
+        mesh.discoverer.touch(name)
+    route = service.route(head)
+    if route is None:
+        method, path = head.method.decode("latin-1"), head.path.decode("latin-1")
+        return _refusal(failures.NO_ROUTE, name, service=name, method=method, path=path)
+    backend = route.backend(random.random())
+    if backend is None:
+        return _refusal(failures.NO_BACKEND, name, service=name, route=route.name)
+    cluster = mesh.clusters.get(backend)
+    if cluster is None:
+        return _refusal(failures.NO_ENDPOINT, name, service=backend)
+    idle_s = service.service.policy.timeouts.idle_s
+    return Decision(name, route.name, cluster, route.retry, route.request_timeout_s, idle_s)
+
+
+def _discover(mesh: Mesh, name: ServiceName) -> Discovery | None:
+    discoverer = mesh.discoverer
+    if discoverer is None or discoverer.known(name) is not None:
+        return None
+    return Discovery(discoverer.subscribe(name))
+
+
+def _decide_past_mesh(mesh: Mesh, head: RequestHead) -> Decision | Refusal:
+    authority = head.authority.decode("latin-1")
+    if mesh.policy == "registry-only":
+        return _refusal(failures.NOT_IN_REGISTRY, authority, authority=authority)
+    try:
+        host, port = split_authority(authority)
+    except ValueError:
+        return _refusal(failures.BAD_AUTHORITY, authority, authority=authority)
+    if not host:
+        return _refusal(failures.BAD_AUTHORITY, authority, authority=authority)
+    port = port or 80
+    if port in mesh.own_ports and host in _LOOPBACK:
+        return _refusal(failures.LOOP, authority, authority=authority)
+    cluster = mesh.passthrough.get(host, port)
+    policy = cluster.policy
+    return Decision(PASSTHROUGH, PASSTHROUGH, cluster, policy.retry, policy.timeouts.request_s, policy.timeouts.idle_s)
+
+
+def _refusal(failure: Failure, asked_for: str, **details: object) -> Refusal:
+    # An authority is the client's word: it must not make a series of metrics.
+    service = asked_for if "service" in details else PASSTHROUGH
+    return Refusal(failure, failure.sentence.format(**details), service)
