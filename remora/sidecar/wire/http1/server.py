@@ -81,6 +81,7 @@ class Http1ServerConnection(asyncio.Protocol):
         "_message",
         "_on_closed",
         "_parser",
+        "_read_bytes",
         "_reading",
         "_request_open",
         "_response_framed",
@@ -117,6 +118,7 @@ class Http1ServerConnection(asyncio.Protocol):
         self._in_backlog = False
         self._in_head = True
         self._head_bytes = 0
+        self._read_bytes = 0
         self._field_count = 0
         self._host_count = 0
         self._draining = False
@@ -134,6 +136,7 @@ class Http1ServerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
+        self._read_bytes = len(data)
         if self._in_head:
             self._head_bytes += len(data)
         try:
@@ -189,7 +192,6 @@ class Http1ServerConnection(asyncio.Protocol):
         self._message = _Message(RequestHead(b"", b"", b"", []))
         self._url = b""
         self._in_head = True
-        self._head_bytes = 0
         self._field_count = 0
         self._host_count = 0
 
@@ -263,9 +265,9 @@ class Http1ServerConnection(asyncio.Protocol):
         head, parser = message.head, self._parser
         if self._field_count > self._limits.fields:
             raise _RefusedError(431, "too_many_fields", f"there are more than {self._limits.fields} header fields")
-        if self._head_bytes > self._limits.head_bytes and sum(len(k) + len(v) for k, v in head.fields) > (
-            self._limits.head_bytes
-        ):
+        limit = self._limits.head_bytes
+        if max(self._head_bytes, self._read_bytes) > limit and sum(len(k) + len(v) for k, v in head.fields) > limit:
+            # What was read may hold more than the head, so it is measured, but only where it can be too long.
             raise _RefusedError(431, "head_too_large", f"the request head is over {self._limits.head_bytes} bytes")
         head.method = parser.get_method()
         message.keep_alive = parser.should_keep_alive()

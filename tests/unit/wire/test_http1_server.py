@@ -1,0 +1,281 @@
+"""The server side of HTTP/1.1, played against h11 as the client that judges it."""
+
+from __future__ import annotations
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remora.sidecar.wire.heads import ResponseHead
+from remora.sidecar.wire.http1.server import Http1ServerConnection
+from remora.sidecar.wire.limits import RequestLimits
+from remora.sidecar.wire.stream import ResetReason
+from tests.support.wire import FakeTransport, Heard, Requests
+
+
+class Play:
+    """One connection, its transport, and the requests heard on it."""
+
+    def __init__(self) -> None:
+        self.requests = Requests()
+        self.closed: list[object] = []
+        self.connection = Http1ServerConnection(self.requests, self.closed.append, RequestLimits())
+        self.transport = FakeTransport()
+        self.connection.connection_made(self.transport)
+
+    def send(self, *pieces: bytes) -> Play:
+        for piece in pieces:
+            self.connection.data_received(piece)
+        return self
+
+    @property
+    def last(self) -> Heard:
+        return self.requests.heard[-1]
+
+    def answer(self, status: int = 200, body: bytes = b"ok") -> None:
+        stream = self.last.stream
+        stream.send_head(ResponseHead(status, [(b"x-a", b"1")], content_length=len(body)), not body)
+        if body:
+            stream.send_data(body, True)
+
+
+def read_answers(data: bytes, method: str = "GET") -> list[tuple[int, bytes, list[tuple[bytes, bytes]]]]:
+    """(status, body, trailers) of each response in `data`, as h11 reads them."""
+    answers = []
+    while data:
+        client = h11.Connection(h11.CLIENT)
+        client.send(h11.Request(method=method, target="/", headers=[("host", "a")]))
+        client.send(h11.EndOfMessage())
+        client.receive_data(data)
+        status, body, trailers = 0, b"", []
+        while True:
+            event = client.next_event()
+            if isinstance(event, h11.Response):
+                status = event.status_code
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                trailers = list(event.headers)
+                break
+            elif event is h11.NEED_DATA:
+                client.receive_data(b"")
+        answers.append((status, body, trailers))
+        data = client.trailing_data[0]
+    return answers
+
+
+def test_a_request_and_its_answer() -> None:
+    play = Play().send(b"GET /a?b=1 HTTP/1.1\r\nHost: shop\r\nX-One: 1\r\nx-one: 2\r\n\r\n")
+    head = play.last.head
+    assert (head.method, head.path, head.authority) == (b"GET", b"/a?b=1", b"shop")
+    assert head.fields == [(b"X-One", b"1"), (b"x-one", b"2")]
+    assert play.last.ended
+    play.answer()
+    assert read_answers(play.transport.take()) == [(200, b"ok", [])]
+    assert not play.transport.closed
+
+
+def test_what_belongs_to_the_connection_is_not_handed_on() -> None:
+    play = Play().send(
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\nKeep-Alive: 5\r\n"
+        b"TE: trailers\r\nUpgrade: h2c\r\nProxy-Connection: x\r\nX-Kept: 1\r\n\r\n"
+    )
+    assert play.last.head.fields == [(b"X-Kept", b"1")]
+
+
+def test_fields_that_the_mesh_uses_are_lifted() -> None:
+    play = Play().send(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nTraceparent: t\r\nX-Request-Id: r\r\n"
+        b"Grpc-Timeout: 1S\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    )
+    head = play.last.head
+    assert head.fields == []
+    assert (head.content_type, head.trace_parent, head.request_id) == (b"text/plain", b"t", b"r")
+    assert (head.grpc_timeout, head.expect_continue, head.content_length) == (b"1S", True, 2)
+
+
+def test_absolute_form_replaces_host() -> None:
+    play = Play().send(b"GET http://Shop:81/x?y HTTP/1.1\r\nHost: proxy\r\n\r\n")
+    assert (play.last.head.authority, play.last.head.path) == (b"Shop:81", b"/x?y")
+
+
+def test_chunked_body_with_trailers() -> None:
+    play = Play().send(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"3\r\nabc\r\n2;ext=1\r\nde\r\n",
+        b"0\r\nX-Sum: 5\r\n\r\n",
+    )
+    assert (play.last.data, play.last.trailers) == (b"abcde", [(b"X-Sum", b"5")])
+
+
+def test_the_last_piece_of_a_known_length_carries_the_end() -> None:
+    play = Play().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
+    assert not play.last.ended
+    play.send(b"cde")
+    assert (play.last.data, play.last.ended) == (b"abcde", True)
+
+
+def test_pipelined_requests_are_answered_in_order_and_reading_stops() -> None:
+    play = Play().send(
+        b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nxGET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
+        b"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\ny\r\n0\r\n\r\n"
+    )
+    assert [heard.head.path for heard in play.requests.heard] == [b"/1"]
+    assert not play.transport.reading
+    play.answer(body=b"one")
+    assert play.last.head.path == b"/2"
+    play.answer(body=b"two")
+    assert (play.last.head.path, play.last.data, play.last.ended) == (b"/3", b"y", True)
+    assert play.transport.reading
+    play.answer(body=b"three")
+    assert [body for _, body, _ in read_answers(play.transport.take())] == [b"one", b"two", b"three"]
+
+
+def test_many_pipelined_requests_answered_at_once_do_not_pile_up_the_stack() -> None:
+    play = Play()
+
+    def answer_at_once(stream, head, end):  # type: ignore[no-untyped-def]
+        stream.send_head(ResponseHead(204, []), True)
+        return Heard(stream, head, end)
+
+    play.connection._factory = answer_at_once
+    play.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2000)
+    assert play.transport.take().count(b"204 No Content") == 2000
+
+
+def test_answer_of_unknown_length_is_chunked_with_trailers() -> None:
+    play = Play().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    stream = play.last.stream
+    stream.send_head(ResponseHead(200, []), False)
+    stream.send_data(b"hello", False)
+    stream.send_trailers([(b"grpc-status", b"0")])
+    assert read_answers(play.transport.take()) == [(200, b"hello", [(b"grpc-status", b"0")])]
+
+
+def test_http10_gets_no_chunks_and_a_close() -> None:
+    play = Play().send(b"GET / HTTP/1.0\r\n\r\n")
+    stream = play.last.stream
+    stream.send_head(ResponseHead(200, []), False)
+    stream.send_data(b"hello", True)
+    assert play.transport.take().endswith(b"connection: close\r\n\r\nhello")
+    assert play.transport.closed
+
+
+def test_head_is_answered_without_a_body_but_with_its_length() -> None:
+    play = Play().send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    play.last.stream.send_head(ResponseHead(200, [], content_length=7), True)
+    answer = play.transport.take()
+    assert b"content-length: 7\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_interim_answers_come_before_the_final_one() -> None:
+    play = Play().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    play.last.stream.send_head(ResponseHead(103, [(b"link", b"</a>")]), False)
+    play.answer()
+    answer = play.transport.take()
+    assert answer.startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
+async def test_an_early_answer_closes_after_the_peer_could_read_it() -> None:
+    play = Play().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
+    play.last.stream.send_head(ResponseHead(413, [], content_length=0), True)
+    assert b"connection: close" in play.transport.take()
+    assert play.transport.eof_written
+    assert not play.transport.closed
+
+
+def test_drain_closes_after_the_request_in_hand() -> None:
+    play = Play().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    play.connection.drain()
+    assert not play.transport.closed
+    play.answer()
+    assert b"connection: close" in play.transport.take()
+    assert play.transport.closed
+
+
+def test_drain_closes_an_idle_connection_at_once() -> None:
+    play = Play()
+    play.connection.drain()
+    assert play.transport.closed
+
+
+def test_a_downstream_that_goes_resets_its_request() -> None:
+    play = Play().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
+    play.connection.connection_lost(None)
+    assert play.last.reset is ResetReason.PEER_RESET
+    assert play.closed == [play.connection]
+
+
+def test_a_half_closed_downstream_still_gets_its_answer() -> None:
+    play = Play().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert play.connection.eof_received() is True
+    play.answer()
+    assert read_answers(play.transport.take()) == [(200, b"ok", [])]
+    assert play.transport.closed
+
+
+def test_a_slow_upstream_stops_reading() -> None:
+    play = Play().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
+    play.last.stream.pause()
+    play.last.stream.pause()
+    assert not play.transport.reading
+    play.last.stream.resume()
+    assert play.transport.reading
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\nx", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n X: folded\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"GET ftp://x/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 100 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 62_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 62_000, 431),
+    ],
+)
+async def test_what_is_no_proper_request_is_refused_and_the_connection_ends(request_bytes: bytes, status: int) -> None:
+    play = Play().send(request_bytes)
+    assert play.requests.heard == []
+    answer = play.transport.take()
+    assert [found for found, _, _ in read_answers(answer)] == [status]
+    assert b"x-mesh-error: " in answer
+    assert b"connection: close" in answer
+    assert play.transport.eof_written
+    play.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert play.requests.heard == []
+
+
+CONVERSATION = (
+    b"GET /1 HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n"
+    b"POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+    b"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\nT: 1\r\n\r\n"
+)
+
+
+@given(st.lists(st.integers(0, len(CONVERSATION)), max_size=12), st.booleans())
+def test_how_the_bytes_are_cut_does_not_matter(cuts: list[int], answer_late: bool) -> None:
+    bounds = [0, *sorted(cuts), len(CONVERSATION)]
+    play = Play()
+    for start, stop in zip(bounds, bounds[1:], strict=False):
+        play.send(CONVERSATION[start:stop])
+        if not answer_late and play.requests.heard and play.last.ended:
+            play.answer()
+    while len(play.requests.heard) < 3:
+        play.answer()
+    heard = [(one.head.path, one.data, one.trailers, one.ended) for one in play.requests.heard]
+    assert heard == [
+        (b"/1", b"", None, True),
+        (b"/2", b"hello", None, True),
+        (b"/3", b"abcd", [(b"T", b"1")], True),
+    ]
