@@ -1,0 +1,187 @@
+"""The client's end: we ask upstreams here (RFC 9113)."""
+
+from __future__ import annotations
+
+from remora.sidecar.wire.heads import RequestHead
+from remora.sidecar.wire.http2 import frames
+from remora.sidecar.wire.http2.blocks import request_block
+from remora.sidecar.wire.http2.connection import Http2Connection
+from remora.sidecar.wire.http2.errors import ErrorCode, Http2ConnectionError, Http2StreamError
+from remora.sidecar.wire.http2.limits import DEFAULT_LIMITS, Http2Limits
+from remora.sidecar.wire.http2.stream import Http2Stream
+from remora.sidecar.wire.stream import ConnectionOwner, ResetReason, ResponseHandler, ResponseStream
+
+STREAMS_UNTIL_TOLD = 100
+"""Before the peer's SETTINGS come; the least that RFC 9113 §6.5.2 recommends to allow."""
+
+
+class ClientStream(Http2Stream):
+    """A ResponseStream."""
+
+    __slots__ = ("bodiless", "head_handler")
+
+    def __init__(
+        self, connection: Http2ClientConnection, stream_id: int, handler: ResponseHandler, method: bytes
+    ) -> None:
+        super().__init__(connection, stream_id, connection.initial_window, False)
+        self.handler = handler
+        self.head_handler: ResponseHandler | None = handler
+        """None once the final head has come."""
+        self.bodiless = method == b"HEAD"
+        """The answer has no body, whatever its content-length says."""
+
+
+class Http2ClientConnection(Http2Connection[ClientStream]):
+    """One connection to an endpoint; `owner` is the pool that it belongs to. A ClientConnection.
+
+    Usable as soon as `create_connection` returns it.
+    """
+
+    __slots__ = ("_last_flushed_id", "_max_streams", "_next_id", "_owner", "_settings_seen", "_usable")
+
+    def __init__(self, owner: ConnectionOwner, *, limits: Http2Limits = DEFAULT_LIMITS) -> None:
+        super().__init__(limits)
+        self._owner = owner
+        self._next_id = 1
+        self._last_flushed_id = 0
+        """Streams above it have not left this process."""
+        self._max_streams = STREAMS_UNTIL_TOLD
+        self._settings_seen = False
+        self._usable = True
+        """New streams are welcome; owner.on_connection_closed says when no more."""
+
+    @property
+    def free_slots(self) -> int:
+        if not self._usable or self.transport is None:
+            return 0
+        return max(0, self._max_streams - len(self.streams))
+
+    def open(self, head: RequestHead, end: bool, handler: ResponseHandler) -> ResponseStream:
+        """Start a stream and send its head. Only when `free_slots` > 0. Never calls the handler before it returns."""
+        stream_id = self._next_id
+        self._next_id = stream_id + 2
+        stream = ClientStream(self, stream_id, handler, head.method)
+        self.streams[stream_id] = stream
+        self.write_headers(stream_id, request_block(head), end)
+        if end:
+            stream.send_ended = stream.end_sent = True
+        if stream_id + 2 > frames.MAX_STREAM_ID:
+            # Out of numbers (RFC 9113 §5.1.1).
+            self.drain()
+        return stream
+
+    def drain(self) -> None:
+        """Take no new stream; close when the live ones have ended."""
+        self._on_unusable()
+        if not self.streams:
+            self._close_politely()
+
+    def _close_politely(self) -> None:
+        if not self.closed and self.transport is not None:
+            self.write(frames.goaway_frame(0, ErrorCode.NO_ERROR, ""))
+        self.close()
+
+    def _write_out(self) -> None:
+        self._last_flushed_id = self._next_id - 2
+        super()._write_out()
+
+    def _opening(self) -> bytes:
+        limits = self.limits
+        return (
+            frames.PREFACE
+            + frames.settings_frame(
+                {
+                    frames.ENABLE_PUSH: 0,
+                    frames.INITIAL_WINDOW_SIZE: limits.stream_window,
+                    frames.MAX_HEADER_LIST_SIZE: limits.max_head_bytes,
+                }
+            )
+            + frames.window_update_frame(0, limits.connection_window - frames.DEFAULT_WINDOW)
+        )
+
+    def _preface(self) -> bytes:
+        return b""
+
+    def _on_block(self, stream_id: int, block: bytes, end: bool) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            self.reader.skip(block)
+            self._on_stray(stream_id)
+        elif stream.head_handler is None:
+            self._on_trailers(stream, block, end)
+        else:
+            self._on_response(stream, stream.head_handler, block, end)
+
+    def _on_response(self, stream: ClientStream, handler: ResponseHandler, block: bytes, end: bool) -> None:
+        head = self.reader.response(block)
+        if head.status < 200:
+            if end:
+                raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "an informational response ends the stream")
+            self._count_control()
+            handler.on_head(head, False)
+            return
+        stream.head_handler = None
+        self._guard.progress = True
+        if not end:
+            if head.content_length is not None and not stream.bodiless and head.status not in (204, 304):
+                stream.left = head.content_length
+            handler.on_head(head, False)
+            return
+        gone = self._end_receiving(stream)
+        handler.on_head(head, True)
+        if gone:
+            self._on_stream_gone()
+
+    def _on_goaway(self, last_stream_id: int, code: int) -> None:  # noqa: ARG002
+        """Streams above the last one were not and will not be processed (RFC 9113 §6.8)."""
+        self._count_control()
+        self._on_unusable()
+        for stream_id in [number for number in self.streams if number > last_stream_id]:
+            stream = self.streams.pop(stream_id, None)
+            if stream is not None:
+                self._end_stream(stream, ResetReason.REFUSED)
+        if not self.streams:
+            self._close_politely()
+
+    def _on_setting(self, key: int, value: int) -> None:
+        if key == frames.MAX_CONCURRENT_STREAMS:
+            self._max_streams = value
+        elif key == frames.ENABLE_PUSH and value:
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a server cannot ask for push")
+
+    def _on_settings(self, flags: int, payload: bytes) -> None:
+        was_full = not self.free_slots
+        if not self._settings_seen:
+            # No word of a limit in the first SETTINGS means that there is none.
+            self._settings_seen = True
+            self._max_streams = frames.MAX_STREAM_ID
+        super()._on_settings(flags, payload)
+        if was_full and self.free_slots:
+            self._owner.on_connection_free(self)
+
+    def _on_ping_ack(self, payload: bytes) -> None:
+        """We send no PING."""
+
+    def _is_idle(self, stream_id: int) -> bool:
+        return stream_id >= self._next_id or not stream_id & 1
+
+    def _on_stream_gone(self) -> None:
+        if self._usable:
+            if self._max_streams > len(self.streams):
+                self._owner.on_connection_free(self)
+        elif not self.streams:
+            self._close_politely()
+
+    def _on_unusable(self) -> None:
+        if self._usable:
+            self._usable = False
+            self._owner.on_connection_closed(self)
+
+    def _on_lost(self) -> None:
+        """The owner has been told."""
+
+    def _reason_for(self, stream: ClientStream, reason: ResetReason) -> ResetReason:
+        return ResetReason.REFUSED if stream.stream_id > self._last_flushed_id else reason
+
+    def _last_stream_id_taken(self) -> int:
+        return 0

@@ -1,0 +1,186 @@
+"""What a message may look like (RFC 9113 §8.2, §8.3): decoded fields → heads, or why not.
+
+Faults are Http2StreamError(PROTOCOL_ERROR), "malformed" in the RFC's words; a request over a limit is HeadRefusedError.
+"""
+
+from __future__ import annotations
+
+import re
+
+from remora.sidecar.wire.heads import HOP_BY_HOP, LIFTED, Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2StreamError
+from remora.sidecar.wire.http2.limits import Http2Limits
+
+REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
+RESPONSE_PSEUDO = frozenset((b":status",))
+MAX_LENGTH_DIGITS = 18
+"""Of a content-length: an exabyte short of overflow anywhere."""
+
+_special_in_request = HOP_BY_HOP | LIFTED | {b"te", b"host", b"cookie"}
+_special_in_response = HOP_BY_HOP | {b"content-length"}
+_is_name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+_is_value = re.compile(rb"(?:[^\x00\r\n \t](?:[^\x00\r\n]*[^\x00\r\n \t])?)?").fullmatch
+
+
+def malformed(why: str) -> Http2StreamError:
+    return Http2StreamError(ErrorCode.PROTOCOL_ERROR, why)
+
+
+def read_request(fields: Fields, limits: Http2Limits) -> RequestHead:
+    pseudo = _read_pseudo(fields, REQUEST_PSEUDO)
+    regular = fields[len(pseudo) :]
+    if len(regular) > limits.max_fields:
+        raise HeadRefusedError(431)
+    head = _request_start(pseudo, limits)
+    kept: Fields = []
+    cookies: list[bytes] = []
+    for field in regular:
+        name, value = field
+        if not _is_name(name) or not _is_value(value):
+            raise malformed(f"bad field {name!r}")
+        if name not in _special_in_request:
+            kept.append(field)
+        elif name == b"cookie":
+            if not cookies:
+                kept.append(field)
+            cookies.append(value)
+        else:
+            _take_special(head, kept, name, value)
+    if len(cookies) > 1:
+        # Split for compression only (RFC 9113 §8.2.3).
+        kept = _with_cookie(kept, b"; ".join(cookies))
+    head.fields = kept
+    return head
+
+
+def _read_pseudo(fields: Fields, allowed: frozenset[bytes]) -> dict[bytes, bytes]:
+    """The pseudo-fields, which stand first and once each (RFC 9113 §8.3)."""
+    pseudo: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if not name.startswith(b":"):
+            break
+        if name not in allowed or name in pseudo or not _is_value(value):
+            raise malformed(f"bad, unknown or repeated pseudo-field {name!r}")
+        pseudo[name] = value
+    return pseudo
+
+
+def _request_start(pseudo: dict[bytes, bytes], limits: Http2Limits) -> RequestHead:
+    """The request line of HTTP/2 (RFC 9113 §8.3.1); CONNECT has only method and authority (§8.5)."""
+    method = pseudo.get(b":method", b"")
+    path = pseudo.get(b":path", b"")
+    scheme = pseudo.get(b":scheme", b"")
+    authority = pseudo.get(b":authority", b"")
+    if not method:
+        raise malformed("a request without :method")
+    if method == b"CONNECT":
+        if b":path" in pseudo or b":scheme" in pseudo or not authority:
+            raise malformed("CONNECT takes :method and :authority only")
+        return RequestHead(method, path, authority, [])
+    if not scheme:
+        raise malformed("a request without :scheme")
+    if len(path) > limits.max_target_bytes:
+        raise HeadRefusedError(414)
+    if not path.startswith(b"/") and not (path == b"*" and method == b"OPTIONS"):
+        raise malformed(":path is not an absolute path")
+    if b" " in path or b"\t" in path or b" " in authority or b"@" in authority:
+        raise malformed("a space in :path, or a space or userinfo in :authority")
+    return RequestHead(method, path, authority, [], scheme=scheme)
+
+
+def _take_special(head: RequestHead, kept: Fields, name: bytes, value: bytes) -> None:
+    """A field that is lifted into a slot, or is not allowed. Of a lifted field that repeats, the first counts."""
+    if name in HOP_BY_HOP:
+        raise malformed(f"{name!r} belongs to one connection")
+    if name == b"te":
+        if value.lower() != b"trailers":
+            raise malformed("te takes only `trailers`")
+        kept.append((name, value))
+    elif name == b"host":
+        _take_host(head, value)
+    elif name == b"content-type":
+        head.content_type = head.content_type or value
+    elif name == b"expect":
+        head.expect_continue = value.lower() == b"100-continue"
+        if not head.expect_continue:
+            kept.append((name, value))
+    elif name == b"content-length" and head.content_length is not None:
+        if head.content_length != read_length(value):
+            raise malformed("two different content-lengths")
+    else:
+        take_volatile(head, name, value)
+
+
+def _take_host(head: RequestHead, value: bytes) -> None:
+    if not head.authority:
+        head.authority = value
+    elif head.authority.lower() != value.lower():
+        raise malformed("host is another than :authority")
+
+
+def take_volatile(head: RequestHead, name: bytes, value: bytes) -> bool:
+    """Lift one of VOLATILE into its free slot; False when it is none of them, or its slot is taken."""
+    if name == b"traceparent" and head.trace_parent is None:
+        head.trace_parent = value
+    elif name == b"x-request-id" and head.request_id is None:
+        head.request_id = value
+    elif name == b"grpc-timeout" and head.grpc_timeout is None:
+        head.grpc_timeout = value
+    elif name == b"content-length" and head.content_length is None:
+        head.content_length = read_length(value)
+    else:
+        return False
+    return True
+
+
+VOLATILE = frozenset((b"traceparent", b"x-request-id", b"grpc-timeout", b"content-length"))
+"""Lifted fields that may be another in each request."""
+
+
+def is_value(value: bytes) -> bool:
+    """No NUL, CR or LF, and no space at either end (RFC 9113 §8.2.1)."""
+    return _is_value(value) is not None
+
+
+def read_length(value: bytes) -> int:
+    if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+        raise malformed("content-length is not a number of bytes")
+    return int(value)
+
+
+def _with_cookie(fields: Fields, joined: bytes) -> Fields:
+    return [(name, joined if name == b"cookie" else value) for name, value in fields]
+
+
+def read_response(fields: Fields, limits: Http2Limits) -> ResponseHead:
+    pseudo = _read_pseudo(fields, RESPONSE_PSEUDO)
+    status = pseudo.get(b":status", b"")
+    if len(status) != 3 or not status.isdigit() or status < b"100" or status == b"101":
+        raise malformed(f"bad :status {status!r}")
+    regular = fields[len(pseudo) :]
+    if len(regular) > limits.max_fields:
+        raise malformed(f"a response head of over {limits.max_fields} fields")
+    head = ResponseHead(int(status), [])
+    for field in regular:
+        name, value = field
+        if not _is_name(name) or not _is_value(value):
+            raise malformed(f"bad field {name!r}")
+        if name not in _special_in_response:
+            head.fields.append(field)
+        elif name != b"content-length":
+            raise malformed(f"{name!r} belongs to one connection")
+        elif head.content_length is None:
+            head.content_length = read_length(value)
+        elif head.content_length != read_length(value):
+            raise malformed("two different content-lengths")
+    return head
+
+
+def read_trailers(fields: Fields, limits: Http2Limits) -> Fields:
+    """Trailers hold no pseudo-fields (RFC 9113 §8.1) and nothing of the connection."""
+    if len(fields) > limits.max_fields:
+        raise malformed(f"trailers of over {limits.max_fields} fields")
+    for name, value in fields:
+        if name in HOP_BY_HOP or not _is_name(name) or not _is_value(value):
+            raise malformed(f"bad trailer {name!r}")
+    return fields

@@ -1,0 +1,43 @@
+"""What we let a peer do on one HTTP/2 connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Http2Limits:
+    """Limits of one connection; sizes in bytes.
+
+    The floods that they stop: rapid reset (CVE-2023-44487, and CVE-2025-8671 where the peer makes us reset),
+    CONTINUATION (CVE-2024-27316), PING, SETTINGS, PRIORITY and empty frames (CVE-2019-9512, -9515, -9513, -9518).
+    """
+
+    max_streams: int = 100
+    """Streams that a client may have open at once. We hold a server to what it says itself."""
+    stream_window: int = 64 * 1024
+    """What a peer may send on a stream before we ask for more; at most this much of a paused stream arrives."""
+    connection_window: int = 1024 * 1024
+    max_head_bytes: int = 60 * 1024
+    """Of a head, counted with 32 a field (RFC 9113 §6.5.2). A request over it gets 431."""
+    max_fields: int = 100
+    """Of a head, pseudo-fields not counted. A request with more gets 431."""
+    max_target_bytes: int = 8 * 1024
+    """Of :path. A request over it gets 414."""
+    max_block_bytes: int = 128 * 1024
+    """Of a compressed header block: a sender that goes on beyond this means harm."""
+    max_block_frames: int = 64
+    """HEADERS and CONTINUATION frames of one block; 60 KiB need four."""
+    reset_burst: int = 1000
+    resets_per_s: float = 100.0
+    """Streams that end by a reset, as a token bucket: a hundred streams that each live a second stay within it."""
+    control_burst: int = 1000
+    controls_per_s: float = 10.0
+    """PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty and unknown frames with no request and no data between them."""
+    max_unsent_bytes: int = 1024 * 1024
+    """Of what waits for a peer that does not read, flow-controlled data not counted: answers to PING and the like."""
+    drain_wait_s: float = 1.0
+    """How long the first GOAWAY of a drain waits for its round trip before the second is sent."""
+
+
+DEFAULT_LIMITS = Http2Limits()

@@ -1,0 +1,172 @@
+"""The server's end: downstreams ask here (RFC 9113)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from remora.sidecar.wire.heads import ResponseHead
+from remora.sidecar.wire.http2 import frames
+from remora.sidecar.wire.http2.blocks import response_block
+from remora.sidecar.wire.http2.connection import Http2Connection
+from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2ConnectionError, Http2StreamError
+from remora.sidecar.wire.http2.limits import DEFAULT_LIMITS, Http2Limits
+from remora.sidecar.wire.http2.stream import Http2Stream
+from remora.sidecar.wire.stream import RequestHandlerFactory
+
+DRAIN_PING = b"draining"
+
+
+class ServerStream(Http2Stream):
+    """A RequestStream."""
+
+    __slots__ = ("_head_sent",)
+
+    def __init__(self, connection: Http2ServerConnection, stream_id: int, recv_ended: bool) -> None:
+        super().__init__(connection, stream_id, connection.initial_window, recv_ended)
+        self._head_sent = False
+
+    def send_head(self, head: ResponseHead, end: bool) -> None:
+        """Send a response head; a second final one is dropped."""
+        if self.send_ended or self._head_sent:
+            return
+        self._head_sent = head.status >= 200
+        self.send_ended = end
+        self.connection.write_headers(self.stream_id, response_block(head), end)
+        if end:
+            self._on_end_sent()
+
+
+class Http2ServerConnection(Http2Connection[ServerStream]):
+    """One downstream's connection, in cleartext with prior knowledge or behind whatever the transport is.
+
+    `factory` makes the handler of each request. `on_closed` is called once, when the connection is gone.
+    Give it to `create_server`, or hand it a connection whose first bytes have been read: see `attach`.
+    """
+
+    __slots__ = ("_drain_timer", "_draining", "_factory", "_goaway_id", "_last_stream_id", "_on_closed")
+
+    def __init__(
+        self,
+        factory: RequestHandlerFactory,
+        *,
+        limits: Http2Limits = DEFAULT_LIMITS,
+        on_closed: Callable[[Http2ServerConnection], None] | None = None,
+    ) -> None:
+        super().__init__(limits)
+        self._factory = factory
+        self._on_closed = on_closed
+        self._last_stream_id = 0
+        self._goaway_id = frames.MAX_STREAM_ID
+        """The last stream that we take, as our GOAWAY said."""
+        self._draining = False
+        self._drain_timer: asyncio.TimerHandle | None = None
+
+    def attach(self, transport: asyncio.Transport, first_bytes: bytes) -> None:
+        """Take over a transport from a protocol that has read `first_bytes` of it, preface included."""
+        transport.set_protocol(self)
+        self.connection_made(transport)
+        if first_bytes:
+            self.data_received(first_bytes)
+
+    def drain(self) -> None:
+        """Two-phase GOAWAY (RFC 9113 §6.8): warn, wait for a round trip, say which stream was the last, finish them."""
+        if self._draining or self.closed or self.transport is None:
+            return
+        self._draining = True
+        self.write(frames.goaway_frame(frames.MAX_STREAM_ID, ErrorCode.NO_ERROR, "draining"))
+        self.write(frames.ping_frame(DRAIN_PING, 0))
+        self._drain_timer = self.loop.call_later(self.limits.drain_wait_s, self._finish_drain)
+
+    def _finish_drain(self) -> None:
+        if self.closed or self._goaway_id != frames.MAX_STREAM_ID:
+            return
+        self._goaway_id = self._last_stream_id
+        self.write(frames.goaway_frame(self._last_stream_id, ErrorCode.NO_ERROR, "draining"))
+        self._on_stream_gone()
+
+    def _opening(self) -> bytes:
+        limits = self.limits
+        return frames.settings_frame(
+            {
+                frames.MAX_CONCURRENT_STREAMS: limits.max_streams,
+                frames.INITIAL_WINDOW_SIZE: limits.stream_window,
+                frames.MAX_HEADER_LIST_SIZE: limits.max_head_bytes,
+            }
+        ) + frames.window_update_frame(0, limits.connection_window - frames.DEFAULT_WINDOW)
+
+    def _preface(self) -> bytes:
+        return frames.PREFACE
+
+    def _on_block(self, stream_id: int, block: bytes, end: bool) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            self._on_trailers(stream, block, end)
+        elif stream_id > self._last_stream_id:
+            self._on_request(stream_id, block, end)
+        else:
+            self.reader.skip(block)
+            self._on_stray(stream_id)
+
+    def _on_request(self, stream_id: int, block: bytes, end: bool) -> None:
+        if not stream_id & 1:
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a client's stream has an even number")
+        self._last_stream_id = stream_id
+        if len(self.streams) >= self.limits.max_streams or stream_id > self._goaway_id:
+            self.reader.skip(block)
+            raise Http2StreamError(ErrorCode.REFUSED_STREAM, "no more streams")
+        try:
+            head = self.reader.request(block)
+        except HeadRefusedError as refused:
+            self._answer(stream_id, refused.status, end)
+            return
+        stream = ServerStream(self, stream_id, end)
+        if head.content_length is not None:
+            stream.left = head.content_length
+            if end and stream.left:
+                raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "a content-length, but no body")
+        self._guard.progress = True
+        self.streams[stream_id] = stream
+        handler = self._factory(stream, head, end)
+        if self.streams.get(stream_id) is stream and not stream.abandoned:
+            stream.handler = handler
+            if not stream.writable and not stream.send_ended:
+                handler.on_writable(False)
+
+    def _answer(self, stream_id: int, status: int, end: bool) -> None:
+        """Answer a request that no handler will see, and be done with it."""
+        self.write_headers(stream_id, response_block(ResponseHead(status, [], content_length=0)), True)
+        if not end:
+            self._send_reset(stream_id, ErrorCode.NO_ERROR)
+
+    def _on_goaway(self, last_stream_id: int, code: int) -> None:
+        """The client opens no more streams. It closes, or we do when we have been told to."""
+
+    def _on_setting(self, key: int, value: int) -> None:
+        """Table size, push, concurrency and list size of a client bind nothing that we send."""
+
+    def _on_ping_ack(self, payload: bytes) -> None:
+        if self._draining and payload == DRAIN_PING:
+            self._finish_drain()
+
+    def _is_idle(self, stream_id: int) -> bool:
+        return stream_id > self._last_stream_id or not stream_id & 1
+
+    def _on_stream_gone(self) -> None:
+        if self._draining and not self.streams and self._goaway_id != frames.MAX_STREAM_ID:
+            self.close()
+
+    def _on_unusable(self) -> None:
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+
+    def _on_lost(self) -> None:
+        on_closed, self._on_closed = self._on_closed, None
+        if on_closed is not None:
+            on_closed(self)
+
+    def _last_stream_id_taken(self) -> int:
+        return self._last_stream_id
+
+    def _may_reset_early(self) -> bool:
+        return True
