@@ -34,7 +34,7 @@ class Remora:
         # YAML is a superset of JSON.
         config.write_text("\n---\n".join(json.dumps(document) for document in documents(job)))
         process = Process("remora", _command(job, str(config)), job.core, job.folder)
-        line = f"listening outbound {SERVICE} " if job.hop == "first" else "listening inbound "
+        line = f"listening outbound:{SERVICE} " if job.hop == "first" else "listening inbound "
         try:
             address = process.wait_for_line(line)
         except BaseException:
@@ -68,7 +68,7 @@ def _endpoints(upstream: Address) -> dict[str, Any]:
         "apiVersion": "mesh.remora.dev/v1alpha1",
         "kind": "ServiceEndpoints",
         "metadata": {"name": SERVICE},
-        "spec": {"endpoints": [{"address": upstream.host, "port": upstream.port}]},
+        "spec": {"service": SERVICE, "endpoints": [{"address": upstream.host, "port": upstream.port}]},
     }
 
 
