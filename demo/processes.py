@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from remora.control.store.child import ends_with_us
+
 START_S = 30.0
 """Longest time from starting a process to the line that says where it listens."""
 STOP_S = 10.0
@@ -72,7 +74,7 @@ class Child:
         log = logs / f"{name}.log"
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
-                *argv,
+                *ends_with_us(argv),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=stderr,
@@ -162,27 +164,43 @@ class Child:
 
 
 class Family:
-    """All children of one demo."""
+    """All children of one demo, in layers: each layer is stopped before the ones below it."""
 
     def __init__(self, logs: Path, root: Path) -> None:
         self.logs = logs
         self._root = root
-        self._children: list[Child] = []
+        self._layers: dict[int, list[Child]] = {}
         logs.mkdir(parents=True, exist_ok=True)
         for old in logs.glob("*.log"):
             old.unlink()
 
-    async def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
+    async def start(self, layer: int, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
         """Starts a child that `stop` will stop."""
         child = await Child.start(name, argv, self.logs, env, self._root)
-        self._children.append(child)
+        self._layers.setdefault(layer, []).append(child)
         return child
 
-    async def python(self, name: str, module: str, *args: str, env: Mapping[str, str] | None = None) -> Child:
+    async def python(
+        self, layer: int, name: str, module: str, *args: str, env: Mapping[str, str] | None = None
+    ) -> Child:
         """Starts `python -m MODULE ARGS`."""
-        return await self.start(name, [sys.executable, "-m", module, *args], env)
+        return await self.start(layer, name, [sys.executable, "-m", module, *args], env)
 
-    async def stop(self) -> None:
-        """Stops every child, the youngest generation first in line; takes at most a few seconds more than STOP_S."""
-        await asyncio.gather(*(child.stop() for child in reversed(self._children)))
-        self._children.clear()
+    async def stop(self) -> list[str]:
+        """Stops every child, highest layer first; what did not stop cleanly, in words. Takes STOP_S a layer at most."""
+        complaints: list[str] = []
+        for layer in sorted(self._layers, reverse=True):
+            children = [child for child in self._layers[layer] if child.running]
+            statuses = await asyncio.gather(*(child.stop() for child in children))
+            complaints += [
+                f"{child.name} ended with {status} when told to stop (see {child.log})"
+                for child, status in zip(children, statuses, strict=True)
+                if status != 0
+            ]
+        return complaints
+
+    def kill(self) -> None:
+        """SIGKILL to whatever still runs."""
+        for children in self._layers.values():
+            for child in children:
+                child.kill()
