@@ -56,7 +56,8 @@ def _route(route: Route) -> Iterator[Fault]:
         if not rule.backend_refs:
             yield Fault(f"{place}.backendRefs", "name at least one Service; without it nothing could answer")
         yield from _backends(rule.backend_refs, f"{place}.backendRefs")
-        for number, match in enumerate(rule.matches):
+        matches: Sequence[HTTPRouteMatch | GRPCRouteMatch] = rule.matches
+        for number, match in enumerate(matches):
             yield from _match(match, f"{place}.matches[{number}]")
 
 

@@ -1,0 +1,34 @@
+"""A document in use, compiled once."""
+
+from __future__ import annotations
+
+import msgspec
+
+from remora.documents.endpoints import static_endpoints
+from remora.documents.gateway import GRPCRoute, HTTPRoute
+from remora.documents.kinds import Document
+from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
+from remora.documents.policies import compile_policy
+from remora.documents.routes import RankedRoute, compile_routes
+from remora.model.snapshot import Endpoint, ServicePolicy
+
+
+class Active(msgspec.Struct, frozen=True):
+    """A document and what it compiles to; of the last three only one is ever set."""
+
+    document: Document
+    revision: int
+    routes: tuple[RankedRoute, ...] = ()
+    policy: ServicePolicy | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+def activate(document: Document, revision: int, created: int) -> Active:
+    """Compile a checked document. `revision` is that of its last write, `created` that of its first."""
+    match document:
+        case HTTPRoute() | GRPCRoute():
+            return Active(document, revision, routes=compile_routes(document, revision, created))
+        case TrafficPolicy():
+            return Active(document, revision, policy=compile_policy(document, revision))
+        case ServiceEndpoints():
+            return Active(document, revision, endpoints=static_endpoints(document))
