@@ -216,7 +216,7 @@ async def test_a_frozen_control_is_noticed() -> None:
             relay.freeze()
             frozen_at = time.monotonic()
             await until(lambda: not through.state().connected)
-            assert time.monotonic() - frozen_at < 10
+            assert time.monotonic() - frozen_at < 9
             relay.thaw()
             await until(lambda: through.state().connected)
 

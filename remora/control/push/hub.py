@@ -18,6 +18,7 @@ from remora.model.names import ServiceName
 from remora.model.snapshot import EndpointSet
 from remora.proto.mesh.v1 import discovery_pb2 as pb
 
+_LOOK_AGAIN_S = 0.02
 _KIND_LABELS = {SERVICE: "service", ENDPOINTS: "endpoints"}
 
 
@@ -107,6 +108,8 @@ class Hub:
             async with asyncio.timeout(timeout_s):
                 while self._in_use(names, instance):
                     await self._moved.wait()
+                    # Acks of a thousand callers come together: look once for many of them.
+                    await asyncio.sleep(_LOOK_AGAIN_S)
                 return True
         return False
 
@@ -120,9 +123,10 @@ class Hub:
         for name in services:
             if _has(self._catalog.endpoints(name), instance):
                 return True
-            for connection in self._watchers.get(name, ()):
-                if any(_encodes(version, instance) for version in connection.session.holds((ENDPOINTS, name))):
-                    return True
+            watchers = self._watchers.get(name, ())
+            versions = {version for watcher in watchers for version in watcher.session.holds((ENDPOINTS, name))}
+            if any(_encodes(version, instance) for version in versions):
+                return True
         return False
 
     def _progress(self) -> None:

@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 GREETING_TIMEOUT_S = 5.0
 """Connect, Hello and Welcome together."""
 
-# A quiet stream is not a live one: a frozen control answers no ping, and is noticed after at most 4 + 5 s. grpclib has
+# A quiet stream is not a live one: a frozen control answers no ping, and is noticed after at most 3 + 4 s. grpclib has
 # no public names for these settings; its version is pinned for them.
 _CONFIGURATION = Configuration(
-    _keepalive_time=4.0,
-    _keepalive_timeout=5.0,
+    _keepalive_time=3.0,
+    _keepalive_timeout=4.0,
     _keepalive_permit_without_calls=True,
     _http2_max_pings_without_data=0,
-    _http2_min_sent_ping_interval_without_data=3.0,
+    _http2_min_sent_ping_interval_without_data=2.0,
 )
 
 
