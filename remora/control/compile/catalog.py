@@ -89,6 +89,10 @@ class Catalog:
         """All known services, in order."""
         return sorted(self._services)
 
+    def status(self, key: DocumentKey) -> DocumentStatus | None:
+        """Of one document; None: there is no such document."""
+        return self._statuses.get(key)
+
     def statuses(self) -> list[DocumentStatus]:
         """Of all documents, in order."""
         return [status for _, status in sorted(self._statuses.items())]
@@ -109,7 +113,7 @@ class Catalog:
         match key:
             case ConfigKey():
                 if is_put:
-                    self._shelf.put(document_key(key), event.value, event.mod_revision, 0)
+                    self._shelf.put(document_key(key), event.value, event.mod_revision, event.create_revision)
                 else:
                     self._shelf.delete(document_key(key))
             case InstanceKey():

@@ -115,7 +115,7 @@ class _Follower:
     def _compare(self, listing: Listing) -> Update:
         """What the listing changes. Revisions are compared for being equal, not newer: a restored store counts anew."""
         events = [
-            Event(EventKind.PUT, entry.key, entry.value, entry.mod_revision)
+            Event(EventKind.PUT, entry.key, entry.value, entry.mod_revision, entry.create_revision)
             for entry in listing.entries
             if self._seen.get(entry.key) != entry.mod_revision
         ]

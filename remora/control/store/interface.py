@@ -7,7 +7,7 @@ Revisions number every change of the whole store, upward. Any call may raise `St
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType, Protocol
 
@@ -28,6 +28,8 @@ class Entry:
     """Of its last put."""
     lease: LeaseId | None = None
     """The key goes when this lease ends."""
+    create_revision: Revision = field(default=NO_REVISION, compare=False)
+    """Of its first put since it did not exist: says which of two keys is the older, in every replica."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Event:
     key: str
     value: bytes
     mod_revision: Revision
+    create_revision: Revision = field(default=NO_REVISION, compare=False)
+    """As in Entry; NO_REVISION for a deletion."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,11 @@ def status_key(env: str, kind: str, namespace: str, name: str) -> str:
     return str(StatusKey(env, kind, namespace, name))
 
 
+def env_prefix(env: str) -> str:
+    """Of everything in an environment."""
+    return _join(env) + "/"
+
+
 def config_prefix(env: str, kind: str | None = None, namespace: str | None = None) -> str:
     """Of all documents, of those of a kind, or of those of a kind in a namespace."""
     return _prefix(env, "config", kind, namespace)

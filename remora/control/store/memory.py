@@ -70,10 +70,12 @@ class MemoryStore:
         self._check_expected(key, expected)
         self._detach(key)
         revision = Revision(self._revision + 1)
-        self._entries[key] = Entry(key, value, revision, lease)
+        before = self._entries.get(key)
+        created = before.create_revision if before else revision
+        self._entries[key] = Entry(key, value, revision, lease, created)
         if lease is not None:
             self._leases[lease].keys.add(key)
-        self._commit((Event(EventKind.PUT, key, value, revision),))
+        self._commit((Event(EventKind.PUT, key, value, revision, created),))
         return revision
 
     async def delete(self, key: str, *, expected: Revision | None = None) -> bool:

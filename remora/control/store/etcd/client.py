@@ -190,4 +190,5 @@ class EtcdStore:
 
 
 def _entry(kv: pb.KeyValue) -> Entry:
-    return Entry(decode_key(kv.key), kv.value, Revision(kv.mod_revision), LeaseId(kv.lease) if kv.lease else None)
+    lease = LeaseId(kv.lease) if kv.lease else None
+    return Entry(decode_key(kv.key), kv.value, Revision(kv.mod_revision), lease, Revision(kv.create_revision))

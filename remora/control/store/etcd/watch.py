@@ -115,4 +115,5 @@ def _batch(response: pb.WatchResponse) -> WatchBatch:
 
 def _event(event: pb.Event) -> Event:
     kind = EventKind.DELETE if event.type == pb.Event.DELETE else EventKind.PUT
-    return Event(kind, decode_key(event.kv.key), event.kv.value, Revision(event.kv.mod_revision))
+    kv = event.kv
+    return Event(kind, decode_key(kv.key), kv.value, Revision(kv.mod_revision), Revision(kv.create_revision))

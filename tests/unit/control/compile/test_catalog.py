@@ -25,14 +25,17 @@ class Bench:
     def __init__(self) -> None:
         self.catalog = Catalog("dev")
         self._revisions = itertools.count(1)
+        self._created: dict[str, Revision] = {}
 
     def put(self, key: str, value: bytes | str) -> Changes:
         revision = Revision(next(self._revisions))
         data = value.encode() if isinstance(value, str) else value
-        return self.catalog.apply([Event(EventKind.PUT, key, data, revision)], revision)
+        created = self._created.setdefault(key, revision)
+        return self.catalog.apply([Event(EventKind.PUT, key, data, revision, created)], revision)
 
     def delete(self, key: str) -> Changes:
         revision = Revision(next(self._revisions))
+        self._created.pop(key, None)
         return self.catalog.apply([Event(EventKind.DELETE, key, b"", revision)], revision)
 
     def instance(self, service: ServiceName, name: str, **fields: object) -> Changes:
@@ -193,16 +196,16 @@ def test_a_bad_instance_is_reported_and_harmless(bench: Bench) -> None:
 
 
 def test_the_older_of_two_policies_keeps_the_service(bench: Bench) -> None:
-    bench.policy("a", "RoundRobin")
+    bench.policy("z", "RoundRobin")
     status = only(bench.policy("b", "Random"))
     assert not status.accepted
-    assert "TrafficPolicy default/a" in status.errors[0].message
+    assert "TrafficPolicy default/z" in status.errors[0].message
     service = bench.catalog.service(REVIEWS)
     assert service is not None
     assert service.policy.balancer == "round_robin"
-    changes = bench.delete(config_key("dev", "TrafficPolicy", "default", "a"))
+    changes = bench.delete(config_key("dev", "TrafficPolicy", "default", "z"))
     assert only(changes).accepted
-    assert [str(key) for key in changes.removed] == ["TrafficPolicy default/a"]
+    assert [str(key) for key in changes.removed] == ["TrafficPolicy default/z"]
     service = bench.catalog.service(REVIEWS)
     assert service is not None
     assert service.policy.balancer == "random"
