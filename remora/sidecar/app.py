@@ -26,7 +26,8 @@ from remora.sidecar.listener.listener import Listener
 from remora.sidecar.listener.outbound import Mesh, OutboundPolicy, OutboundRouter
 from remora.sidecar.routing.table import RouteTable
 from remora.sidecar.source.addresses import Address as ControlAddress
-from remora.sidecar.source.app_health import AppHealth, Check
+from remora.sidecar.source.app_health import AppHealth
+from remora.sidecar.source.app_probe import Check
 from remora.sidecar.source.control import ControlSource, Node
 from remora.sidecar.source.last_known_good import LastKnownGood
 from remora.sidecar.source.registration import Registrar, instance_id

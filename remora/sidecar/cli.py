@@ -28,7 +28,7 @@ from remora.model.snapshot import SnapshotError
 from remora.sidecar.app import Binding, Options, Sidecar
 from remora.sidecar.listener.listener import ListenError
 from remora.sidecar.source.addresses import parse_addresses
-from remora.sidecar.source.app_health import Check, parse_check
+from remora.sidecar.source.app_probe import Check, parse_check
 
 LOOPBACK = "127.0.0.1"
 
@@ -87,7 +87,7 @@ def _add_app_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
         metavar="CHECK",
         help="how the app is asked whether it is well: tcp (default), http:/path, grpc or grpc:service",
     )
-    flags.add(app, "--service", _parse_label, default="", metavar="NAME", help="the service that the app is one of")
+    flags.add(app, "--service", _parse_label, metavar="NAME", help="the service that the app is one of")
     flags.add(
         app,
         "--namespace",
@@ -96,8 +96,8 @@ def _add_app_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"its namespace (default {DEFAULT_NAMESPACE})",
     )
-    flags.add(app, "--version", _parse_label, default="", metavar="NAME", help="the app's version, such as v2")
-    flags.add(app, "--zone", str, default="", metavar="NAME", help="where it runs")
+    flags.add(app, "--version", _parse_label, metavar="NAME", help="the app's version, such as v2")
+    flags.add(app, "--zone", str, metavar="NAME", help="where it runs")
     flags.add(app, "--weight", _parse_weight, default=1, metavar="N", help="its share among its equals (default 1)")
 
 
@@ -201,17 +201,17 @@ def options(arguments: argparse.Namespace) -> Options:
         upstream=upstream.with_host(LOOPBACK),
         upstream_protocol=arguments.protocol,
         health=health,
-        service=arguments.service,
+        service=arguments.service or "",
         namespace=arguments.namespace,
-        version=arguments.version,
-        zone=arguments.zone,
+        version=arguments.version or "",
+        zone=arguments.zone or "",
         weight=arguments.weight,
         advertise=arguments.advertise or Address(_own_host(arguments.inbound), 0),
         control=arguments.control or (),
         config=arguments.config,
         state_dir=arguments.state_dir,
         inbound=arguments.inbound,
-        outbound=arguments.outbound_listen,
+        outbound=arguments.outbound_listen.with_host(LOOPBACK),
         bindings=tuple(_bound(name, address, arguments.namespace) for name, address in arguments.outbound),
         admin=arguments.admin.with_host(LOOPBACK),
         metrics=arguments.metrics,

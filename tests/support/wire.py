@@ -1,4 +1,4 @@
-"""Playing a peer against a codec without sockets: a transport that remembers, handlers that write down what they hear."""
+"""Playing a peer against a codec without sockets: a transport that remembers, handlers that note what they hear."""
 
 from __future__ import annotations
 

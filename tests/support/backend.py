@@ -1,0 +1,64 @@
+"""Upstreams that do as the test says, byte by byte where it matters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+Script = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Backend:
+    """An aiohttp app whose every request goes to `script`; counts what came."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.requests: list[web.BaseRequest] = []
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.requests.append(request)
+        return await self.script(request)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def running_backend(script: Script, port: int = 0) -> AsyncIterator[Backend]:
+    """A backend on a port of its own."""
+    backend = Backend(script)
+    runner = web.ServerRunner(web.Server(backend.handle), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port)
+    await site.start()
+    backend.port = runner.addresses[0][1]
+    try:
+        yield backend
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def running_raw_server(
+    converse: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """A TCP server that says what `converse` says, to the byte; gives its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await converse(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
