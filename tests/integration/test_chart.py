@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 import yaml
 
 import remora
+from remora.cli.flags import Flags
+from remora.sidecar.cli import make_parser, options
 
 CHART = Path(__file__).parents[2] / "charts" / "remora"
 NEEDED: dict[str, Any] = {"etcd": {"url": "http://etcd:2379"}}
@@ -145,6 +149,24 @@ def test_the_sidecar_is_told_by_environment() -> None:
     assert told["SIDECAR_HEALTH"] == "tcp"
     assert told["SIDECAR_LOG_LEVEL"] == "debug"
     assert environment(containers(pod)[1])["PORT"] == "9000"
+
+
+@pytest.mark.parametrize("values", [NEEDED, FULL], ids=["least", "full"])
+def test_the_sidecar_understands_what_it_is_told(values: dict[str, Any]) -> None:
+    [pod] = [found for name, found in pods(values).items() if "control" not in name]
+    told = {name: value for name, value in environment(containers(pod)[0]).items() if isinstance(value, str)}
+    told["SIDECAR_ADVERTISE"] = told["SIDECAR_ADVERTISE"].replace("$(POD_IP)", "10.0.0.7")
+    understood = options(make_parser(Flags("SIDECAR", told)).parse_args(["run"]))
+    ports = (understood.inbound.port, understood.outbound.port, understood.admin.port, understood.metrics.port)
+    assert ports == (15006, 15001, 15000, 15020)
+    assert understood.upstream.host == "127.0.0.1"
+    assert str(understood.advertise) == "10.0.0.7:15006"
+    assert understood.control
+    assert understood.state_dir == Path("/var/lib/remora")
+    flags = subprocess.run(
+        [sys.executable, "-m", "remora.sidecar.cli", "run", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert [name for name in told if f"${name}" not in flags] == []
 
 
 def test_control_is_told_by_environment() -> None:
