@@ -130,6 +130,12 @@ class EtcdServer:
     def log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")
 
+    async def until_logged(self, *words: str) -> None:
+        """Wait for a line of the log that has all these words."""
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            while not any(all(word in line for word in words) for line in self.log().splitlines()):
+                await asyncio.sleep(0.05)
+
     async def ctl(self, *arguments: str, user: str | None = None) -> str:
         """Run etcdctl against this member; what it prints."""
         command = [str(BINARIES / "etcdctl"), f"--endpoints={self.url}", *([f"--user={user}"] if user else [])]

@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -61,16 +62,15 @@ class EmbeddedEtcd:
         program = find_etcd(binary)
         data = data_dir / "etcd"
         log_path = data_dir / "etcd.log"
-        _make(data)
-        await _wait_unlocked(data)
-        client = client_port or _free_port()
-        peer = peer_port or _free_port()
-        command = [str(program), *_flags(data, client, peer, fsync)]
-        with log_path.open("ab") as log:
-            process = await _spawn(command, log)
+        with _prepare(data, log_path) as log:
+            log_start = log.tell()
+            await _wait_unlocked(data)
+            client = _checked(client_port) if client_port else _free_port()
+            flags = _flags(data, client, peer_port or _free_port(), fsync)
+            process = await _spawn([str(program), *flags], log)
         etcd = cls(process, Endpoint(_HOST, client), log_path)
         try:
-            await etcd._wait_ready(ready_timeout_s)
+            await etcd._wait_ready(ready_timeout_s, log_start)
         except BaseException:
             await etcd.stop()
             raise
@@ -80,7 +80,8 @@ class EmbeddedEtcd:
         """SIGTERM, and SIGKILL if that does not end it in 10 s. Idempotent."""
         if self._process.returncode is not None:
             return
-        self._process.terminate()
+        with suppress(ProcessLookupError):  # it ended by itself a moment ago
+            self._process.terminate()
         try:
             await asyncio.wait_for(self._process.wait(), _STOP_TIMEOUT_S)
         except TimeoutError:
@@ -91,13 +92,14 @@ class EmbeddedEtcd:
         """Until it ends by itself (it should not): its exit status, negative for a signal."""
         return await self._process.wait()
 
-    async def _wait_ready(self, timeout_s: float) -> None:
+    async def _wait_ready(self, timeout_s: float, log_start: int) -> None:
         ready = asyncio.create_task(_answering(self.endpoint))
         ended = asyncio.create_task(self._process.wait())
         try:
             await asyncio.wait((ready, ended), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
-                raise EmbeddedEtcdError(f"etcd stopped at start: {_reason(self.log_path)} (log: {self.log_path})")
+                reason = _reason(self.log_path, log_start)
+                raise EmbeddedEtcdError(f"etcd stopped at start: {reason} (log: {self.log_path})")
             if not ready.done():
                 raise EmbeddedEtcdError(f"etcd was not ready within {timeout_s:g} s: see {self.log_path}")
             await ready
@@ -145,11 +147,15 @@ def _flags(data: Path, client: int, peer: int, fsync: bool) -> list[str]:
     return flags if fsync else [*flags, "--unsafe-no-fsync"]
 
 
-def _make(data: Path) -> None:
+def _prepare(data: Path, log_path: Path) -> IO[bytes]:
+    """Make the folder, and open the log to append."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return log_path.open("ab")
     except OSError as error:
-        raise EmbeddedEtcdError(f"{data} cannot be made for etcd's data: {error.strerror}") from error
+        raise EmbeddedEtcdError(
+            f"{error.filename}: cannot be written for etcd's data ({error.strerror}): choose another data folder"
+        ) from error
 
 
 async def _spawn(command: list[str], log: IO[bytes]) -> asyncio.subprocess.Process:
@@ -213,6 +219,19 @@ def _locked(database: Path) -> bool:
     return False
 
 
+def _checked(port: int) -> int:
+    """Ours to use. Otherwise another etcd there would answer in place of the one that we start."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise EmbeddedEtcdError(
+                f"etcd cannot listen on {_HOST}:{port} ({error.strerror}): choose another"
+            ) from error
+    return port
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
@@ -220,9 +239,9 @@ def _free_port() -> int:
         return port
 
 
-def _reason(log_path: Path) -> str:
-    """The last complaint in etcd's log (a JSON object a line), or its last line."""
-    lines = log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").splitlines()
+def _reason(log_path: Path, start: int) -> str:
+    """The last complaint in etcd's log from `start` on (a JSON object a line), or its last line."""
+    lines = log_path.read_bytes()[start:][-_LOG_TAIL_BYTES:].decode(errors="replace").splitlines()
     for line in reversed(lines):
         try:
             record = json.loads(line)

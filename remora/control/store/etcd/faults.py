@@ -49,8 +49,10 @@ def from_exception(error: Exception, address: str, timeout_s: float) -> StoreErr
             return _from_status(error.status, error.message or error.status.name, address)
         case TimeoutError():
             return StoreUnavailable(f"etcd at {address} did not answer within {timeout_s:g} s")
+        case ssl.SSLCertVerificationError():
+            return Untrusted(f"etcd at {address}: its certificate is not trusted: {error.verify_message}")
         case ssl.SSLError():
-            return Untrusted(f"etcd at {address}: TLS failed: {error.reason or error}")
+            return Untrusted(f"etcd at {address}: TLS failed: {error.strerror or error}")
         case OSError():
             return Unsent(f"etcd at {address} cannot be reached: {error.strerror or error}")
         case _:
