@@ -163,7 +163,7 @@ class Mesh:
                 raise ChildError(f"control should refuse {key}, but its status is {status}")
             await asyncio.sleep(POLL_S)
             status = await self._etcd_json(key)
-        return json.dumps(status["errors"])
+        return "; ".join(_in_words(error) for error in status["errors"])
 
     async def _etcd_json(self, key: str) -> dict[str, Any]:
         async with self._session.post(f"{self.etcd_url}/v3/kv/range", json={"key": _base64(key)}) as response:
@@ -194,6 +194,8 @@ class Mesh:
             *_bindings(CALLS.get(service, ())),
         )
         outbound = {name: await sidecar.address(f"outbound:{name}") for name in CALLS.get(service, ())}
+        # Every second instance finds services by HTTP_PROXY instead of a local port: apps can do either.
+        forward = await sidecar.address("outbound") if self._started[kind] % 2 == 0 else ""
         app = await self._family.python(
             LAYER_APPS,
             name,
@@ -201,7 +203,7 @@ class Mesh:
             f"--port={port}",
             f"--version={version}",
             f"--instance={name}",
-            env=_where_to_call(outbound),
+            env=_where_to_call(outbound, forward),
         )
         await app.address()
         return Pod(
@@ -301,10 +303,13 @@ def _bindings(services: Iterable[str]) -> list[str]:
     return [f"--outbound={name}={LOOPBACK}:0" for name in services]
 
 
-def _where_to_call(outbound: Mapping[str, str]) -> dict[str, str]:
+def _where_to_call(outbound: Mapping[str, str], forward: str) -> dict[str, str]:
     if not outbound:
         return {}
-    return {"REVIEWS_URL": f"http://{outbound['reviews']}", "PRICES_TARGET": outbound["prices"]}
+    reviews = {"REVIEWS_URL": f"http://{outbound['reviews']}"}
+    if forward:
+        reviews = {"REVIEWS_URL": "http://reviews", "HTTP_PROXY": f"http://{forward}", "NO_PROXY": ""}
+    return {**reviews, "PRICES_TARGET": outbound["prices"]}
 
 
 def _key(part: str, document: Mapping[str, Any]) -> str:
@@ -314,3 +319,7 @@ def _key(part: str, document: Mapping[str, Any]) -> str:
 
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def _in_words(error: Mapping[str, Any]) -> str:
+    return ", ".join(str(value) for value in error.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -14,6 +15,10 @@ from rich.text import Text
 from demo.processes import ChildError
 from demo.tally import Tally
 from demo.traffic import Row
+
+
+PLAIN_WIDTH = 110
+"""Columns for tables when stdout is no terminal that could say."""
 
 
 class StepFailedError(Exception):
@@ -37,7 +42,8 @@ class Screen:
     """The terminal, or whatever stdout is: without a terminal there are plain lines only."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
+        width = None if sys.stdout.isatty() else PLAIN_WIDTH
+        self._console = Console(highlight=False, soft_wrap=True, width=width)
         self._live = Live(console=self._console, auto_refresh=False, transient=True) if self.is_live else None
         self._step: Step | None = None
         self._rows: list[Row] = []
