@@ -93,7 +93,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
                 {
                     frames.ENABLE_PUSH: 0,
                     frames.INITIAL_WINDOW_SIZE: limits.stream_window,
-                    frames.MAX_HEADER_LIST_SIZE: limits.max_head_bytes,
+                    frames.MAX_HEADER_LIST_SIZE: limits.request.head_bytes,
                 }
             )
             + frames.window_update_frame(0, limits.connection_window - frames.DEFAULT_WINDOW)

@@ -61,7 +61,7 @@ class Http2Connection(FrameSender, Generic[StreamT]):
         self.streams: dict[int, StreamT] = {}
         self.closed = False
         """Nothing is read any more: failed, aborted, closing or lost."""
-        self.reader = BlockReader(limits)
+        self.reader = BlockReader(limits.request)
         self.initial_window = frames.DEFAULT_WINDOW
         """The send window that a new stream starts with."""
         self._started = False

@@ -9,7 +9,7 @@ import re
 
 from remora.sidecar.wire.heads import HOP_BY_HOP, LIFTED, Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2StreamError
-from remora.sidecar.wire.http2.limits import Http2Limits
+from remora.sidecar.wire.limits import RequestLimits
 
 REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
 RESPONSE_PSEUDO = frozenset((b":status",))
@@ -26,10 +26,10 @@ def malformed(why: str) -> Http2StreamError:
     return Http2StreamError(ErrorCode.PROTOCOL_ERROR, why)
 
 
-def read_request(fields: Fields, limits: Http2Limits) -> RequestHead:
+def read_request(fields: Fields, limits: RequestLimits) -> RequestHead:
     pseudo = _read_pseudo(fields, REQUEST_PSEUDO)
     regular = fields[len(pseudo) :]
-    if len(regular) > limits.max_fields:
+    if len(regular) > limits.fields:
         raise HeadRefusedError(431)
     head = _request_start(pseudo, limits)
     kept: Fields = []
@@ -65,7 +65,7 @@ def _read_pseudo(fields: Fields, allowed: frozenset[bytes]) -> dict[bytes, bytes
     return pseudo
 
 
-def _request_start(pseudo: dict[bytes, bytes], limits: Http2Limits) -> RequestHead:
+def _request_start(pseudo: dict[bytes, bytes], limits: RequestLimits) -> RequestHead:
     """The request line of HTTP/2 (RFC 9113 §8.3.1); CONNECT has only method and authority (§8.5)."""
     method = pseudo.get(b":method", b"")
     path = pseudo.get(b":path", b"")
@@ -79,7 +79,7 @@ def _request_start(pseudo: dict[bytes, bytes], limits: Http2Limits) -> RequestHe
         return RequestHead(method, path, authority, [])
     if not scheme:
         raise malformed("a request without :scheme")
-    if len(path) > limits.max_target_bytes:
+    if len(path) > limits.target_bytes:
         raise HeadRefusedError(414)
     if not path.startswith(b"/") and not (path == b"*" and method == b"OPTIONS"):
         raise malformed(":path is not an absolute path")
@@ -152,14 +152,14 @@ def _with_cookie(fields: Fields, joined: bytes) -> Fields:
     return [(name, joined if name == b"cookie" else value) for name, value in fields]
 
 
-def read_response(fields: Fields, limits: Http2Limits) -> ResponseHead:
+def read_response(fields: Fields, limits: RequestLimits) -> ResponseHead:
     pseudo = _read_pseudo(fields, RESPONSE_PSEUDO)
     status = pseudo.get(b":status", b"")
     if len(status) != 3 or not status.isdigit() or status < b"100" or status == b"101":
         raise malformed(f"bad :status {status!r}")
     regular = fields[len(pseudo) :]
-    if len(regular) > limits.max_fields:
-        raise malformed(f"a response head of over {limits.max_fields} fields")
+    if len(regular) > limits.fields:
+        raise malformed(f"a response head of over {limits.fields} fields")
     head = ResponseHead(int(status), [])
     for field in regular:
         name, value = field
@@ -176,10 +176,10 @@ def read_response(fields: Fields, limits: Http2Limits) -> ResponseHead:
     return head
 
 
-def read_trailers(fields: Fields, limits: Http2Limits) -> Fields:
+def read_trailers(fields: Fields, limits: RequestLimits) -> Fields:
     """Trailers hold no pseudo-fields (RFC 9113 §8.1) and nothing of the connection."""
-    if len(fields) > limits.max_fields:
-        raise malformed(f"trailers of over {limits.max_fields} fields")
+    if len(fields) > limits.fields:
+        raise malformed(f"trailers of over {limits.fields} fields")
     for name, value in fields:
         if name in HOP_BY_HOP or not _is_name(name) or not _is_value(value):
             raise malformed(f"bad trailer {name!r}")

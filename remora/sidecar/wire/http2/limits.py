@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from remora.sidecar.wire.limits import RequestLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +20,9 @@ class Http2Limits:
     stream_window: int = 64 * 1024
     """What a peer may send on a stream before we ask for more; at most this much of a paused stream arrives."""
     connection_window: int = 1024 * 1024
-    max_head_bytes: int = 60 * 1024
-    """Of a head, counted with 32 a field (RFC 9113 §6.5.2). A request over it gets 431."""
-    max_fields: int = 100
-    """Of a head, pseudo-fields not counted. A request with more gets 431."""
-    max_target_bytes: int = 8 * 1024
-    """Of :path. A request over it gets 414."""
+    request: RequestLimits = field(default_factory=RequestLimits)
+    """Of heads; fields count 32 bytes more than their octets (RFC 9113 §6.5.2), pseudo-fields not as fields. A request
+    over them gets 431 or 414; a response over them is reset."""
     max_block_bytes: int = 128 * 1024
     """Of a compressed header block: a sender that goes on beyond this means harm."""
     max_block_frames: int = 64

@@ -21,7 +21,7 @@ from remora.sidecar.wire.http2.fields import (
     read_trailers,
     take_volatile,
 )
-from remora.sidecar.wire.http2.limits import Http2Limits
+from remora.sidecar.wire.limits import RequestLimits
 
 T = TypeVar("T")
 
@@ -45,9 +45,9 @@ class BlockReader:
 
     __slots__ = ("_decoder", "_generation", "_limits", "_requests", "_responses", "_rest_sizes", "_starts", "_trailers")
 
-    def __init__(self, limits: Http2Limits) -> None:
+    def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
-        self._decoder = Decoder(max_list_bytes=limits.max_head_bytes, volatile=VOLATILE)
+        self._decoder = Decoder(max_list_bytes=limits.head_bytes, volatile=VOLATILE)
         self._generation = 0
         self._requests: dict[bytes, RequestHead] = {}
         self._responses: dict[bytes, ResponseHead] = {}
@@ -99,7 +99,7 @@ class BlockReader:
     def _new_request(self, block: bytes) -> RequestHead:
         decoder = self._decoder
         fields = decoder.decode(block)
-        if decoder.list_bytes > self._limits.max_head_bytes:
+        if decoder.list_bytes > self._limits.head_bytes:
             raise HeadRefusedError(431)
         offset, count = decoder.volatile_offset, decoder.volatile_count
         head = read_request(fields, self._limits)
@@ -122,7 +122,7 @@ class BlockReader:
     def _request_from(self, start: _Start, block: bytes, offset: int) -> RequestHead:
         """A block whose start is known; `offset` is where the rest begins."""
         rest = self._decoder.decode(block, offset)
-        if start.list_bytes + self._decoder.list_bytes > self._limits.max_head_bytes:
+        if start.list_bytes + self._decoder.list_bytes > self._limits.head_bytes:
             raise HeadRefusedError(431)
         head = _copy(start.head)
         for name, value in rest:
@@ -133,8 +133,8 @@ class BlockReader:
         return head
 
     def _check_size(self, what: str) -> None:
-        if self._decoder.list_bytes > self._limits.max_head_bytes:
-            raise malformed(f"{what} of over {self._limits.max_head_bytes} bytes")
+        if self._decoder.list_bytes > self._limits.head_bytes:
+            raise malformed(f"{what} of over {self._limits.head_bytes} bytes")
 
     def _remember(self, memo: dict[bytes, T], block: bytes, value: T) -> None:
         """Not when the block itself has changed the table: it would mean something else the next time."""

@@ -91,7 +91,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
             {
                 frames.MAX_CONCURRENT_STREAMS: limits.max_streams,
                 frames.INITIAL_WINDOW_SIZE: limits.stream_window,
-                frames.MAX_HEADER_LIST_SIZE: limits.max_head_bytes,
+                frames.MAX_HEADER_LIST_SIZE: limits.request.head_bytes,
             }
         ) + frames.window_update_frame(0, limits.connection_window - frames.DEFAULT_WINDOW)
 
