@@ -24,5 +24,5 @@ def child_traceparent(parent: bytes | None, sampling: float = DEFAULT_SAMPLING) 
 
 def new_request_id() -> bytes:
     """A request id for a request that came without one: a random UUID (RFC 9562 version 4)."""
-    text = "%032x" % (random.getrandbits(128) & ~(0xF << 76) | 4 << 76)
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()
+    bits = random.getrandbits
+    return b"%08x-%04x-4%03x-%04x-%012x" % (bits(32), bits(16), bits(12), 0x8000 | bits(14), bits(48))

@@ -1,0 +1,57 @@
+"""The wheel of coarse timers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from remora.sidecar.exchange.timers import TICK_S, TimerWheel
+
+
+class Item:
+    """Something that waits for its timer."""
+
+    def __init__(self) -> None:
+        self.timer: int | asyncio.TimerHandle | None = None
+        self.fired: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+    def on_timer(self) -> None:
+        self.fired.set_result(time.monotonic())
+
+
+async def test_timers_fire_neither_early_nor_twice() -> None:
+    wheel, started = TimerWheel(), time.monotonic()
+    delays = [0.01, 0.2, 1.0, 1.01, 1.3]
+    items = [Item() for _ in delays]
+    for item, delay in zip(items, delays, strict=True):
+        wheel.start(item, delay)
+    async with asyncio.timeout(20):
+        fired = await asyncio.gather(*(item.fired for item in items))
+    for delay, at in zip(delays, fired, strict=True):
+        assert at - started >= delay - 0.002
+    assert len(wheel) == 0
+    assert all(item.timer is None for item in items)
+
+
+async def test_a_cancelled_timer_does_not_fire() -> None:
+    wheel = TimerWheel()
+    cancelled = [Item(), Item()]
+    wheel.start(cancelled[0], 0.02)
+    wheel.start(cancelled[1], 1.0)
+    for item in cancelled:
+        wheel.cancel(item)
+        wheel.cancel(item)
+    witness = Item()
+    wheel.start(witness, 1.0 + 3 * TICK_S)
+    async with asyncio.timeout(20):
+        await witness.fired
+    assert not any(item.fired.done() for item in cancelled)
+
+
+async def test_starting_again_replaces_the_timer() -> None:
+    wheel, item, started = TimerWheel(), Item(), time.monotonic()
+    wheel.start(item, 1.0)
+    wheel.start(item, 1.2)
+    assert len(wheel) == 1
+    async with asyncio.timeout(20):
+        assert await item.fired - started >= 1.2

@@ -1,0 +1,133 @@
+"""The route table against the plain meaning of routes: the first in order of precedence that matches."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remora.model.names import service_name
+from remora.model.snapshot import Backend, FieldMatch, Origin, PathMatch, Route, RouteMatch, Service, Snapshot
+from remora.sidecar.routing.table import CompiledService, RouteTable
+from remora.sidecar.wire.heads import RequestHead
+
+SHOP = service_name("shop")
+ORIGIN = Origin("HTTPRoute", "default", "shop")
+
+
+def route(name: str, match: RouteMatch, **fields: object) -> Route:
+    return Route(name, ORIGIN, match, (Backend(SHOP),), **fields)  # type: ignore[arg-type]
+
+
+def ask(path: bytes = b"/", method: bytes = b"GET", authority: bytes = b"shop", **fields: bytes | None) -> RequestHead:
+    content_type = fields.pop("content_type", None)
+    headers = [(name.encode(), value) for name, value in fields.items() if value is not None]
+    return RequestHead(method, path, authority, headers, content_type=content_type)
+
+
+def decide(routes: list[Route], head: RequestHead) -> str | None:
+    found = CompiledService(Service(SHOP, tuple(routes))).route(head)
+    return None if found is None else found.name
+
+
+SEGMENT = st.sampled_from(["a", "b", "ab"])
+PATHS = st.lists(SEGMENT, max_size=3).map(lambda parts: "/" + "/".join(parts))
+
+
+def path_holds(match: PathMatch, path: str) -> bool:
+    if match.kind == "exact":
+        return path == match.value
+    prefix = match.value.rstrip("/")
+    return path == prefix or path.startswith(prefix + "/") or match.value == "/"
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["exact", "prefix"]), PATHS), max_size=8),
+    PATHS,
+    st.sampled_from(["", "?", "?x=/a", "/"]),
+)
+def test_the_index_finds_what_a_walk_over_all_routes_finds(paths: list[tuple[str, str]], path: str, rest: str) -> None:
+    matches = [PathMatch(kind, value) for kind, value in paths]  # type: ignore[arg-type]
+    routes = [route(str(index), RouteMatch(match)) for index, match in enumerate(matches)]
+    target = path + rest
+    asked = target.partition("?")[0]
+    expected = next((str(index) for index, match in enumerate(matches) if path_holds(match, asked)), None)
+    if routes:
+        assert decide(routes, ask(target.encode())) == expected
+
+
+def test_prefixes_match_whole_segments() -> None:
+    routes = [route("a", RouteMatch(PathMatch("prefix", "/a")))]
+    assert decide(routes, ask(b"/a")) == decide(routes, ask(b"/a/b")) == decide(routes, ask(b"/a?b")) == "a"
+    assert decide(routes, ask(b"/ab")) is None
+
+
+@pytest.mark.parametrize(
+    ("match", "head", "holds"),
+    [
+        (RouteMatch(method="POST"), ask(), False),
+        (RouteMatch(method="POST"), ask(method=b"POST"), True),
+        (RouteMatch(headers=(FieldMatch("x-a", "1"),)), ask(), False),
+        (RouteMatch(headers=(FieldMatch("x-a", "1"),)), ask(**{"X-A": b"1"}), True),
+        (RouteMatch(headers=(FieldMatch("x-a", "1"), FieldMatch("x-b", "2"))), ask(**{"x-a": b"1"}), False),
+        (RouteMatch(headers=(FieldMatch("content-type", "a/b"),)), ask(content_type=b"a/b"), True),
+        (RouteMatch(query=(FieldMatch("q", "1"),)), ask(b"/?q=1&x"), True),
+        (RouteMatch(query=(FieldMatch("q", "1"),)), ask(b"/?q=2&q=1"), False),
+        (RouteMatch(query=(FieldMatch("q", "a b"),)), ask(b"/?q=a%20b"), True),
+        (RouteMatch(query=(FieldMatch("q", "1"),)), ask(), False),
+    ],
+)
+def test_the_rest_of_a_match(match: RouteMatch, head: RequestHead, holds: bool) -> None:
+    assert (decide([route("it", match)], head) == "it") is holds
+
+
+def test_hostnames_and_grpc_narrow_a_route() -> None:
+    narrowed = [route("it", RouteMatch(), hostnames=("shop.example", "*.shop.example"))]
+    assert decide(narrowed, ask(authority=b"SHOP.example:80")) == "it"
+    assert decide(narrowed, ask(authority=b"a.b.shop.example")) == "it"
+    assert decide(narrowed, ask(authority=b"shop")) is None
+    grpc = [route("it", RouteMatch(), grpc_only=True)]
+    assert decide(grpc, ask(content_type=b"application/grpc+proto")) == "it"
+    assert decide(grpc, ask(content_type=b"application/grpc-web")) is None
+
+
+def test_a_service_without_routes_goes_to_itself() -> None:
+    found = CompiledService(Service(SHOP)).route(ask(b"/anything"))
+    assert found is not None
+    assert found.backend(0.5) == SHOP
+
+
+def test_backends_by_weight_and_zero_never() -> None:
+    one, two, never = (service_name(name) for name in ("one", "two", "never"))
+    weighted = Route("w", ORIGIN, RouteMatch(), (Backend(one, 1), Backend(never, 0), Backend(two, 3)))
+    found = CompiledService(Service(SHOP, (weighted,))).route(ask())
+    assert found is not None
+    seen = Counter(found.backend(draw / 1000) for draw in range(1000))
+    assert seen == {one: 250, two: 750}
+    silent = Route("s", ORIGIN, RouteMatch(), (Backend(one, 0),))
+    nowhere = CompiledService(Service(SHOP, (silent,))).route(ask())
+    assert nowhere is not None
+    assert nowhere.backend(0.5) is None
+
+
+def test_services_are_found_by_all_their_names() -> None:
+    other = Service(service_name("pay", "bank"), hostnames=("pay.example.com",))
+    table = RouteTable(Snapshot(1, {SHOP: Service(SHOP), other.name: other}), "default")
+
+    def found(authority: bytes) -> str | None:
+        compiled = table.find(authority)
+        return None if compiled is None else compiled.service.name
+
+    for authority in (
+        b"shop",
+        b"shop:80",
+        b"Shop.Default",
+        b"shop.default.svc",
+        b"shop.default.svc.cluster.local:8080",
+    ):
+        assert found(authority) == SHOP
+    assert found(b"pay.bank") == found(b"pay.example.com") == "pay.bank"
+    for authority in (b"", b"pay", b"127.0.0.1:80", b"[::1]:80", b"shop:x", b"\xff", b"example.com"):
+        assert found(authority) is None

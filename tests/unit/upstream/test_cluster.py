@@ -1,0 +1,96 @@
+"""Which endpoint of a cluster gets an attempt."""
+
+from __future__ import annotations
+
+import time
+
+from remora.model.names import service_name
+from remora.model.snapshot import (
+    Backend,
+    Endpoint,
+    EndpointSet,
+    Origin,
+    Route,
+    RouteMatch,
+    Service,
+    ServicePolicy,
+    Snapshot,
+)
+from remora.sidecar.upstream.cluster import Cluster, Clusters
+
+
+def endpoint(name: str, **fields: object) -> Endpoint:
+    return Endpoint(name, "127.0.0.1", 1000 + ord(name), **fields)  # type: ignore[arg-type]
+
+
+def cluster(*endpoints: Endpoint) -> Cluster:
+    made = Cluster("shop.default", ServicePolicy(balancer="round_robin"))
+    made.update(endpoints, made.policy)
+    return made
+
+
+def picks(found: Cluster, count: int = 30) -> set[str]:
+    return {picked.endpoint.id for picked in (found.pick() for _ in range(count)) if picked is not None}
+
+
+def test_an_empty_cluster_has_nothing_to_pick() -> None:
+    assert cluster().pick() is None
+
+
+def test_unhealthy_endpoints_get_nothing_while_half_are_well() -> None:
+    assert picks(cluster(endpoint("a"), endpoint("b", healthy=False))) == {"a"}
+
+
+def test_below_half_health_is_not_believed() -> None:
+    found = cluster(endpoint("a"), endpoint("b", healthy=False), endpoint("c", healthy=False))
+    assert picks(found) == {"a", "b", "c"}
+    assert picks(cluster(endpoint("a", healthy=False))) == {"a"}
+
+
+def test_a_retry_goes_elsewhere_if_there_is_elsewhere() -> None:
+    found = cluster(endpoint("a"), endpoint("b"))
+    a, b = found.endpoints
+    assert {found.pick((a,)) for _ in range(10)} == {b}
+    assert found.pick((a, b)) in (a, b)
+
+
+def test_what_could_not_be_connected_to_is_passed_over_for_a_while() -> None:
+    found = cluster(endpoint("a"), endpoint("b"))
+    found.endpoints[0].unreachable_until = time.monotonic() + 60
+    assert picks(found) == {"b"}
+    found.endpoints[0].unreachable_until = time.monotonic() - 1
+    assert picks(found) == {"a", "b"}
+    for one in found.endpoints:
+        one.unreachable_until = time.monotonic() + 60
+    assert picks(found) == {"a", "b"}
+
+
+def test_endpoints_that_stay_keep_their_state() -> None:
+    found = cluster(endpoint("a"), endpoint("b"))
+    before = found.endpoints[0]
+    before.active = 3
+    found.update((endpoint("a", weight=5), endpoint("c")), found.policy)
+    assert found.endpoints[0] is before
+    assert (before.active, before.weight) == (3, 5)
+    assert picks(found) == {"a", "c"}
+
+
+def test_a_new_address_is_a_new_endpoint() -> None:
+    found = cluster(endpoint("a"))
+    before = found.endpoints[0]
+    found.update((Endpoint("a", "127.0.0.1", 9),), found.policy)
+    assert found.endpoints[0] is not before
+
+
+def test_a_version_has_the_policy_of_the_service_that_routes_to_it() -> None:
+    shop, canary = service_name("shop"), service_name("shop-v2")
+    policy = ServicePolicy(balancer="random", origin=Origin("TrafficPolicy", "default", "shop"))
+    split = Route("r", Origin("HTTPRoute", "default", "shop"), RouteMatch(), (Backend(canary),))
+    endpoint_sets = {name: EndpointSet(name, (endpoint("a"),)) for name in (shop, canary)}
+    clusters = Clusters()
+    clusters.update(Snapshot(1, {shop: Service(shop, (split,), policy)}, endpoint_sets))
+    found = clusters.get(canary)
+    assert found is not None
+    assert found.policy.balancer == "random"
+    clusters.update(Snapshot(2, {}, {shop: endpoint_sets[shop]}))
+    assert clusters.get(canary) is None
