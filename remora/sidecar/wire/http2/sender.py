@@ -126,7 +126,7 @@ class FrameSender(asyncio.Protocol):
         transport.write(data)
         if self.write_paused and transport.get_write_buffer_size() > self.limits.max_unsent_bytes:
             # Data waits in its streams: this is heads and answers that the peer asks for and never reads.
-            self.abort()
+            self.loop.call_soon(self.abort)
 
     def pump(self, stream: Http2Stream) -> None:
         """Send what a stream has queued, in its turn, as far as windows and transport allow."""

@@ -310,3 +310,14 @@ async def test_an_answer_before_the_end_of_the_request_leaves_the_stream_open() 
     await play.talk()
     assert play.all(StreamEnded)
     assert (play.connection.live_streams, play.owner.freed) == (0, 1)
+
+
+async def test_a_cancelled_request_does_not_wait_for_its_body() -> None:
+    play = ClientPlay()
+    heard = play.open(end=False)
+    heard.stream.send_data(b"x" * 200_000, True)
+    await play.talk()
+    heard.stream.reset(ResetReason.CANCELLED)
+    await play.talk()
+    assert play.one(StreamReset).error_code == ErrorCodes.CANCEL
+    assert play.connection.live_streams == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, StreamReset
@@ -118,6 +120,7 @@ async def test_a_peer_that_asks_and_never_reads_is_left() -> None:
     assert not play.transport.aborted
     play.transport.unsent = 1001
     play.raw(PING)
+    await asyncio.sleep(0)
     assert play.transport.aborted
     assert heard.reset is not None
 
