@@ -91,14 +91,25 @@ async def test_compaction_while_away_ends_in_a_list_with_deletions(etcd: EtcdSer
 
 
 async def test_a_wiped_etcd_is_listed_anew(etcd: EtcdServer, store: EtcdStore) -> None:
-    for number in range(5):
+    """Even if a key comes back at the same revision: it does not stand for the same value any more."""
+    first = await store.put("/a/0", b"before")
+    for number in range(1, 5):
         await store.put(f"/a/{number}", b"")
     async with Follower.of(store, "/a/") as follower:
         await follower.until_connected()
         await etcd.wipe()
         await follower.until_disconnected()
+        url = etcd.url
+        etcd.url = f"http://127.0.0.1:{free_port()}"
         await etcd.start()
-        await follower.until(lambda follower: follower.data == {})
+        await etcd.ctl("put", "/a/0", "after")
+        await etcd.kill()
+        etcd.url = url
+        await etcd.start()
+        await follower.until(lambda follower: follower.data == {"/a/0": b"after"})
+        entry = await store.get("/a/0")
+        assert entry is not None
+        assert entry.mod_revision == first
         await store.put("/a/new", b"1")
         await follower.until_value("/a/new", b"1")
 

@@ -42,6 +42,9 @@ class FollowState:
     error: str = ""
 
 
+_Fingerprint = tuple[Revision, int]
+
+
 def _ignore(_state: FollowState) -> None:
     """For those who do not ask."""
 
@@ -85,7 +88,7 @@ class _Follower:
         self._prefix = prefix
         self._on_state = on_state
         self._state: FollowState | None = None
-        self._seen: dict[str, Revision] = {}
+        self._seen: dict[str, _Fingerprint] = {}
         self._position: Revision | None = None
         """All changes up to here were yielded; None: only a list can tell."""
 
@@ -113,13 +116,13 @@ class _Follower:
             self._on_state(state)
 
     def _compare(self, listing: Listing) -> Update:
-        """What the listing changes. Revisions are compared for being equal, not newer: a restored store counts anew."""
+        """What the listing changes."""
+        now = {entry.key: _fingerprint(entry.mod_revision, entry.value) for entry in listing.entries}
         events = [
-            Event(EventKind.PUT, entry.key, entry.value, entry.mod_revision, entry.create_revision)
+            Event(EventKind.PUT, entry.key, entry.value, entry.mod_revision)
             for entry in listing.entries
-            if self._seen.get(entry.key) != entry.mod_revision
+            if self._seen.get(entry.key) != now[entry.key]
         ]
-        now = {entry.key: entry.mod_revision for entry in listing.entries}
         gone = sorted(self._seen.keys() - now.keys())
         events += [Event(EventKind.DELETE, key, b"", listing.revision) for key in gone]
         self._seen = now
@@ -128,6 +131,11 @@ class _Follower:
     def _note(self, events: tuple[Event, ...]) -> None:
         for event in events:
             if event.kind is EventKind.PUT:
-                self._seen[event.key] = event.mod_revision
+                self._seen[event.key] = _fingerprint(event.mod_revision, event.value)
             else:
                 self._seen.pop(event.key, None)
+
+
+def _fingerprint(mod_revision: Revision, value: bytes) -> _Fingerprint:
+    """A store that was wiped or restored counts anew: the same revision may then stand for another value."""
+    return mod_revision, hash(value)

@@ -119,10 +119,9 @@ class EtcdStore:
             return  # it has ended already
 
     async def status(self) -> StoreStatus:
-        self._check_open()
-        member = self._members[self._current]
         reply = await self._call(STATUS, pb.StatusRequest(), needs_leader=False)
-        return StoreStatus(member.address, reply.version, reply.leader != 0, Revision(reply.header.revision))
+        answered = self._members[self._current].address
+        return StoreStatus(answered, reply.version, reply.leader != 0, Revision(reply.header.revision))
 
     async def close(self) -> None:
         self._closed = True
