@@ -241,9 +241,13 @@ class Relay:
             yield relay
         finally:
             server.close()
-            for writer in relay._writers:
-                writer.transport.abort()
+            relay.abort()
             await until(lambda: all(writer.is_closing() for writer in relay._writers))
+
+    def abort(self) -> None:
+        """RST to both sides."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     def freeze(self) -> None:
         self._flowing.clear()
@@ -308,6 +312,40 @@ async def test_an_unused_subscription_is_given_back() -> None:
             assert not sidecar.is_subscribed(name("orders"))
             await until(lambda: control.push.sessions()[0].subscriptions == (name("stock"), name("users")))
             assert set(taken.last.endpoints) == {name("stock"), name("users")}
+
+
+async def test_sidecars_that_go_away_leave_no_trace_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with push_control(MemoryStore()) as control:
+        control.put(endpoints_of("orders", "o-1"))
+        async with Relay.to(control.port) as relay:
+            address = Address("127.0.0.1", relay.port)
+            cut_off = ControlSource([address], Node("caller-1"), Taken(), services=[name("orders")])
+            async with running(cut_off):
+                await until(lambda: cut_off.synced)
+                relay.abort()
+                await until(lambda: not cut_off.state().connected)
+            leaving = source(control, sink=Taken(), node="caller-2", services=[name("orders")])
+            async with running(leaving):
+                await until(lambda: leaving.synced)
+        await until(lambda: not control.push.sessions())
+    faults = [record for record in caplog.records if record.exc_info or record.levelname == "ERROR"]
+    assert faults == []
+
+
+async def test_a_sink_that_fails_in_another_way_is_a_nack_too(caplog: pytest.LogCaptureFixture) -> None:
+    taken = Taken()
+
+    def fail(snapshot: Snapshot) -> None:
+        raise KeyError("weights")
+
+    async with push_control(MemoryStore()) as control, running(source(control, sink=taken)) as sidecar:
+        control.put(endpoints_of("orders", "o-1"), endpoints_of("stock", "s-1"))
+        assert await sidecar.subscribe(name("stock"))
+        taken.check = fail
+        assert await sidecar.subscribe(name("orders")) is False
+        await until(lambda: "a fault of the sidecar: KeyError" in control.push.sessions()[0].last_nack)
+        assert sidecar.state().connected
+        assert "could not be put to use" in caplog.text
 
 
 async def test_what_is_not_our_protocol_is_refused_in_words() -> None:

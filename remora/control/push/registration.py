@@ -97,7 +97,8 @@ class Registration:
             await work
         except (StoreError, RegistrationError) as error:
             self._shared.metrics.registrations.labels("failed").inc()
-            log.warning("Instance %s is not registered: %s", instance, error)
+            # Counted, and logged by the sidecar: a thousand lines here would say no more than that the store is away.
+            log.debug("Instance %s is not registered: %s", instance, error)
             failed = pb.RegistrationFailed(instance=instance, reason=str(error))
             self._connection.reply("registration", pb.ControlMessage(registration_failed=failed))
 

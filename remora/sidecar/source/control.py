@@ -288,13 +288,11 @@ class ControlSource:
             # The first delta of a stream answers all subscriptions: what it does not name is gone.
             self._fresh = False
             self._vanished = frozenset((*self._snapshot.services, *self._snapshot.endpoints)) - named
-        try:
-            self._apply(delta)
-        except SnapshotError as error:
+        refusal = self._try_apply(delta)
+        if refusal:
             self._nacks += 1
-            self._last_nack = str(error)
-            log.error("Refused revision %d of control, the one in use stays: %s", delta.revision, error)
-            self._outbox.nack(delta.nonce, str(error))
+            self._last_nack = refusal
+            self._outbox.nack(delta.nonce, refusal)
         else:
             self._synced = True
             self._outbox.ack(delta.nonce)
@@ -304,6 +302,18 @@ class ControlSource:
         self._unknown.difference_update(self._snapshot.services)
         self._resolve((*named, *unknown))
         self._changed()
+
+    def _try_apply(self, delta: Delta) -> str:
+        """Why the delta is refused; empty when it is in use now."""
+        try:
+            self._apply(delta)
+        except SnapshotError as error:
+            log.error("Refused revision %d of control, the one in use stays: %s", delta.revision, error)
+            return str(error) or "no reason given"
+        except Exception as error:  # a fault of ours in one part must not keep all others from coming
+            log.exception("Revision %d of control could not be put to use, the one in use stays.", delta.revision)
+            return f"a fault of the sidecar: {error!r}"
+        return ""
 
     def _apply(self, delta: Delta) -> None:
         snapshot = decode(delta).onto(self._snapshot, self._vanished)

@@ -33,7 +33,8 @@ Send = Callable[[str, SidecarMessage], None]
 """(matter, message): queues for control; a later message on a matter replaces the earlier one."""
 
 RETRY_BASE_S = 0.25
-RETRY_CAP_S = 5.0
+RETRY_CAP_S = 2.0
+"""Well below a lease's TTL: after an outage of the store, what is left of the lease is short."""
 KEEP_ALIVES_PER_TTL = 3
 """Two may be lost before the lease is."""
 ANSWER_TIMEOUT_S = 5.0
