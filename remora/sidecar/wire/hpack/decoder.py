@@ -117,9 +117,17 @@ class Decoder:
             offset += 1
         if index:
             name = self.table.get(index)[0]
+        elif (length := block[offset]) < 0x7F:
+            # Short and raw, as most are from our own peers. What is cut off here shows at the next byte.
+            begin, offset = offset + 1, offset + 1 + length
+            name = block[begin:offset]
         else:
             name, offset = _read_string(block, offset)
-        value, offset = _read_string(block, offset)
+        if (length := block[offset]) < 0x7F and offset + length < len(block):
+            begin, offset = offset + 1, offset + 1 + length
+            value = block[begin:offset]
+        else:
+            value, offset = _read_string(block, offset)
         if first & 0x40:
             field = (name, value)
             self.table.add(field)

@@ -19,7 +19,7 @@ from remora.sidecar.wire.http2.errors import (
     Http2StreamError,
     reason_of_code,
 )
-from remora.sidecar.wire.http2.frames import FRAME_HEAD_BYTES, unpack_frame_head
+from remora.sidecar.wire.http2.frames import DATA, FRAME_HEAD_BYTES, HEADERS, unpack_frame_head
 from remora.sidecar.wire.http2.life import ConnectionLife, StreamT
 from remora.sidecar.wire.http2.limits import Http2Limits
 from remora.sidecar.wire.http2.reader import BlockReader
@@ -141,21 +141,19 @@ class Http2Connection(ConnectionLife[StreamT]):
             if end > size:
                 break
             offset = end
-            self._on_frame(kind, flags, stream_id & frames.MAX_STREAM_ID, data[begin:end])
+            if self._block_stream_id and kind != frames.CONTINUATION:
+                raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted by another frame")
+            stream_id &= frames.MAX_STREAM_ID
+            try:
+                if kind == DATA:
+                    self._on_data(flags, stream_id, data[begin:end])
+                elif kind == HEADERS:
+                    self._on_headers(flags, stream_id, data[begin:end])
+                else:
+                    self._on_other_frame(kind, flags, stream_id, data[begin:end])
+            except Http2StreamError as fault:
+                self._fault_stream(stream_id, fault)
         return offset
-
-    def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._block_stream_id and kind != frames.CONTINUATION:
-            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted by another frame")
-        try:
-            if kind == frames.DATA:
-                self._on_data(flags, stream_id, payload)
-            elif kind == frames.HEADERS:
-                self._on_headers(flags, stream_id, payload)
-            else:
-                self._on_other_frame(kind, flags, stream_id, payload)
-        except Http2StreamError as fault:
-            self._fault_stream(stream_id, fault)
 
     def _on_other_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if kind == frames.WINDOW_UPDATE:

@@ -22,6 +22,7 @@ WINDOW_UPDATE = 0x8
 CONTINUATION = 0x9
 
 END_STREAM = 0x1
+"""The same as True, which is used so."""
 ACK = 0x1
 END_HEADERS = 0x4
 PADDED = 0x8
@@ -47,6 +48,7 @@ _SETTING = struct.Struct(">HL")
 _FRAME_WITH_LONG = struct.Struct(">HBBBLL")
 _GOAWAY = struct.Struct(">HBBBLLL")
 
+pack_frame_head = _FRAME_HEAD.pack
 unpack_frame_head = _FRAME_HEAD.unpack_from
 """(length >> 8, length & 255, type, flags, stream id with its reserved bit)."""
 
@@ -82,10 +84,9 @@ def goaway_frame(last_stream_id: int, code: int, why: str) -> bytes:
 
 def headers_frames(stream_id: int, block: bytes, end: bool, max_frame: int) -> bytes:
     """HEADERS, and CONTINUATION as far as the peer's frame size asks for it."""
-    end_flag = END_STREAM if end else 0
     if len(block) <= max_frame:
-        return frame_head(len(block), HEADERS, END_HEADERS | end_flag, stream_id) + block
-    parts = [frame_head(max_frame, HEADERS, end_flag, stream_id), block[:max_frame]]
+        return frame_head(len(block), HEADERS, END_HEADERS | end, stream_id) + block
+    parts = [frame_head(max_frame, HEADERS, int(end), stream_id), block[:max_frame]]
     for offset in range(max_frame, len(block), max_frame):
         piece = block[offset : offset + max_frame]
         last = offset + max_frame >= len(block)

@@ -13,7 +13,7 @@ from typing import cast
 from remora.sidecar.wire.hpack import NO_DYNAMIC_TABLE
 from remora.sidecar.wire.http2 import frames
 from remora.sidecar.wire.http2.flood import FloodGuard
-from remora.sidecar.wire.http2.frames import frame_head
+from remora.sidecar.wire.http2.frames import DATA, END_HEADERS, HEADERS, pack_frame_head
 from remora.sidecar.wire.http2.limits import Http2Limits
 from remora.sidecar.wire.http2.stream import Http2Stream
 from remora.sidecar.wire.stream import WRITE_HIGH_WATER, WRITE_LOW_WATER, ResetReason
@@ -96,7 +96,7 @@ class FrameSender(asyncio.Protocol):
 
     def write_data(self, stream_id: int, data: bytes | memoryview, size: int, end: bool) -> None:
         """One DATA frame, of no more than windows and frame size allow."""
-        self.write(frame_head(size, frames.DATA, frames.END_STREAM if end else 0, stream_id))
+        self.write(pack_frame_head(size >> 8, size & 0xFF, DATA, end, stream_id))
         if size:
             self._out.append(data)
             self._guard.progress = True
@@ -109,7 +109,11 @@ class FrameSender(asyncio.Protocol):
             self._sent_block = True
             block = NO_DYNAMIC_TABLE + block
         self._guard.progress = True
-        self.write(frames.headers_frames(stream_id, block, end, self.max_frame))
+        size = len(block)
+        if size <= self.max_frame:
+            self.write(pack_frame_head(size >> 8, size & 0xFF, HEADERS, END_HEADERS | end, stream_id) + block)
+        else:
+            self.write(frames.headers_frames(stream_id, block, end, self.max_frame))
 
     def _flush(self) -> None:
         self._flush_due = False
