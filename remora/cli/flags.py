@@ -145,15 +145,20 @@ class Flags:
         default: T | None = None,
         help: str,  # noqa: A002 - argparse's word
         metavar: str | None = None,
+        variable: str | None = None,
     ) -> None:
-        """A flag with one value; `default` is taken as it is when neither flag nor variable is given."""
-        value = self._from_environment(flag, parse)
+        """A flag with one value; `default` is taken as it is when neither flag nor variable is given.
+
+        `variable`: its environment variable, where it is not named after the flag.
+        """
+        name = variable or self.variable(flag)
+        value = self._from_environment(name, parse)
         parser.add_argument(
             flag,
             type=_reported(parse, flag),
             default=default if value is None else value,
             metavar=metavar,
-            help=self._help(flag, help),
+            help=_help(help, name),
         )
 
     def add_list(
@@ -169,14 +174,14 @@ class Flags:
 
         A flag given once or more replaces what the variable says.
         """
-        values = self._from_environment(flag, lambda text: [parse(part) for part in _split(text)])
+        values = self._from_environment(self.variable(flag), lambda text: [parse(part) for part in _split(text)])
         parser.add_argument(
             flag,
             action=_Append,
             type=_reported(parse, flag),
             default=values or [],
             metavar=metavar,
-            help=self._help(flag, help),
+            help=_help(help, self.variable(flag)),
         )
 
     def add_switch(
@@ -187,11 +192,12 @@ class Flags:
         help: str,  # noqa: A002 - argparse's word
     ) -> None:
         """A flag without value, and its `--no-` form."""
-        default = bool(self._from_environment(flag, parse_boolean))
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=self._help(flag, help))
+        default = bool(self._from_environment(self.variable(flag), parse_boolean))
+        parser.add_argument(
+            flag, action=argparse.BooleanOptionalAction, default=default, help=_help(help, self.variable(flag))
+        )
 
-    def _from_environment(self, flag: str, parse: Callable[[str], T]) -> T | None:
-        variable = self.variable(flag)
+    def _from_environment(self, variable: str, parse: Callable[[str], T]) -> T | None:
         text = self._environ.get(variable, "")
         if not text:
             return None
@@ -199,9 +205,6 @@ class Flags:
             return parse(text)
         except ValueError as error:
             raise UsageError(f"environment variable {variable}: {error}") from None
-
-    def _help(self, flag: str, text: str) -> str:
-        return f"{text} [${self.variable(flag)}]".replace("%", "%%")
 
 
 def run_command(main: Callable[[], int], prog: str) -> int:
@@ -247,6 +250,10 @@ def _reported(parse: Callable[[str], T], flag: str) -> Callable[[str], T]:
             raise UsageError(f"{flag}: {error}") from None
 
     return parse_argument
+
+
+def _help(text: str, variable: str) -> str:
+    return f"{text} [${variable}]".replace("%", "%%")
 
 
 def _split(text: str) -> list[str]:

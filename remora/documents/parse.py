@@ -22,6 +22,8 @@ class Parsed(msgspec.Struct, frozen=True):
     """The good documents of a text, in order, and all faults of the others."""
 
     documents: tuple[Document, ...] = ()
+    raws: tuple[dict[str, Any], ...] = ()
+    """The same documents as plain data, just as they were written."""
     errors: tuple[DocumentError, ...] = ()
 
 
@@ -32,6 +34,7 @@ def parse_text(text: str, source: str = "") -> Parsed:
     except UnreadableError as error:
         return Parsed(errors=(DocumentError("", "", str(error), source=source),))
     documents: dict[DocumentKey, Document] = {}
+    written: list[dict[str, Any]] = []
     errors: list[DocumentError] = []
     for place, raw in raws:
         outcome = parse_raw(raw, place)
@@ -42,7 +45,8 @@ def parse_text(text: str, source: str = "") -> Parsed:
             errors.append(DocumentError.of(str(key_of(outcome)), fault, source))
         else:
             documents[key_of(outcome)] = outcome
-    return Parsed(tuple(documents.values()), tuple(errors))
+            written.append(raw)
+    return Parsed(tuple(documents.values()), tuple(written), tuple(errors))
 
 
 def parse_one(text: str) -> Document | tuple[DocumentError, ...]:
@@ -73,6 +77,15 @@ def parse_raw(raw: Any, place: str = "") -> Document | tuple[DocumentError, ...]
         return tuple(DocumentError.of(label, fault) for fault in faults)
     assert not isinstance(document, list)
     return document
+
+
+def read_plain(text: str) -> dict[str, Any] | None:
+    """The one document of a text as plain data, unchecked; None when it is not one map."""
+    try:
+        raws = [raw for _, raw in _raw_documents(text)]
+    except UnreadableError:
+        return None
+    return raws[0] if len(raws) == 1 and isinstance(raws[0], dict) else None
 
 
 def _label(raw: Any, place: str) -> str:

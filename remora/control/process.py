@@ -1,0 +1,131 @@
+"""The process of `control run`: etcd (given or our own), the server, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from remora.cli.flags import UsageError, port_in_use
+from remora.control.server import ControlServer, ListenError, Ports
+from remora.control.store.embedded import EmbeddedEtcd, EmbeddedEtcdError
+from remora.control.store.etcd import Endpoint, EtcdCredentials, EtcdStore, EtcdTls
+
+log = logging.getLogger(__name__)
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What `control run` was told."""
+
+    env: str
+    ports: Ports
+    etcd: tuple[Endpoint, ...]
+    """Empty: start our own."""
+    tls: EtcdTls | None
+    credentials: EtcdCredentials | None
+    data_dir: Path
+    etcd_port: int
+    """Of our own etcd; 0 takes a free one."""
+    log_level: str
+
+
+def run(options: RunOptions) -> int:
+    """Run until SIGTERM or SIGINT; the exit status. Raises UsageError."""
+    logging.basicConfig(level=options.log_level.upper(), format=_LOG_FORMAT)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(options))
+
+
+async def _run(options: RunOptions) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with _etcd(options) as (endpoints, embedded), _store(options, endpoints) as store:
+        server = ControlServer(store, options.env, f"{socket.gethostname()}-{os.getpid()}")
+        try:
+            _announce(await _start(server, options.ports))
+            return await _serve(server, embedded, stopping)
+        finally:
+            await server.stop()
+
+
+async def _serve(server: ControlServer, embedded: EmbeddedEtcd | None, stopping: asyncio.Event) -> int:
+    """Until the signal, or until something that must not end has ended."""
+    running = asyncio.create_task(server.run())
+    stop = asyncio.create_task(stopping.wait())
+    watched: set[asyncio.Task[object]] = {running, stop}
+    ended = asyncio.create_task(embedded.wait()) if embedded else None
+    if ended is not None:
+        watched.add(ended)
+    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    for task in watched - {running}:
+        task.cancel()
+    if ended is not None and ended.done() and not stop.done():
+        assert embedded is not None
+        log.error("the embedded etcd ended with status %s; its log is %s", ended.result(), embedded.log_path)
+        running.cancel()
+        return 1
+    if running.done():
+        running.result()
+    running.cancel()
+    return 0
+
+
+@asynccontextmanager
+async def _etcd(options: RunOptions) -> AsyncIterator[tuple[tuple[Endpoint, ...], EmbeddedEtcd | None]]:
+    if options.etcd:
+        yield options.etcd, None
+        return
+    try:
+        embedded = await EmbeddedEtcd.start(options.data_dir, client_port=options.etcd_port)
+    except (EmbeddedEtcdError, OSError) as error:
+        raise UsageError(f"{error} (--etcd URL uses one that runs already, --data-dir another folder)") from None
+    _say(f"etcd embedded {embedded.endpoint} data {options.data_dir}")
+    try:
+        yield (embedded.endpoint,), embedded
+    finally:
+        await embedded.stop()
+
+
+@asynccontextmanager
+async def _store(options: RunOptions, endpoints: tuple[Endpoint, ...]) -> AsyncIterator[EtcdStore]:
+    try:
+        store = EtcdStore(endpoints, tls=options.tls, credentials=options.credentials)
+    except ValueError as error:
+        raise UsageError(f"--etcd: {error}") from None
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def _start(server: ControlServer, ports: Ports) -> Ports:
+    try:
+        return await server.start(ports)
+    except ListenError as error:
+        variable = f"CONTROL_{error.what.upper()}"
+        raise port_in_use(f"--{error.what}", variable, error.address, error.reason) from None
+
+
+def _announce(ports: Ports) -> None:
+    """Lines that people and programs read: `listening WHAT ADDRESS`."""
+    _say(f"listening grpc {ports.grpc}")
+    _say(f"listening http {ports.http}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
