@@ -6,9 +6,11 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from weakref import WeakSet
 
 from grpclib.config import Configuration
+from grpclib.protocol import H2Protocol
 from grpclib.server import Server
 from prometheus_client import CollectorRegistry
 
@@ -59,12 +61,12 @@ class PushServer:
         self._hub = Hub(catalog, metrics, Debounce(quiet_s, max_delay_s))
         registrations = Registrations(store, env, ttl_s, metrics, self._hub.wait_unused)
         self._service = DiscoveryService(self._hub, registrations, control_id)
-        self._server: Server | None = None
+        self._server: _Server | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port, a free one for 0. Raises OSError. Streams are refused until `mark_ready`."""
         listening = await _listen(host, port)
-        self._server = Server([self._service], config=_CONFIGURATION)
+        self._server = _Server([self._service], config=_CONFIGURATION)
         await self._server.start(sock=listening, backlog=_BACKLOG)
         return int(listening.getsockname()[1])
 
@@ -93,11 +95,31 @@ class PushServer:
         if self._server is None:
             return
         self._server.close()
+        self._server.close_connections()
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.1)):
                 await self._server.wait_closed()
         except TimeoutError:
             log.warning("Some sidecars did not close their streams within %g s.", timeout_s)
+
+
+class _Server(Server):
+    """Knows its connections: grpclib's own leaves those without a stream open when it closes."""
+
+    def __init__(self, handlers: Collection[DiscoveryService], *, config: Configuration) -> None:
+        super().__init__(handlers, config=config)
+        self._protocols: WeakSet[H2Protocol] = WeakSet()
+
+    def _protocol_factory(self) -> H2Protocol:
+        protocol = super()._protocol_factory()
+        self._protocols.add(protocol)
+        return protocol
+
+    def close_connections(self) -> None:
+        """Close what is open, after what is written has been sent."""
+        for protocol in tuple(self._protocols):
+            if hasattr(protocol, "connection"):  # it has, once it is connected
+                protocol.connection.close()
 
 
 async def _listen(host: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from grpclib.exceptions import GRPCError
 
 from remora.model.names import ServiceName
 from remora.model.snapshot import Snapshot, SnapshotError
@@ -115,6 +116,7 @@ class ControlSource:
         self._control_id = ""
         self._since = time.time()
         self._last_error = ""
+        self._told: set[str] = set()  # failures that were logged since the last stream
         self._deltas = 0
         self._nacks = 0
         self._last_nack = ""
@@ -208,10 +210,10 @@ class ControlSource:
                     await self._serve(stream)
                 reason = f"Control at {address} ended the stream."
             except ControlStream.ERRORS as error:
-                reason = f"Control at {address} cannot be used: {str(error) or type(error).__name__}"
+                reason = f"Control at {address} cannot be used: {_words(error)}."
             except Exception as error:  # a fault of ours must not end the loop that would outlive it
                 log.exception("The stream with control at %s failed in an unexpected way.", address)
-                reason = f"Control at {address} cannot be used: {error!r}"
+                reason = f"Control at {address} cannot be used: {error!r}."
             finally:
                 was_connected = self._outbox is not None
                 self._disconnected()
@@ -242,6 +244,7 @@ class ControlSource:
         self._away = False
         self._fresh = True
         self._control_id = control_id
+        self._told.clear()
         self._since = time.time()
         log.info("Connected to control %s at %s.", control_id, self._addresses[self._next_address])
         # All in one message, empty too: its answer is one delta that tells what is gone since the last stream.
@@ -262,8 +265,9 @@ class ControlSource:
         self._resolve(tuple(self._waiting))
 
     def _note_failure(self, reason: str, was_connected: bool) -> None:
-        if was_connected or reason != self._last_error:
+        if was_connected or reason not in self._told:
             log.warning("%s Carrying on with revision %d and trying again.", reason, self._snapshot.revision)
+        self._told.add(reason)
         self._last_error = reason
         self._changed()
 
@@ -348,3 +352,11 @@ class ControlSource:
     def _changed(self) -> None:
         if self._on_state is not None:
             self._on_state()
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, GRPCError):
+        return f"{error.message or 'no reason given'} ({error.status.name})"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).rstrip(".") or type(error).__name__
