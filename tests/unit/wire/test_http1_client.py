@@ -47,7 +47,7 @@ def read_request(data: bytes) -> tuple[h11.Request, bytes, list[tuple[bytes, byt
         body += event.data
 
 
-def test_a_request_as_h11_reads_it() -> None:
+async def test_a_request_as_h11_reads_it() -> None:
     play = Play()
     play.ask()
     request, body, _ = read_request(play.transport.take())
@@ -55,7 +55,7 @@ def test_a_request_as_h11_reads_it() -> None:
     assert dict(request.headers) == {b"host": b"shop", b"x-a": b"1", b"x-request-id": b"r1"}
 
 
-def test_a_body_of_unknown_length_is_chunked_with_trailers() -> None:
+async def test_a_body_of_unknown_length_is_chunked_with_trailers() -> None:
     play = Play()
     stream = play.ask(b"POST", end=False).stream
     stream.send_data(b"abc", False)
@@ -66,7 +66,7 @@ def test_a_body_of_unknown_length_is_chunked_with_trailers() -> None:
     assert (body, trailers) == (b"abcde", [(b"x-sum", b"5")])
 
 
-def test_a_body_of_known_length_is_sent_as_it_is() -> None:
+async def test_a_body_of_known_length_is_sent_as_it_is() -> None:
     play = Play()
     stream = play.ask(b"POST", end=False, length=5).stream
     stream.send_data(b"hello", True)
@@ -74,7 +74,7 @@ def test_a_body_of_known_length_is_sent_as_it_is() -> None:
     assert (dict(request.headers)[b"content-length"], body) == (b"5", b"hello")
 
 
-def test_the_connection_is_free_again_after_an_answer() -> None:
+async def test_the_connection_is_free_again_after_an_answer() -> None:
     play = Play()
     for round_ in range(1, 4):
         heard = play.ask()
@@ -86,7 +86,7 @@ def test_the_connection_is_free_again_after_an_answer() -> None:
         assert (play.owner.freed, play.connection.free_slots) == (round_, 1)
 
 
-def test_chunked_answer_with_trailers() -> None:
+async def test_chunked_answer_with_trailers() -> None:
     play = Play()
     heard = play.ask()
     play.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-T: 1\r\n\r\n")
@@ -94,7 +94,7 @@ def test_chunked_answer_with_trailers() -> None:
     assert play.owner.freed == 1
 
 
-def test_an_answer_without_length_ends_with_the_connection() -> None:
+async def test_an_answer_without_length_ends_with_the_connection() -> None:
     play = Play()
     heard = play.ask()
     play.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
@@ -104,7 +104,7 @@ def test_an_answer_without_length_ends_with_the_connection() -> None:
     assert (play.owner.freed, play.owner.closed) == (0, 1)
 
 
-def test_a_cut_answer_is_a_reset_not_an_end() -> None:
+async def test_a_cut_answer_is_a_reset_not_an_end() -> None:
     for answer in (
         b"",
         b"HTTP/1.1 200 OK\r\nContent-Le",
@@ -135,7 +135,7 @@ async def test_head_and_bodiless_answers_leave_the_connection_usable() -> None:
         assert play.connection.free_slots == 1
 
 
-def test_interim_answers_are_handed_on() -> None:
+async def test_interim_answers_are_handed_on() -> None:
     play = Play()
     heard = play.ask()
     play.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
@@ -145,7 +145,7 @@ def test_interim_answers_are_handed_on() -> None:
     assert play.connection.free_slots == 1
 
 
-def test_connection_close_retires_the_connection() -> None:
+async def test_connection_close_retires_the_connection() -> None:
     play = Play()
     heard = play.ask()
     play.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
@@ -153,20 +153,20 @@ def test_connection_close_retires_the_connection() -> None:
     assert (play.owner.freed, play.owner.closed, play.transport.closed) == (0, 1, True)
 
 
-def test_data_that_nobody_asked_for_closes_an_idle_connection() -> None:
+async def test_data_that_nobody_asked_for_closes_an_idle_connection() -> None:
     play = Play()
     play.send(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
     assert (play.owner.closed, play.transport.closed) == (1, True)
 
 
-def test_a_broken_answer_is_a_protocol_error() -> None:
+async def test_a_broken_answer_is_a_protocol_error() -> None:
     play = Play()
     heard = play.ask()
     play.send(b"SSH-2.0-OpenSSH\r\n")
     assert (heard.reset, play.transport.aborted, play.owner.closed) == (ResetReason.PROTOCOL_ERROR, True, 1)
 
 
-def test_reset_closes_the_connection_and_is_not_echoed() -> None:
+async def test_reset_closes_the_connection_and_is_not_echoed() -> None:
     play = Play()
     heard = play.ask()
     heard.stream.reset(ResetReason.CANCELLED)
@@ -174,7 +174,7 @@ def test_reset_closes_the_connection_and_is_not_echoed() -> None:
     assert (heard.reset, play.transport.aborted, play.owner.closed) == (None, True, 1)
 
 
-def test_drain_waits_for_the_answer() -> None:
+async def test_drain_waits_for_the_answer() -> None:
     play = Play()
     heard = play.ask()
     play.connection.drain()
@@ -190,7 +190,7 @@ ANSWERS = (
 
 
 @given(st.sampled_from(ANSWERS), st.lists(st.integers(0, 80), max_size=8))
-def test_how_the_bytes_are_cut_does_not_matter(answer: bytes, cuts: list[int]) -> None:
+async def test_how_the_bytes_are_cut_does_not_matter(answer: bytes, cuts: list[int]) -> None:
     play = Play()
     heard = play.ask()
     bounds = [0, *sorted(min(cut, len(answer)) for cut in cuts), len(answer)]

@@ -65,7 +65,7 @@ def read_answers(data: bytes, method: str = "GET") -> list[tuple[int, bytes, lis
     return answers
 
 
-def test_a_request_and_its_answer() -> None:
+async def test_a_request_and_its_answer() -> None:
     play = Play().send(b"GET /a?b=1 HTTP/1.1\r\nHost: shop\r\nX-One: 1\r\nx-one: 2\r\n\r\n")
     head = play.last.head
     assert (head.method, head.path, head.authority) == (b"GET", b"/a?b=1", b"shop")
@@ -76,7 +76,7 @@ def test_a_request_and_its_answer() -> None:
     assert not play.transport.closed
 
 
-def test_what_belongs_to_the_connection_is_not_handed_on() -> None:
+async def test_what_belongs_to_the_connection_is_not_handed_on() -> None:
     play = Play().send(
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\nKeep-Alive: 5\r\n"
         b"TE: trailers\r\nUpgrade: h2c\r\nProxy-Connection: x\r\nX-Kept: 1\r\n\r\n"
@@ -84,7 +84,7 @@ def test_what_belongs_to_the_connection_is_not_handed_on() -> None:
     assert play.last.head.fields == [(b"X-Kept", b"1")]
 
 
-def test_fields_that_the_mesh_uses_are_lifted() -> None:
+async def test_fields_that_the_mesh_uses_are_lifted() -> None:
     play = Play().send(
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nTraceparent: t\r\nX-Request-Id: r\r\n"
         b"Grpc-Timeout: 1S\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
@@ -95,12 +95,12 @@ def test_fields_that_the_mesh_uses_are_lifted() -> None:
     assert (head.grpc_timeout, head.expect_continue, head.content_length) == (b"1S", True, 2)
 
 
-def test_absolute_form_replaces_host() -> None:
+async def test_absolute_form_replaces_host() -> None:
     play = Play().send(b"GET http://Shop:81/x?y HTTP/1.1\r\nHost: proxy\r\n\r\n")
     assert (play.last.head.authority, play.last.head.path) == (b"Shop:81", b"/x?y")
 
 
-def test_chunked_body_with_trailers() -> None:
+async def test_chunked_body_with_trailers() -> None:
     play = Play().send(
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"3\r\nabc\r\n2;ext=1\r\nde\r\n",
@@ -109,14 +109,14 @@ def test_chunked_body_with_trailers() -> None:
     assert (play.last.data, play.last.trailers) == (b"abcde", [(b"X-Sum", b"5")])
 
 
-def test_the_last_piece_of_a_known_length_carries_the_end() -> None:
+async def test_the_last_piece_of_a_known_length_carries_the_end() -> None:
     play = Play().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
     assert not play.last.ended
     play.send(b"cde")
     assert (play.last.data, play.last.ended) == (b"abcde", True)
 
 
-def test_pipelined_requests_are_answered_in_order_and_reading_stops() -> None:
+async def test_pipelined_requests_are_answered_in_order_and_reading_stops() -> None:
     play = Play().send(
         b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nxGET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
         b"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\ny\r\n0\r\n\r\n"
@@ -132,7 +132,7 @@ def test_pipelined_requests_are_answered_in_order_and_reading_stops() -> None:
     assert [body for _, body, _ in read_answers(play.transport.take())] == [b"one", b"two", b"three"]
 
 
-def test_many_pipelined_requests_answered_at_once_do_not_pile_up_the_stack() -> None:
+async def test_many_pipelined_requests_answered_at_once_do_not_pile_up_the_stack() -> None:
     play = Play()
 
     def answer_at_once(stream, head, end):  # type: ignore[no-untyped-def]
@@ -144,7 +144,7 @@ def test_many_pipelined_requests_answered_at_once_do_not_pile_up_the_stack() -> 
     assert play.transport.take().count(b"204 No Content") == 2000
 
 
-def test_answer_of_unknown_length_is_chunked_with_trailers() -> None:
+async def test_answer_of_unknown_length_is_chunked_with_trailers() -> None:
     play = Play().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     stream = play.last.stream
     stream.send_head(ResponseHead(200, []), False)
@@ -153,7 +153,7 @@ def test_answer_of_unknown_length_is_chunked_with_trailers() -> None:
     assert read_answers(play.transport.take()) == [(200, b"hello", [(b"grpc-status", b"0")])]
 
 
-def test_http10_gets_no_chunks_and_a_close() -> None:
+async def test_http10_gets_no_chunks_and_a_close() -> None:
     play = Play().send(b"GET / HTTP/1.0\r\n\r\n")
     stream = play.last.stream
     stream.send_head(ResponseHead(200, []), False)
@@ -162,7 +162,7 @@ def test_http10_gets_no_chunks_and_a_close() -> None:
     assert play.transport.closed
 
 
-def test_head_is_answered_without_a_body_but_with_its_length() -> None:
+async def test_head_is_answered_without_a_body_but_with_its_length() -> None:
     play = Play().send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
     play.last.stream.send_head(ResponseHead(200, [], content_length=7), True)
     answer = play.transport.take()
@@ -170,7 +170,7 @@ def test_head_is_answered_without_a_body_but_with_its_length() -> None:
     assert answer.endswith(b"\r\n\r\n")
 
 
-def test_interim_answers_come_before_the_final_one() -> None:
+async def test_interim_answers_come_before_the_final_one() -> None:
     play = Play().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     play.last.stream.send_head(ResponseHead(103, [(b"link", b"</a>")]), False)
     play.answer()
@@ -186,7 +186,7 @@ async def test_an_early_answer_closes_after_the_peer_could_read_it() -> None:
     assert not play.transport.closed
 
 
-def test_drain_closes_after_the_request_in_hand() -> None:
+async def test_drain_closes_after_the_request_in_hand() -> None:
     play = Play().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     play.connection.drain()
     assert not play.transport.closed
@@ -195,20 +195,20 @@ def test_drain_closes_after_the_request_in_hand() -> None:
     assert play.transport.closed
 
 
-def test_drain_closes_an_idle_connection_at_once() -> None:
+async def test_drain_closes_an_idle_connection_at_once() -> None:
     play = Play()
     play.connection.drain()
     assert play.transport.closed
 
 
-def test_a_downstream_that_goes_resets_its_request() -> None:
+async def test_a_downstream_that_goes_resets_its_request() -> None:
     play = Play().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
     play.connection.connection_lost(None)
     assert play.last.reset is ResetReason.PEER_RESET
     assert play.closed == [play.connection]
 
 
-def test_a_half_closed_downstream_still_gets_its_answer() -> None:
+async def test_a_half_closed_downstream_still_gets_its_answer() -> None:
     play = Play().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert play.connection.eof_received() is True
     play.answer()
@@ -216,7 +216,7 @@ def test_a_half_closed_downstream_still_gets_its_answer() -> None:
     assert play.transport.closed
 
 
-def test_a_slow_upstream_stops_reading() -> None:
+async def test_a_slow_upstream_stops_reading() -> None:
     play = Play().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
     play.last.stream.pause()
     play.last.stream.pause()
@@ -264,7 +264,7 @@ CONVERSATION = (
 
 
 @given(st.lists(st.integers(0, len(CONVERSATION)), max_size=12), st.booleans())
-def test_how_the_bytes_are_cut_does_not_matter(cuts: list[int], answer_late: bool) -> None:
+async def test_how_the_bytes_are_cut_does_not_matter(cuts: list[int], answer_late: bool) -> None:
     bounds = [0, *sorted(cuts), len(CONVERSATION)]
     play = Play()
     for start, stop in zip(bounds, bounds[1:], strict=False):

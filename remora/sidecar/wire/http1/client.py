@@ -9,7 +9,14 @@ from typing import cast
 import httptools
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
-from remora.sidecar.wire.http1.fields import RESPONSE_KINDS, Kind, request_bytes, trailer_bytes, without_nominated
+from remora.sidecar.wire.http1.fields import (
+    RESPONSE_KINDS,
+    Kind,
+    chunk_bytes,
+    request_bytes,
+    trailer_bytes,
+    without_nominated,
+)
 from remora.sidecar.wire.stream import (
     WRITE_HIGH_WATER,
     WRITE_LOW_WATER,
@@ -32,6 +39,7 @@ class Http1ClientConnection(asyncio.Protocol):
         "_fields",
         "_handler",
         "_head_only",
+        "_held_head",
         "_in_head",
         "_in_response",
         "_keep_alive",
@@ -64,6 +72,7 @@ class Http1ClientConnection(asyncio.Protocol):
         """The owner knows that no stream can be opened any more."""
         self._keep_alive = True
         self._head_only = False
+        self._held_head = b""
         self._in_head = True
         self._in_response = False
         """From the request until the parser has seen the end of its answer; the handler may know the end before."""
@@ -96,8 +105,18 @@ class Http1ClientConnection(asyncio.Protocol):
         self._response_open = self._in_response = True
         self._request_chunked = not end and head.content_length is None
         self._head_only = head.method == b"HEAD"
-        transport.write(request_bytes(head, end))
+        if end:
+            transport.write(request_bytes(head, end))
+        else:
+            self._held_head = request_bytes(head, end)
+            asyncio.get_running_loop().call_soon(self._release_head)
         return self
+
+    def _release_head(self) -> None:
+        """A head waits until the end of the turn for the body's first piece: one system call for both."""
+        held, self._held_head = self._held_head, b""
+        if held and self._transport is not None:
+            self._transport.write(held)
 
     def drain(self) -> None:
         self._keep_alive = False
@@ -115,18 +134,21 @@ class Http1ClientConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or not self._request_open:
             return
+        if self._request_chunked:
+            data = chunk_bytes(data, end)
+        if self._held_head:
+            data = self._held_head + data
+            self._held_head = b""
         if data:
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._request_chunked else data)
+            transport.write(data)
         if end:
-            if self._request_chunked:
-                transport.write(b"0\r\n\r\n")
             self._end_request()
 
     def send_trailers(self, trailers: Fields) -> None:
         if self._transport is None or not self._request_open:
             return
-        if self._request_chunked:
-            self._transport.write(trailer_bytes(trailers))
+        held, self._held_head = self._held_head, b""
+        self._transport.write(held + trailer_bytes(trailers) if self._request_chunked else held)
         self._end_request()
 
     def _end_request(self) -> None:

@@ -82,6 +82,13 @@ def request_bytes(head: RequestHead, end: bool) -> bytes:
     return b"".join(lines)
 
 
+def chunk_bytes(data: bytes, end: bool) -> bytes:
+    """`data` as a chunk (RFC 9112 §7.1), with the last chunk behind it at the `end`."""
+    if not data:
+        return b"0\r\n\r\n" if end else b""
+    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if end else b"%x\r\n%b\r\n" % (len(data), data)
+
+
 def trailer_bytes(trailers: Fields) -> bytes:
     """The last chunk and the trailer section (RFC 9112 §7.1.2)."""
     return b"0\r\n" + b"".join([b"%b: %b\r\n" % field for field in trailers]) + b"\r\n"

@@ -15,7 +15,14 @@ from typing import cast
 import httptools
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
-from remora.sidecar.wire.http1.fields import REQUEST_KINDS, STATUS_LINES, Kind, trailer_bytes, without_nominated
+from remora.sidecar.wire.http1.fields import (
+    REQUEST_KINDS,
+    STATUS_LINES,
+    Kind,
+    chunk_bytes,
+    trailer_bytes,
+    without_nominated,
+)
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.problem import problem
 from remora.sidecar.wire.stream import (
@@ -74,6 +81,7 @@ class Http1ServerConnection(asyncio.Protocol):
         "_handler_paused",
         "_has_body",
         "_head_bytes",
+        "_held_head",
         "_host_count",
         "_in_backlog",
         "_in_head",
@@ -113,6 +121,7 @@ class Http1ServerConnection(asyncio.Protocol):
         self._response_framed = False
         self._chunked = False
         self._has_body = True
+        self._held_head = b""
         self._trailers: Fields | None = None
         self._url = b""
         self._in_backlog = False
@@ -426,9 +435,18 @@ class Http1ServerConnection(asyncio.Protocol):
         elif message.http10:
             lines.append(b"connection: keep-alive\r\n")
         lines.append(b"\r\n")
-        transport.write(b"".join(lines))
         if end:
+            transport.write(b"".join(lines))
             self._end_response()
+        else:
+            self._held_head = b"".join(lines)
+            asyncio.get_running_loop().call_soon(self._release_head)
+
+    def _release_head(self) -> None:
+        """A head waits until the end of the turn for the body's first piece: one system call for both."""
+        held, self._held_head = self._held_head, b""
+        if held and self._transport is not None:
+            self._transport.write(held)
 
     def _frame(self, head: ResponseHead, end: bool, message: _Message, lines: list[bytes]) -> None:
         """Choose how the body is delimited (RFC 9112 §6.3)."""
@@ -452,18 +470,26 @@ class Http1ServerConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or not self._response_open:
             return
-        if data and self._has_body:
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if not self._has_body:
+            data = b""
+        elif self._chunked:
+            data = chunk_bytes(data, end)
+        if self._held_head:
+            data = self._held_head + data
+            self._held_head = b""
+        if data:
+            transport.write(data)
         if end:
-            if self._chunked:
-                transport.write(b"0\r\n\r\n")
             self._end_response()
 
     def send_trailers(self, trailers: Fields) -> None:
         if self._transport is None or not self._response_open:
             return
         if self._chunked:
-            self._transport.write(trailer_bytes(trailers))
+            held, self._held_head = self._held_head, b""
+            self._transport.write(held + trailer_bytes(trailers))
+        else:
+            self._release_head()
         self._end_response()
 
     def _end_response(self) -> None:
