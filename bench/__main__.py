@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from bench import contestants, loads, machine, report
+from bench import contestants, machine, report
 from bench.contestants import Contestant
 from bench.report import Conditions
 from bench.rounds import Plan, Runner
@@ -21,19 +23,14 @@ from bench.rows import ROWS
 
 REPORT = Path(__file__).with_name("RESULTS.md")
 QUICK_ROUNDS, QUICK_SECONDS = 3, 1
-FULL_ROUNDS, FULL_SECONDS = 5, 2
+FULL_ROUNDS, FULL_SECONDS = 9, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     chosen, absent = _contestants(options.contestants)
-    if missing := loads.missing_tools():
-        print(
-            f"bench: {', '.join(missing)} not installed: apt-get install wrk nghttp2-client nginx-light",
-            file=sys.stderr,
-        )
-        return 2
+    load_average = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="remora-bench-") as folder:
         plan = Plan(
             contestants=tuple(chosen),
@@ -50,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("bench: interrupted, nothing written", file=sys.stderr)
             return 130
-    text = report.render(runner.results, _conditions(runner, absent))
+    if not runner.results:
+        print("bench: nothing could be measured:", *absent, *runner.skipped, sep="\n  ", file=sys.stderr)
+        return 1
+    text = report.render(runner.results, _conditions(runner, absent, load_average))
     options.out.write_text(text)
     print(text)
     print(f"written to {options.out}", file=sys.stderr)
@@ -84,26 +84,30 @@ def _contestants(wanted: Sequence[str] | None) -> tuple[list[Contestant], list[s
     return present, [f"{contestant.name}: {contestant.missing()}" for contestant in asked if contestant.missing()]
 
 
-def _conditions(runner: Runner, absent: list[str]) -> Conditions:
+def _conditions(runner: Runner, absent: list[str], load_average: float) -> Conditions:
     versions = {contestant.name: contestant.version() for contestant in runner.plan.contestants}
     return Conditions(
         machine=machine.describe(),
         command=shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
         date=datetime.date.today().isoformat(),
-        versions=versions | {"wrk": _first_line("wrk", "-v"), "h2load": _first_line("h2load", "--version")},
+        versions=versions | _tool_versions(),
         rounds=runner.plan.rounds,
         seconds=runner.plan.seconds,
         rate=runner.rate(),
+        load_average=load_average,
         shared_core=runner.plan.cores.shared,
         skipped=(*absent, *runner.skipped),
     )
 
 
-def _first_line(tool: str, flag: str) -> str:
-    """The version that a tool prints, without its name (wrk exits 1 after it)."""
-    said = subprocess.run([tool, flag], capture_output=True, text=True, check=False)
-    words = (said.stdout or said.stderr).split()
-    return words[1] if len(words) > 1 else "?"
+def _tool_versions() -> dict[str, str]:
+    """Versions of the load generators that are there: the second word of what they print (wrk exits 1 after it)."""
+    versions = {}
+    for tool, flag in (("wrk", "-v"), ("h2load", "--version")):
+        if shutil.which(tool):
+            said = subprocess.run([tool, flag], capture_output=True, text=True, check=False)
+            versions[tool] = (said.stdout or said.stderr).split()[1].rpartition("/")[2]
+    return versions
 
 
 def _interrupt(*_: object) -> NoReturn:

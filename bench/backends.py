@@ -44,7 +44,7 @@ class Address:
 
 
 def tool_of(family: Family) -> str:
-    """The program that a family's backend needs."""
+    """The program that answers behind the proxies."""
     return "nginx" if family == "http1" else "nghttpd"
 
 

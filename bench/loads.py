@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -90,11 +89,6 @@ class Loads:
 
     def _wrk_command(self, target: Address, path: str, connections: int, *more: str) -> list[str]:
         return ["wrk", "-t1", f"-c{connections}", f"-d{self.seconds}s", *more, f"http://{target}{path}"]
-
-
-def missing_tools() -> list[str]:
-    """What has to be installed for the loads."""
-    return [tool for tool in ("wrk", "h2load") if not shutil.which(tool)]
 
 
 def parse_wrk(output: str) -> Throughput:

@@ -39,8 +39,15 @@ class Process:
     def __init__(self, name: str, command: Sequence[str], core: int, folder: Path) -> None:
         self.name = name
         self.log = folder / f"{name}.{time.monotonic_ns()}.log"
+        try:
+            self._popen = self._start(command, core, folder)
+        except OSError as error:
+            raise StartError(f"{name}: {command[0]} cannot be started: {error.strerror}") from None
+        self._stats = psutil.Process(self._popen.pid)
+
+    def _start(self, command: Sequence[str], core: int, folder: Path) -> subprocess.Popen[bytes]:
         with self.log.open("wb") as log:
-            self._popen = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -49,7 +56,6 @@ class Process:
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": "1"},
                 preexec_fn=lambda: _prepare_child(core),
             )
-        self._stats = psutil.Process(self._popen.pid)
 
     @property
     def pid(self) -> int:
@@ -86,14 +92,16 @@ class Process:
         return self._popen.poll() is None
 
     def rss_bytes(self) -> int:
-        """Resident memory of the process and its children."""
+        """Resident memory of the process and its children. Raises StartError when it has ended."""
         return sum(part.memory_info().rss for part in self._family())
 
     def cpu_seconds(self) -> float:
-        """Processor time, user and system, of the process and its children so far."""
+        """Processor time, user and system, of the process and its children so far. Raises StartError as `rss_bytes`."""
         return sum(sum(part.cpu_times()[:2]) for part in self._family())
 
     def _family(self) -> list[psutil.Process]:
+        if self._popen.poll() is not None:
+            raise StartError(f"{self.name} ended with {self._popen.returncode}: {self.output()[-600:].strip()}")
         return [self._stats, *self._stats.children(recursive=True)]
 
     def __enter__(self) -> Process:

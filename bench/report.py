@@ -15,6 +15,12 @@ CEILING_SHARE = 0.85
 """Above this share of what load and backend reach without a proxy, a row measures them as well."""
 
 
+_PROCESSOR_NOTE = """
+
+“Per CPU second” is the same ratio for each second of processor time that the proxy itself used: it leaves out what
+other programs took of the core, and a load that could give no more."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Conditions:
     """What a reader has to know to judge or repeat a run."""
@@ -28,6 +34,8 @@ class Conditions:
     seconds: int
     rate: float
     shared_core: bool
+    load_average: float
+    """Of the machine in the minute before the run: what else goes on there."""
     skipped: tuple[str, ...]
 
 
@@ -37,8 +45,9 @@ def render(results: Results, conditions: Conditions) -> str:
     parts = [
         "# Benchmarks",
         _introduction(conditions),
-        "## Remora against Envoy\n\n" + _bars(results),
-        "## Everyone\n\nMedian ± half the range; in brackets the ratio to Envoy.\n\n" + _everyone(results, names),
+        "## Remora against Envoy\n\n" + _bars(results) + _PROCESSOR_NOTE,
+        "## Everyone\n\nMedian ± half the distance between the quartiles; in brackets the ratio to Envoy.\n\n"
+        + _everyone(results, names),
         "## How busy the proxy's core was\n\n"
         "Median share of its core that the proxy used. Well under 100 % means that load and backend on the other core "
         "were the limit, and the proxy could do more.\n\n" + _busy(results, names),
@@ -71,12 +80,28 @@ def ratio_to_baseline(results: Results, row: Row, name: str) -> float | None:
     return stats.ratio(stats.median(mine), stats.median(baseline)) if mine and baseline else None
 
 
+def per_processor_second(results: Results, row: Row, name: str) -> list[float] | None:
+    """What a contestant did in each second of its own processor time, in the row's unit; None for other kinds of rows.
+
+    Other programs on the core, and a load that could give no more, are out of this figure.
+    """
+    taken = results.get(row.key, {}).get(name, [])
+    values = [sample.value / row.scale / sample.busy for sample in taken if sample.busy]
+    return values if values and row.better == "higher" else None
+
+
+def _processor_ratio(results: Results, row: Row, name: str) -> float | None:
+    mine, baseline = per_processor_second(results, row, name), per_processor_second(results, row, BASELINE)
+    return stats.ratio(stats.median(mine), stats.median(baseline)) if mine and baseline else None
+
+
 def _introduction(conditions: Conditions) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in conditions.versions.items() if name != DIRECT)
     one_core = " **Only one core: load and proxy share it, the figures say little.**" if conditions.shared_core else ""
     return (
         f"{conditions.date}, by `{conditions.command}`, on {conditions.machine}.{one_core}\n\n"
         f"{versions}.\n\n"
+        f"Load average in the minute before: {conditions.load_average:.1f}. "
         f"{conditions.rounds} rounds, {conditions.seconds} s for each measurement; "
         "within a round the contestants take turns. Figures of different runs or machines cannot be compared; "
         "ratios within a run can."
@@ -89,14 +114,16 @@ def _bars(results: Results) -> str:
         ratio = ratio_to_baseline(results, row, SUBJECT)
         sign = "≥" if row.better == "higher" else "≤"
         cells = [row.title, *(_value(row, values_of(results, row, name)) for name in (SUBJECT, BASELINE))]
+        processor = _processor_ratio(results, row, SUBJECT)
         cells += [
             f"**{ratio:.2f}**" if ratio is not None else "-",
+            f"{processor:.2f}" if processor is not None else "-",
             f"{sign} {row.bar}",
             str(row.aim),
             _verdict(row, ratio),
         ]
         lines.append(cells)
-    return _table(["work, one core", SUBJECT, BASELINE, "ratio", "bar", "aim", ""], lines)
+    return _table(["work, one core", SUBJECT, BASELINE, "ratio", "per CPU second", "bar", "aim", ""], lines)
 
 
 def _verdict(row: Row, ratio: float | None) -> str:

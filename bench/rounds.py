@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import sys
 import tempfile
 import time
@@ -26,6 +27,13 @@ RATE_WITHOUT_BASELINE = 10_000.0
 SETTLE_S = 1.0
 """How long a started proxy has before its idle memory is read."""
 _SAMPLE_S = 0.1
+
+_PACKAGES = {
+    "wrk": "apt-get install wrk",
+    "h2load": "apt-get install nghttp2-client",
+    "nginx": "apt-get install nginx-light",
+    "nghttpd": "apt-get install nghttp2-server",
+}
 
 _ONE_HOP: tuple[Hop, ...] = ("first",)
 _TWO_HOPS: tuple[Hop, ...] = ("second", "first")
@@ -107,7 +115,7 @@ class Runner:
 
     def _phase(self, family: Family, wanted: tuple[Row, ...], hops: tuple[Hop, ...]) -> None:
         """Rows that the same started processes serve."""
-        chosen = [row for row in wanted if row in self.plan.rows]
+        chosen = [row for row in wanted if row in self.plan.rows and self._has_tools(row)]
         if not chosen:
             return
         try:
@@ -118,6 +126,13 @@ class Runner:
         with backend, self._running(family, hops, address) as targets:
             for row in chosen:
                 self._row(row, targets)
+
+    def _has_tools(self, row: Row) -> bool:
+        tools = [tool for tool in (row.tool, backends.tool_of(row.family)) if tool]
+        missing = [f"{tool} ({_PACKAGES[tool]})" for tool in tools if not shutil.which(tool)]
+        if missing:
+            self.skipped.append(f"{row.title}: not installed: {', '.join(missing)}")
+        return not missing
 
     @contextlib.contextmanager
     def _running(self, family: Family, hops: tuple[Hop, ...], backend: Address) -> Iterator[list[Target]]:

@@ -18,6 +18,8 @@ class Row:
 
     key: RowKey
     title: str
+    tool: str
+    """The load generator; empty for our own client, or none."""
     family: Family
     unit: str
     scale: float
@@ -31,15 +33,20 @@ class Row:
         return ratio >= bound if self.better == "higher" else ratio <= bound
 
 
-IDLE = Row("idle", "RSS idle", "http1", "MiB", 2**20, "lower", 0.6, 0.4)
-LIVE = Row("live", f"RSS with {loads.MANY_CONNECTIONS:,} live connections", "http1", "MiB", 2**20, "lower", 0.8, 0.6)
-SMALL = Row("small", f"HTTP/1.1 small GET, {loads.CONNECTIONS} connections", "http1", "rps", 1, "higher", 1.0, 1.4)
-POST = Row("post", "HTTP/1.1 POST 10 KiB", "http1", "rps", 1, "higher", 1.0, 1.3)
-LARGE = Row("large", "HTTP/1.1 GET 1 MiB bodies", "http1", "MiB/s", 2**20, "higher", 0.9, 1.0)
-P99 = Row("p99", "p99 at half of Envoy's top rate", "http1", "ms", 1e-3, "lower", 1.0, 0.7)
+IDLE = Row("idle", "RSS idle", "", "http1", "MiB", 2**20, "lower", 0.6, 0.4)
+LIVE = Row(
+    "live", f"RSS with {loads.MANY_CONNECTIONS:,} live connections", "wrk", "http1", "MiB", 2**20, "lower", 0.8, 0.6
+)
+SMALL = Row(
+    "small", f"HTTP/1.1 small GET, {loads.CONNECTIONS} connections", "wrk", "http1", "rps", 1, "higher", 1.0, 1.4
+)
+POST = Row("post", "HTTP/1.1 POST 10 KiB", "wrk", "http1", "rps", 1, "higher", 1.0, 1.3)
+LARGE = Row("large", "HTTP/1.1 GET 1 MiB bodies", "wrk", "http1", "MiB/s", 2**20, "higher", 0.9, 1.0)
+P99 = Row("p99", "p99 at half of Envoy's top rate", "", "http1", "ms", 1e-3, "lower", 1.0, 0.7)
 GRPC = Row(
     "grpc",
     f"HTTP/2 gRPC unary, {loads.H2_CONNECTIONS} x {loads.H2_STREAMS} streams",
+    "h2load",
     "h2",
     "rps",
     1,
@@ -47,7 +54,7 @@ GRPC = Row(
     0.9,
     1.2,
 )
-HOPS = Row("hops", "two hops, added p50", "http1", "ms", 1e-3, "lower", 1.0, 0.8)
+HOPS = Row("hops", "two hops, added p50", "", "http1", "ms", 1e-3, "lower", 1.0, 0.8)
 
 ROWS = (SMALL, POST, GRPC, LARGE, P99, IDLE, LIVE, HOPS)
 """In the order of the report."""

@@ -13,9 +13,15 @@ def median(values: Sequence[float]) -> float:
 
 
 def spread(values: Sequence[float]) -> float:
-    """Half the range, relative to the median: 0.05 reads ±5 %. 0 for a single value or a median of 0."""
+    """Half the distance between the quartiles, relative to the median: 0.05 reads ±5 %.
+
+    0 for a single value or a median of 0. Quartiles, because one disturbed round should not widen it.
+    """
     middle = median(values)
-    return (max(values) - min(values)) / 2 / abs(middle) if middle else 0.0
+    if len(values) < 2 or not middle:
+        return 0.0
+    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return (upper - lower) / 2 / abs(middle)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

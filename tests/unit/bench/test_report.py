@@ -21,6 +21,7 @@ def conditions(*names: str, skipped: tuple[str, ...] = ()) -> Conditions:
         rounds=3,
         seconds=2,
         rate=15_000,
+        load_average=0.1,
         shared_core=False,
         skipped=skipped,
     )
@@ -47,8 +48,8 @@ def test_the_ratio_is_one_of_medians() -> None:
 def test_verdicts_look_at_the_direction() -> None:
     text = report.render(RESULTS, conditions("Remora", "Envoy", "no proxy"))
 
-    assert "**1.40** | ≥ 1.0 | 1.4 | aim met" in row_of(text, SMALL.title)
-    assert "**1.50** | ≤ 1.0 | 0.7 | below the bar" in row_of(text, P99.title)
+    assert "**1.40** | 1.27 | ≥ 1.0 | 1.4 | aim met" in row_of(text, SMALL.title)
+    assert "**1.50** | - | ≤ 1.0 | 0.7 | below the bar" in row_of(text, P99.title)
     assert SMALL.meets(1.2, SMALL.bar)
     assert not SMALL.meets(1.2, SMALL.aim)
 
@@ -56,9 +57,18 @@ def test_verdicts_look_at_the_direction() -> None:
 def test_spread_and_units_are_shown() -> None:
     text = report.render(RESULTS, conditions("Remora", "Envoy", "no proxy"))
 
-    assert "42,000 rps ± 12%" in row_of(text, SMALL.title)
+    assert "42,000 rps ± 6%" in row_of(text, SMALL.title)
     assert "| 99% | 90% |" in text
     assert "2 ms" in row_of(text, P99.title)
+
+
+def test_work_per_processor_second_leaves_out_what_others_took() -> None:
+    results: Results = {"small": {"Remora": samples(10_000, busy=0.25), "Envoy": samples(20_000, busy=0.5)}}
+
+    assert report.ratio_to_baseline(results, SMALL, "Remora") == 0.5
+    assert report.per_processor_second(results, SMALL, "Remora") == [40_000]
+    assert "**0.50** | 1.00 |" in row_of(report.render(results, conditions("Remora", "Envoy")), SMALL.title)
+    assert report.per_processor_second(RESULTS, P99, "Remora") is None
 
 
 def test_two_hops_are_what_they_add() -> None:

@@ -35,8 +35,9 @@ def test_known_percentiles() -> None:
     assert stats.percentile([7.0], 0.99) == 7
 
 
-def test_spread_is_half_the_range_over_the_median() -> None:
-    assert stats.spread([90.0, 100.0, 110.0]) == pytest.approx(0.1)
+def test_spread_is_half_the_distance_of_the_quartiles_over_the_median() -> None:
+    assert stats.spread([80.0, 90.0, 100.0, 110.0, 120.0]) == pytest.approx(0.1)
+    assert stats.spread([80.0, 90.0, 100.0, 110.0, 900.0]) == pytest.approx(0.1)
     assert stats.spread([5.0]) == 0
     assert stats.spread([-1.0, 0.0, 1.0]) == 0
 

@@ -1,0 +1,78 @@
+"""Children of the bench: they start on their core, are waited for, weighed and stopped, and their failures are told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from bench import processes
+from bench.processes import Process, StartError
+
+CORE = min(os.sched_getaffinity(0))
+
+SERVER = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("listening here", listener.getsockname()[1])
+while True:
+    listener.accept()[0].close()
+"""
+
+
+def test_a_process_listens_on_its_core_and_is_stopped(tmp_path: Path) -> None:
+    port = processes.free_port()
+    with Process("server", [sys.executable, "-c", SERVER, str(port)], CORE, tmp_path) as process:
+        process.wait_for_port(port)
+
+        assert process.wait_for_line("listening here ") == str(port)
+        assert os.sched_getaffinity(process.pid) == {CORE}
+        assert process.rss_bytes() > 2**20
+        assert process.cpu_seconds() > 0
+        assert process.running()
+
+    assert not psutil.pid_exists(process.pid)
+    assert not process.running()
+
+
+def test_a_process_that_ends_is_an_error_with_what_it_said(tmp_path: Path) -> None:
+    with (
+        Process("short", [sys.executable, "-c", "print('no such flag'); exit(3)"], CORE, tmp_path) as process,
+        pytest.raises(StartError, match="short ended with 3: no such flag"),
+    ):
+        process.wait_for_port(processes.free_port())
+
+    with pytest.raises(StartError, match="short ended with 3"):
+        process.rss_bytes()
+
+
+def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="gone: /no/such/program cannot be started: No such file or directory"):
+        Process("gone", ["/no/such/program"], CORE, tmp_path)
+
+
+def test_a_load_that_fails_is_an_error() -> None:
+    with pytest.raises(StartError, match="ended with 4: oh"):
+        processes.run_pinned([sys.executable, "-c", "import sys; print('oh', file=sys.stderr); sys.exit(4)"], CORE, 20)
+
+    assert processes.run_pinned([sys.executable, "-c", "print(1 + 1)"], CORE, 20) == "2\n"
+
+
+def test_without_tools_the_bench_says_what_to_install(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--rows", "small", "grpc", "--out", str(tmp_path / "results.md")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        env={"PATH": str(tmp_path)},
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "wrk (apt-get install wrk), nginx (apt-get install nginx-light)" in done.stderr
+    assert "h2load (apt-get install nghttp2-client), nghttpd (apt-get install nghttp2-server)" in done.stderr
+    assert not (tmp_path / "results.md").exists()
