@@ -35,8 +35,8 @@ Send = Callable[[str, SidecarMessage], None]
 RETRY_BASE_S = 0.25
 RETRY_CAP_S = 2.0
 """Well below a lease's TTL: after an outage of the store, what is left of the lease is short."""
-KEEP_ALIVES_PER_TTL = 3
-"""Two may be lost before the lease is."""
+KEEP_ALIVES_PER_TTL = 5
+"""Every 3 s of the usual 15: a store that stands still for 10 s then still finds the lease with time left."""
 ANSWER_TIMEOUT_S = 5.0
 """Without an answer for so long, Register is said again: control may have restarted in between."""
 
