@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import signal
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ ENV = "demo"
 READY_S = 60.0
 """Longest time until a part that was started is of use; a small machine starts two dozen processes at once."""
 POLL_S = 0.1
+DRAIN_S = 30.0
+"""Longest time from SIGTERM to the end of a sidecar whose streams are coming to theirs."""
 
 LAYER_ETCD, LAYER_CONTROL, LAYER_SIDECARS, LAYER_APPS = range(4)
 
@@ -45,6 +48,18 @@ class Pod:
     def running(self) -> bool:
         """Whether both of its processes are."""
         return self.app.running and self.sidecar.running
+
+    async def stop(self) -> float:
+        """SIGTERM to the sidecar, which takes leave of the mesh, then to the app; seconds that it took.
+
+        Raises ChildError when either did not end by itself, or with another status than 0.
+        """
+        started = time.monotonic()
+        for child in (self.sidecar, self.app):
+            status = await child.stop(DRAIN_S)
+            if status != 0:
+                raise ChildError(f"{child.name} ended with {status} when told to stop, see {child.log}")
+        return time.monotonic() - started
 
     def kill(self) -> None:
         """SIGKILL to both, as when a machine goes away."""
@@ -98,8 +113,9 @@ class Mesh:
             "--log-level=warn",
             "--unsafe-no-fsync",
         ]
-        self._etcd = await self._family.start(LAYER_ETCD, "etcd", argv)
-        await self._until("etcd", self._etcd, lambda: self._json(f"{self.etcd_url}/health"))
+        # etcd cleans up at SIGTERM and then ends by it.
+        self._etcd = await self._family.start(LAYER_ETCD, "etcd", argv, clean_status=-signal.SIGTERM)
+        await self._until("etcd", self._etcd, lambda: self._get(f"{self.etcd_url}/health"))
 
     async def stop_etcd(self) -> None:
         """Stops etcd; its data stay."""
@@ -119,7 +135,7 @@ class Mesh:
             f"--http={self.control_http}",
         )
         await self._control.address("grpc")
-        await self._until("control", self._control, lambda: self._json(f"http://{self.control_http}/healthz/ready"))
+        await self._until("control", self._control, lambda: self._get(f"http://{self.control_http}/healthz/ready"))
 
     async def kill_control(self) -> None:
         """SIGKILL."""
@@ -129,7 +145,7 @@ class Mesh:
 
     async def apply(self, *files: Path) -> str:
         """`control apply` of these files; what it said. Raises ChildError when it refused them."""
-        return await self._control_command("apply", *(f"--filename={file}" for file in files))
+        return await self._control_command("apply", *(f"--file={file}" for file in files))
 
     async def _control_command(self, command: str, *args: str) -> str:
         child = await self._family.python(
@@ -138,7 +154,7 @@ class Mesh:
             "remora.control.cli",
             command,
             *args,
-            env={"CONTROL_SERVER": f"http://{self.control_http}"},
+            env={"CONTROL_URL": f"http://{self.control_http}"},
         )
         status = await child.wait(READY_S)
         said = child.last_words()
@@ -286,10 +302,14 @@ class Mesh:
             await asyncio.sleep(POLL_S)
 
     async def _json(self, url: str) -> Any:
+        return json.loads(await self._get(url))
+
+    async def _get(self, url: str) -> str:
+        """The body of a 200; raises ValueError for any other answer."""
         async with self._session.get(url) as response:
             if response.status != 200:
                 raise ValueError(f"{url} answers {response.status}: {await response.text()}")
-            return await response.json(content_type=None)
+            return await response.text()
 
 
 def _etcd_binary() -> str:
@@ -322,4 +342,4 @@ def _base64(text: str) -> str:
 
 
 def _in_words(error: Mapping[str, Any]) -> str:
-    return ", ".join(str(value) for value in error.values())
+    return ": ".join(str(value) for value in error.values() if value)

@@ -61,6 +61,7 @@ class Child:
     def __init__(self, name: str, log: Path, process: asyncio.subprocess.Process) -> None:
         self.name = name
         self.log = log
+        self.clean_status = 0
         self._process = process
         self._addresses: dict[str, str] = {}
         self._printed = asyncio.Event()
@@ -174,9 +175,17 @@ class Family:
         for old in logs.glob("*.log"):
             old.unlink()
 
-    async def start(self, layer: int, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
-        """Starts a child that `stop` will stop."""
+    async def start(
+        self,
+        layer: int,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        clean_status: int = 0,
+    ) -> Child:
+        """Starts a child that `stop` will stop; `clean_status` is what it ends with when all is well."""
         child = await Child.start(name, argv, self.logs, env, self._root)
+        child.clean_status = clean_status
         self._layers.setdefault(layer, []).append(child)
         return child
 
@@ -195,7 +204,7 @@ class Family:
             complaints += [
                 f"{child.name} ended with {status} when told to stop (see {child.log})"
                 for child, status in zip(children, statuses, strict=True)
-                if status != 0
+                if status != child.clean_status
             ]
         return complaints
 

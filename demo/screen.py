@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from rich.console import Console, Group
@@ -15,7 +15,6 @@ from rich.text import Text
 from demo.processes import ChildError
 from demo.tally import Tally
 from demo.traffic import Row
-
 
 PLAIN_WIDTH = 110
 """Columns for tables when stdout is no terminal that could say."""
@@ -99,7 +98,7 @@ class Screen:
 
     def print_traffic(self, rows: Iterable[Row]) -> None:
         """The table once, for good."""
-        self._console.print(_traffic_table(rows))
+        self._console.print(_traffic_table(rows, "requests", lambda row: row.requests))
 
     def print_summary(self, tally: Tally) -> None:
         """Requests and failures by kind."""
@@ -119,22 +118,30 @@ class Screen:
         if self._live is None:
             return
         now = Text(f"… {self._step.title}", style="yellow") if self._step else Text("")
-        self._live.update(Group(_traffic_table(self._rows), Text(self._line, style="dim"), now), refresh=True)
+        table = _traffic_table(self._rows, "requests/s", lambda row: row.requests_per_s)
+        self._live.update(Group(table, Text(self._line, style="dim"), now), refresh=True)
 
 
-def _traffic_table(rows: Iterable[Row]) -> Table:
+def _traffic_table(rows: Iterable[Row], counted: str, count: Callable[[Row], float]) -> Table:
     table = Table(title="What goes where", title_justify="left")
     for column in ("service", "version", "instance"):
         table.add_column(column)
-    for column in ("requests/s", "failed", "p50 ms ≤"):
+    for column in (counted, "failed", "p50 ms ≤"):
         table.add_column(column, justify="right")
     service = ""
     for row in sorted(rows, key=lambda row: row.name):
         if service and service != row.service:
             table.add_section()
         service = row.service
-        rate = f"{row.requests_per_s:.0f}" if row.alive else "killed"
         p50 = f"{row.p50_ms:g}" if row.p50_ms else "-"
         style = "" if row.alive else "dim red"
-        table.add_row(row.service, row.version, row.name, rate, str(row.failures), p50, style=style)
+        table.add_row(
+            row.service,
+            row.version,
+            row.name,
+            f"{count(row):.0f}" if row.alive else "gone",
+            str(row.failures),
+            p50,
+            style=style,
+        )
     return table

@@ -41,7 +41,7 @@ SAMPLE = 100
 TOLERANCE = 15
 CONTROL_OUTAGE_S = 3.0
 ETCD_OUTAGE_S = 10.0
-WARM_UP_REQUESTS = 10
+WARM_UP_REQUESTS = 2
 DRAW_S = 1.0
 
 
@@ -82,6 +82,7 @@ class Story:
             self._shift_all,
             self._kill_instances,
             self._add_instances,
+            self._replace_gracefully,
             self._refuse_bad_policy,
             self._restart_control,
             self._shift_back_to_half,
@@ -197,6 +198,13 @@ class Story:
             for pod in pods:
                 await self._expect_from(pod, registered)
             step.note(f"{' and '.join(pod.name for pod in pods)} answer {time.monotonic() - registered:.1f} s later")
+
+    async def _replace_gracefully(self) -> None:
+        leaving = self._alive("quotes", "v1")
+        async with self._watched(f"replace {leaving.name}: a new one first, then SIGTERM to the old one") as step:
+            [new] = await self.mesh.start_pods([(leaving.service, leaving.version)])
+            await self._expect_from(new, time.monotonic())
+            step.note(f"{leaving.name} ended {await leaving.stop():.1f} s after SIGTERM: its streams came to their end")
 
     async def _refuse_bad_policy(self) -> None:
         async with self._watched("put a broken route into etcd by hand") as step:

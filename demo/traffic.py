@@ -45,9 +45,10 @@ class Row:
     version: str
     name: str
     alive: bool
-    requests_per_s: float
+    requests: int
+    """Since its start; so are failures."""
     failures: int
-    """Since its start."""
+    requests_per_s: float
     p50_ms: float
 
 
@@ -77,12 +78,11 @@ class Traffic:
         before = self._last.get(pod.name, Scrape(time.monotonic() - 1))
         now = await self._scrape(pod.metrics) if pod.running else None
         if now is None:
-            failures = before.failures
-            return Row(pod.service, pod.version, pod.name, False, 0.0, failures, 0.0)
+            return Row(pod.service, pod.version, pod.name, False, before.requests, before.failures, 0.0, 0.0)
         self._last[pod.name] = now
         rate = (now.requests - before.requests) / max(now.at - before.at, 1e-3)
         p50 = now.median_s(before) * 1000
-        return Row(pod.service, pod.version, pod.name, True, rate, now.failures, p50)
+        return Row(pod.service, pod.version, pod.name, True, now.requests, now.failures, rate, p50)
 
     async def _scrape(self, address: str) -> Scrape | None:
         timeout = aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_S)
