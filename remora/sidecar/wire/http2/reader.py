@@ -137,8 +137,8 @@ class BlockReader:
             raise malformed(f"{what} of over {self._limits.head_bytes} bytes")
 
     def _remember(self, memo: dict[bytes, T], block: bytes, value: T) -> None:
-        """Not when the block itself has changed the table: it would mean something else the next time."""
-        if len(block) > MAX_REMEMBERED_BYTES or self._decoder.table.generation != self._generation:
+        """Until the table changes; if this block has changed it, that is at the next one."""
+        if len(block) > MAX_REMEMBERED_BYTES:
             return
         if len(memo) >= MAX_REMEMBERED_BLOCKS:
             memo.clear()

@@ -9,9 +9,9 @@ from h2.settings import SettingCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remora.sidecar.wire.heads import ResponseHead
+from remora.sidecar.wire.heads import RequestHead, ResponseHead
 from remora.sidecar.wire.http2 import frames as wire
-from remora.sidecar.wire.stream import WRITE_HIGH_WATER, ResetReason
+from remora.sidecar.wire.stream import WRITE_HIGH_WATER, RequestStream, ResetReason
 from tests.support.http2 import ServerPlay
 from tests.support.wire import Heard
 
@@ -239,3 +239,16 @@ async def test_all_arrives_in_order_and_never_over_a_window(
     await play.talk()
     assert {stream_id: received(play, stream_id) for stream_id in heard} == sent
     assert len(play.all(StreamEnded)) == 3
+
+
+async def test_a_handler_that_sends_much_at_once_hears_that_it_is_too_much() -> None:
+    play = ServerPlay()
+
+    def factory(stream: RequestStream, head: RequestHead, end: bool) -> Heard:
+        stream.send_head(OK, False)
+        stream.send_data(b"x" * 200_000, False)
+        return play.requests(stream, head, end)
+
+    play.connection._factory = factory
+    heard = await play.ask()
+    assert heard.writable == [False]
