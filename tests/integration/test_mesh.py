@@ -1,0 +1,302 @@
+"""A whole mesh of real processes on a real etcd: control, sidecars, plain apps, and what happens when parts go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+from aiohttp import web
+
+from tests.support import documents
+from tests.support.backend import Backend, running_backend
+from tests.support.etcd import EtcdServer
+from tests.support.ports import free_ports
+from tests.support.process import Command, running_sidecar
+
+TIMEOUT_S = 30
+
+
+class Mesh:
+    """etcd and control; instances and callers join it."""
+
+    def __init__(self, stack: AsyncExitStack, etcd: EtcdServer, state: Path) -> None:
+        self._stack = stack
+        self.etcd = etcd
+        self._state = state
+        self._grpc, self._http = free_ports(2)
+        self.control: Command | None = None
+        self.client = aiohttp.ClientSession()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._grpc}"
+
+    @property
+    def rest(self) -> str:
+        return f"http://127.0.0.1:{self._http}"
+
+    async def start_control(self) -> None:
+        flags = ("--grpc", self.address, "--http", f"127.0.0.1:{self._http}", "--env", "test")
+        self.control = await Command.start("control", "run", "--etcd", self.etcd.url, *flags)
+        await self.control.wait_listening("grpc", "http")
+
+    async def kill_control(self) -> None:
+        assert self.control is not None
+        await self.control.stop(signal.SIGKILL)
+
+    async def run_control(self, command: str, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
+        """A command of `control` as people give it: (status, stdout, stderr)."""
+        file = self._state / "input.yaml"
+        file.write_text(stdin)
+        started = await Command.start("control", command, *arguments, "--control", self.rest)
+        status = await started.finish()
+        return status, "\n".join(started.lines), started.errors.decode()
+
+    async def apply(self, *wanted: dict[str, Any]) -> None:
+        file = documents.write(self._state / "apply.yaml", *wanted)
+        status, _, errors = await self.run_control("apply", "-f", str(file))
+        assert status == 0, errors
+
+    async def instance(self, service: str, version: str, answer: str, **flags: str) -> tuple[Backend, Command]:
+        """An app that says `answer`, and the sidecar that registers it."""
+
+        async def say(request: web.Request) -> web.StreamResponse:
+            return web.Response(text=answer)
+
+        backend = await self._stack.enter_async_context(running_backend(say))
+        sidecar = await self.sidecar(
+            backend.address, "--service", service, "--version", version, "--health", "http:/healthz"
+        )
+        return backend, sidecar
+
+    async def sidecar(self, upstream: str, *flags: str) -> Command:
+        name = f"state-{len(list(self._state.iterdir()))}"
+        (self._state / name).mkdir()
+        joined = ("--control", self.address, "--state-dir", str(self._state / name), *flags)
+        return await self._stack.enter_async_context(running_sidecar(upstream, *joined))
+
+    async def status(self) -> dict[str, Any]:
+        async with self.client.get(self.rest + "/api/v1/status") as response:
+            found: dict[str, Any] = await response.json()
+            return found
+
+    async def get(self, url: str) -> tuple[int, str]:
+        async with self.client.get(url) as response:
+            return response.status, await response.text()
+
+
+@asynccontextmanager
+async def running_mesh(state: Path) -> AsyncIterator[Mesh]:
+    async with AsyncExitStack() as stack:
+        etcd = await stack.enter_async_context(EtcdServer.running())
+        mesh = Mesh(stack, etcd, state)
+        try:
+            await mesh.start_control()
+            yield mesh
+        finally:
+            await mesh.client.close()
+            if mesh.control is not None:
+                await mesh.control.stop(signal.SIGKILL)
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Ask again until it holds."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not await holds():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within {TIMEOUT_S} s: {what}") from None
+
+
+class Load:
+    """GETs without a pause, by a few clients at once; every answer is written down."""
+
+    def __init__(self, mesh: Mesh, url: str, clients: int = 4) -> None:
+        self._mesh = mesh
+        self._url = url
+        self._clients = clients
+        self.answers: list[tuple[int, str]] = []
+        self._stopped = False
+
+    async def __aenter__(self) -> Load:
+        self._tasks = [asyncio.create_task(self._ask_on()) for _ in range(self._clients)]
+        await self.more(20)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stopped = True
+        await asyncio.gather(*self._tasks)
+
+    async def _ask_on(self) -> None:
+        while not self._stopped:
+            self.answers.append(await self._mesh.get(self._url))
+
+    async def more(self, count: int) -> Counter[str]:
+        """What the next `count` answers say."""
+        start = len(self.answers)
+
+        async def enough() -> bool:
+            return len(self.answers) >= start + count
+
+        await eventually(enough, f"{count} more answers")
+        return Counter(text for _, text in self.answers[start : start + count])
+
+    @property
+    def failures(self) -> list[tuple[int, str]]:
+        return [answer for answer in self.answers if answer[0] != 200]
+
+
+async def test_instances_come_fall_ill_and_go_and_callers_learn_of_it_by_push(tmp_path: Path) -> None:
+    async with running_mesh(tmp_path) as mesh:
+        well = True
+
+        async def app(request: web.Request) -> web.StreamResponse:
+            if request.path == "/healthz":
+                return web.Response(status=200 if well else 500)
+            return web.Response(text="sick")
+
+        caller = await mesh.sidecar("127.0.0.1:9", "--outbound", "orders=127.0.0.1:0")
+        url = caller.url("outbound:orders")
+        assert (await mesh.get(url))[0] == 503
+
+        async with running_backend(app) as backend:
+            flags = ("--service", "orders", "--version", "v1", "--health", "http:/healthz")
+            sick = await mesh.sidecar(backend.address, *flags)
+            await eventually(lambda: says(mesh, url, {"sick"}), "the first instance is called")
+            await mesh.instance("orders", "v1", "well")
+            await eventually(lambda: says(mesh, url, {"sick", "well"}), "both instances are called")
+            well = False
+            await eventually(lambda: says(mesh, url, {"well"}), "the unhealthy instance is not called")
+            well = True
+            await eventually(lambda: says(mesh, url, {"sick", "well"}), "the recovered instance is called")
+            assert await sick.stop() == 0
+            await eventually(lambda: says(mesh, url, {"well"}), "the stopped instance is not called")
+        keys = await mesh.etcd.ctl("get", "--prefix", "--keys-only", "/mesh/test/instances/orders.default/")
+        assert len(keys.split()) == 1
+
+
+async def says(mesh: Mesh, url: str, expected: set[str]) -> bool:
+    """Whether 12 answers in a row are these and no others."""
+    return {text for _, text in [await mesh.get(url) for _ in range(12)]} == expected
+
+
+async def test_a_service_is_discovered_at_the_first_request_for_it(tmp_path: Path) -> None:
+    async with running_mesh(tmp_path) as mesh:
+        await mesh.instance("orders", "v1", "found")
+        await eventually(lambda: _healthy(mesh, "orders.default"), "orders is registered")
+        caller = await mesh.sidecar("127.0.0.1:9")
+        async with mesh.client.get(caller.url("outbound"), headers={"Host": "orders"}) as response:
+            assert (response.status, await response.text()) == (200, "found")
+
+
+async def _healthy(mesh: Mesh, service: str) -> bool:
+    services = (await mesh.status())["services"]
+    return any(found["name"] == service and found["healthy"] > 0 for found in services)
+
+
+async def test_no_request_fails_over_a_canary_a_death_a_control_restart_and_an_etcd_outage(tmp_path: Path) -> None:
+    async with running_mesh(tmp_path) as mesh:
+        await mesh.apply(split(v1=1, v2=0), documents.traffic_policy("shop", balancer={"type": "RoundRobin"}))
+        victims = [await mesh.instance("shop", "v1", "v1") for _ in range(2)]
+        for _ in range(2):
+            await mesh.instance("shop", "v2", "v2")
+        caller = await mesh.sidecar("127.0.0.1:9", "--outbound", "shop=127.0.0.1:0")
+        url = caller.url("outbound:shop")
+        await eventually(lambda: says(mesh, url, {"v1"}), "v1 is called")
+        async with Load(mesh, url) as load:
+            await mesh.apply(split(v1=1, v2=1))
+            await eventually(lambda: says(mesh, url, {"v1", "v2"}), "the canary gets a share")
+            seen = await load.more(400)
+            assert 120 <= seen["v2"] <= 280, "half, within 8 standard deviations"
+
+            victims[0][1].process.kill()
+            await load.more(300)
+
+            await mesh.kill_control()
+            await load.more(200)
+            await mesh.start_control()
+            await mesh.apply(split(v1=0, v2=1))
+            await eventually(lambda: says(mesh, url, {"v2"}), "the restarted control pushes")
+
+            await mesh.etcd.stop()
+            await load.more(300)
+            await mesh.etcd.start()
+            await mesh.apply(split(v1=1, v2=0))
+            await eventually(lambda: says(mesh, url, {"v1"}), "control follows etcd again")
+        assert load.failures == []
+        assert len(load.answers) > 1200
+
+
+def split(**weights: int) -> dict[str, Any]:
+    """shop's route, by version."""
+    return documents.http_route(
+        "shop", {"backendRefs": [{"name": f"shop-{version}", "weight": weight} for version, weight in weights.items()]}
+    )
+
+
+async def test_a_bad_document_put_by_hand_disturbs_nobody_and_its_author_is_told(tmp_path: Path) -> None:
+    async with running_mesh(tmp_path) as mesh:
+        await mesh.apply(split(v1=1))
+        await mesh.instance("shop", "v1", "v1")
+        caller = await mesh.sidecar("127.0.0.1:9", "--outbound", "shop=127.0.0.1:0")
+        url = caller.url("outbound:shop")
+        await eventually(lambda: says(mesh, url, {"v1"}), "v1 is called")
+        bad = split(v1=1)
+        bad["spec"]["rules"][0]["backendRefs"][0]["wieght"] = 5
+        async with Load(mesh, url) as load:
+            await mesh.etcd.ctl("put", "/mesh/test/config/HTTPRoute/default/shop", yaml.safe_dump(bad))
+            status_key = "/mesh/test/status/HTTPRoute/default/shop"
+
+            async def refused() -> bool:
+                found = await mesh.etcd.ctl("get", "--print-value-only", status_key)
+                return '"accepted":false' in found
+
+            await eventually(refused, "the refusal is under the status key")
+            found = json.loads(await mesh.etcd.ctl("get", "--print-value-only", status_key))
+            assert found["errors"][0]["path"] == "spec.rules[0].backendRefs[0].wieght"
+            await load.more(50)
+        assert load.failures == []
+        status, said, _ = await mesh.run_control("status")
+        assert status == 0
+        assert "REFUSED" in said
+        assert "wieght" in said
+        _, metrics = await mesh.get(mesh.rest + "/metrics")
+        assert 'mesh_config_rejected_total{kind="HTTPRoute"} 1.0' in metrics
+
+
+async def test_a_sidecar_restarted_without_control_starts_from_its_last_known_good(tmp_path: Path) -> None:
+    async with running_mesh(tmp_path) as mesh:
+        await mesh.instance("orders", "v1", "still here")
+        flags = ("--outbound", "orders=127.0.0.1:0", "--control", mesh.address, "--state-dir", str(tmp_path / "kept"))
+        async with running_sidecar("127.0.0.1:9", *flags) as caller:
+            await eventually(lambda: says(mesh, caller.url("outbound:orders"), {"still here"}), "orders is called")
+
+            async def kept() -> bool:
+                return any("orders" in file.read_text() for file in (tmp_path / "kept").glob("*.json"))
+
+            await eventually(kept, "the snapshot is on disk")
+        await mesh.kill_control()
+        async with running_sidecar("127.0.0.1:9", *flags) as caller:
+            assert await mesh.get(caller.url("outbound:orders")) == (200, "still here")
+
+
+async def test_a_rolling_stop_under_load_fails_no_request(tmp_path: Path) -> None:
+    async with running_mesh(tmp_path) as mesh:
+        _, first = await mesh.instance("orders", "v1", "first")
+        await mesh.instance("orders", "v1", "second")
+        caller = await mesh.sidecar("127.0.0.1:9", "--outbound", "orders=127.0.0.1:0")
+        url = caller.url("outbound:orders")
+        await eventually(lambda: says(mesh, url, {"first", "second"}), "both are called")
+        async with Load(mesh, url) as load:
+            assert await first.stop() == 0
+            assert set(await load.more(100)) == {"second"}
+        assert load.failures == []
