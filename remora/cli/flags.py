@@ -15,6 +15,7 @@ names the flag or the variable that it came from; the commands print it and exit
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -220,7 +221,8 @@ def run_command(main: Callable[[], int], prog: str) -> int:
 
 def port_in_use(flag: str, variable: str, address: Address, reason: OSError) -> UsageError:
     """The error for a socket that could not be bound, with the flag that moves it."""
-    why = reason.strerror or str(reason)
+    known = reason.errno is not None and reason.errno > 0  # asyncio's own text repeats the address
+    why = os.strerror(reason.errno) if known and reason.errno else reason.strerror or str(reason)
     return UsageError(
         f"cannot listen on {address}: {why.lower()}; choose another with {flag} or {variable} (port 0 takes a free one)"
     )

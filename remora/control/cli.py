@@ -246,7 +246,7 @@ def _send(arguments: argparse.Namespace, *, dry_run: bool) -> int:
 
     async def send(control: ControlClient) -> int:
         results = await control.apply(parsed.raws, dry_run=dry_run)
-        print(show.applied(results), end="")
+        print(show.applied(results, dry_run=dry_run), end="")
         return 0
 
     return _talk(arguments, send)

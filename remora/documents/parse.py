@@ -14,6 +14,8 @@ from remora.documents.errors import DocumentError, Fault, not_one_of
 from remora.documents.kinds import KINDS, Document, DocumentKey, key_of
 from remora.documents.shape import convert
 
+MAX_DEPTH = 100
+"""Of maps and lists in each other. libyaml composes recursively: a text that is deep enough would end the process."""
 MAX_NODES = 100_000
 """Of one text, aliases expanded: far above any real file, far below what a bomb of aliases makes."""
 
@@ -101,6 +103,9 @@ def _label(raw: Any, place: str) -> str:
     return f"{kind} {namespace if isinstance(namespace, str) else 'default'}/{name}"
 
 
+_TOO_DEEP = f"this is nested too deeply to be read (more than {MAX_DEPTH} levels)"
+
+
 class UnreadableError(Exception):
     """The text is no YAML or JSON; its text says where."""
 
@@ -143,6 +148,7 @@ def _load(text: str) -> list[Any]:
         except (ValueError, RecursionError):
             pass  # YAML's flow style looks the same, and YAML's errors say where
     try:
+        _refuse_depth(text)
         loaded = list(yaml.load_all(text, _Loader))
         _refuse_bombs(loaded)
     except yaml.MarkedYAMLError as error:
@@ -150,8 +156,20 @@ def _load(text: str) -> list[Any]:
     except yaml.YAMLError as error:
         raise UnreadableError(f"this is not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise UnreadableError("this is nested too deeply to be read") from None
+        raise UnreadableError(_TOO_DEEP) from None
     return loaded
+
+
+def _refuse_depth(text: str) -> None:
+    """Events come one by one, without recursion."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise UnreadableError(_TOO_DEEP)
 
 
 def _yaml_error(error: yaml.MarkedYAMLError) -> str:

@@ -29,7 +29,7 @@ def convert(raw: _Json, kind: type[T]) -> T | list[Fault]:
     if faults:
         return faults
     try:
-        return msgspec.convert(clean, kind)
+        return msgspec.convert(_without_ignored(clean, _type_of(kind)), kind)
     except msgspec.ValidationError as error:
         return [_translated(error)]
 
@@ -46,6 +46,18 @@ def _without_nulls(raw: _Json) -> _Json:
     if isinstance(raw, list):
         return [_without_nulls(item) for item in raw]
     return raw
+
+
+def _without_ignored(raw: _Json, expected: inspect.Type) -> _Json:
+    """Bookkeeping is left out, so that documents that differ only in that are equal."""
+    if not isinstance(expected, inspect.StructType) or not isinstance(raw, dict):
+        return raw
+    types = {field.encode_name: field.type for field in expected.fields}
+    return {name: _without_ignored(value, types[name]) for name, value in raw.items() if not _is_ignored(types[name])}
+
+
+def _is_ignored(expected: inspect.Type) -> bool:
+    return isinstance(expected, inspect.Metadata) and bool((expected.extra or {}).get("ignored"))
 
 
 def _walk(value: _Json, expected: inspect.Type, path: str) -> Iterator[Fault]:

@@ -72,7 +72,7 @@ class ControlClient:
                     raise _error(response.status, content)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             reason = " ".join(str(error).split()) or "no answer in time"
-            raise ControlError(f"control at {self._url} cannot be reached: {reason} (see --control)") from None
+            raise ControlError(f"no control answers at {self._url}: {reason} (see --control)") from None
         try:
             return msgspec.json.decode(content)
         except msgspec.DecodeError:

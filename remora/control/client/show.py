@@ -36,10 +36,11 @@ def difference(name: str, before: dict[str, Any] | None, after: dict[str, Any]) 
     return "".join(difflib.unified_diff(old, new, f"{name} (in the mesh)", f"{name} (in the file)"))
 
 
-def applied(results: Iterable[dict[str, Any]]) -> str:
+def applied(results: Iterable[dict[str, Any]], *, dry_run: bool) -> str:
     lines: list[str] = []
     for result in results:
-        lines.append(f"{result['document']} {result['result']}")
+        would = "would be " if dry_run and result["result"] != "unchanged" else ""
+        lines.append(f"{result['document']} {would}{result['result']}")
         lines += [f"  note: {note['path']}: {note['message']}" for note in result["notes"]]
     return "\n".join(lines) + "\n"
 

@@ -1,0 +1,164 @@
+"""Documents → routes: Gateway API's precedence and matches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remora.documents.gateway import GRPCRoute, HTTPRoute
+from remora.documents.parse import parse_raw
+from remora.documents.routes import RankedRoute, backends, compile_routes
+from remora.documents.services import compile_service
+from remora.model.names import service_name
+from remora.model.snapshot import Backend, FieldMatch, PathMatch, Route, RouteMatch
+
+REVIEWS = service_name("reviews")
+
+
+def document(name: str, rules: list[dict[str, Any]], kind: str = "HTTPRoute", **spec: Any) -> HTTPRoute | GRPCRoute:
+    raw = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": {"parentRefs": [{"kind": "Service", "group": "", "name": "reviews"}], "rules": rules, **spec},
+    }
+    parsed = parse_raw(raw)
+    assert isinstance(parsed, HTTPRoute | GRPCRoute), parsed
+    return parsed
+
+
+def rule(name: str, *matches: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"name": name, "matches": list(matches), "backendRefs": [{"name": name}], **fields}
+
+
+def path(kind: str, value: str, **more: Any) -> dict[str, Any]:
+    return {"path": {"type": kind, "value": value}, **more}
+
+
+def order(*routes: RankedRoute) -> list[str]:
+    return [route.name for route in compile_service(REVIEWS, routes, None).routes]
+
+
+def test_http_precedence() -> None:
+    header = [{"name": "a", "value": "b"}]
+    query = [{"name": "a", "value": "b"}]
+    rules = [
+        rule("none"),
+        rule("query", {"queryParams": query}),
+        rule("header", {"headers": header}),
+        rule("method", {"method": "GET"}),
+        rule("short", path("PathPrefix", "/a")),
+        rule("long-query", path("PathPrefix", "/a/b", queryParams=query)),
+        rule("long", path("PathPrefix", "/a/b")),
+        rule("long-header", path("PathPrefix", "/a/b", headers=header)),
+        rule("long-method", path("PathPrefix", "/a/b", method="GET")),
+        rule("exact", path("Exact", "/a")),
+    ]
+    expected = ["exact", "long-method", "long-header", "long-query", "long"]
+    expected += ["short", "method", "header", "query", "none"]
+    assert order(*compile_routes(document("r", rules), 1, 1)) == [f"r/{name}" for name in expected]
+
+
+def test_ties_go_to_the_older_then_the_name_then_the_order() -> None:
+    young = compile_routes(document("a", [rule("x")]), 9, 9)
+    old = compile_routes(document("b", [rule("x"), rule("y")]), 9, 2)
+    assert order(*young, *old) == ["b/x", "b/y", "a/x"]
+    same_age = compile_routes(document("a", [rule("x")]), 9, 2)
+    assert order(*old, *same_age) == ["a/x", "b/x", "b/y"]
+
+
+def test_grpc_comes_first_and_by_length() -> None:
+    def method(service: str, name: str | None = None) -> dict[str, Any]:
+        return {"method": {"service": service} | ({"method": name} if name else {})}
+
+    rules = [
+        rule("all"),
+        rule("service", method("a.B")),
+        rule("longer", method("a.Bcd")),
+        rule("method", method("a.B", "Get")),
+        rule("longer-method", method("a.B", "GetAll")),
+    ]
+    grpc = compile_routes(document("g", rules, "GRPCRoute"), 1, 1)
+    http = compile_routes(document("h", [rule("exact", path("Exact", "/a.B/Get"))]), 1, 1)
+    expected = ["g/longer", "g/longer-method", "g/method", "g/service", "g/all", "h/exact"]
+    assert order(*http, *grpc) == expected
+    by_name = {ranked.route.name: ranked.route for ranked in grpc}
+    assert by_name["g/method"].match == RouteMatch(PathMatch("exact", "/a.B/Get"), "POST")
+    assert by_name["g/service"].match == RouteMatch(PathMatch("prefix", "/a.B"), "POST")
+    assert by_name["g/all"].match == RouteMatch(None, "POST")
+    assert all(route.grpc_only for route in by_name.values())
+
+
+def test_hosts_go_from_specific_to_none() -> None:
+    hosts = ["*.example.com", "example.com", "a.example.com", "*.a.example.com"]
+    narrow = compile_routes(document("n", [rule("x")], hostnames=hosts), 1, 9)
+    exact = compile_routes(document("e", [rule("y", path("Exact", "/very/long"))]), 1, 1)
+    service = compile_service(REVIEWS, (*exact, *narrow), None)
+    found = [route.hostnames for route in service.routes]
+    assert found == [("a.example.com",), ("example.com",), ("*.a.example.com",), ("*.example.com",), ()]
+    assert service.hostnames == ("a.example.com", "example.com")
+
+
+def test_a_rule_in_full() -> None:
+    match = path("PathPrefix", "/a/", method="GET", headers=[{"name": "X-A", "value": "B"}])
+    full = rule("x", match, timeouts={"request": "1m30s"}, retry={"attempts": 0, "codes": [500]})
+    full["backendRefs"] = [{"name": "a", "weight": 3}, {"name": "b", "namespace": "other", "weight": 0}]
+    source = document("r", [full])
+    (ranked,) = compile_routes(source, 7, 1)
+    route = ranked.route
+    assert route.match == RouteMatch(PathMatch("prefix", "/a"), "GET", (FieldMatch("x-a", "B"),))
+    assert route.backends == (Backend(service_name("a"), 3), Backend(service_name("b", "other"), 0))
+    assert (route.request_timeout_s, route.retry_attempts, route.retry_codes) == (90, 0, (500,))
+    assert (str(route.origin), route.origin.revision, route.origin.rule) == ("HTTPRoute default/r", 7, 0)
+    assert backends(source) == {service_name("a"), service_name("b", "other")}
+
+
+def test_rules_without_name_and_matches() -> None:
+    (ranked,) = compile_routes(document("r", [{"backendRefs": [{"name": "a"}]}]), 1, 1)
+    assert ranked.route.name == "r/rule-0"
+    assert ranked.route.match == RouteMatch()
+    assert ranked.route.request_timeout_s is None
+
+
+paths = st.lists(st.sampled_from(["a", "b"]), max_size=3).map(lambda parts: "/" + "/".join(parts))
+matches = st.builds(
+    lambda kind, value, method, headers: path(
+        kind, value, headers=[{"name": h, "value": "1"} for h in headers], **({"method": method} if method else {})
+    ),
+    st.sampled_from(["Exact", "PathPrefix"]),
+    paths,
+    st.sampled_from(["", "GET", "PUT"]),
+    st.sets(st.sampled_from(["h1", "h2"])),
+)
+
+
+@given(st.lists(matches, min_size=1, max_size=12), st.randoms())
+def test_precedence_does_not_depend_on_the_order_of_documents(found: list[dict[str, Any]], random: Any) -> None:
+    compiled = [compile_routes(document(f"d{i}", [rule("x", match)]), 1, i) for i, match in enumerate(found)]
+    once = order(*(route for routes in compiled for route in routes))
+    random.shuffle(compiled)
+    assert order(*(route for routes in compiled for route in routes)) == once
+
+
+@given(st.lists(matches, min_size=2, max_size=12))
+def test_a_less_specific_route_never_hides_a_more_specific_one(found: list[dict[str, Any]]) -> None:
+    compiled = compile_routes(document("d", [rule(f"r{i}", match) for i, match in enumerate(found)]), 1, 1)
+    routes = compile_service(REVIEWS, compiled, None).routes
+    for index, first in enumerate(routes):
+        for later in routes[index + 1 :]:
+            assert not _is_strictly_narrower(later, first)
+
+
+def _is_strictly_narrower(inner: Route, outer: Route) -> bool:
+    """Whether `inner` has all conditions of `outer` and one more."""
+    a, b = inner.match, outer.match
+    same_path = a.path == b.path
+    more = set(a.headers) >= set(b.headers) and (not b.method or a.method == b.method)
+    return same_path and more and a != b
+
+
+def test_the_root_prefix_holds_for_everything() -> None:
+    (ranked,) = compile_routes(document("r", [rule("x", path("PathPrefix", "/"))]), 1, 1)
+    assert ranked.route.match.path is None
