@@ -195,5 +195,5 @@ async def running(source: ControlSource) -> AsyncIterator[ControlSource]:
 async def until(holds: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
     """Wait until `holds()` is true; fails after the deadline."""
     async with asyncio.timeout(deadline_s):
-        while not holds():  # noqa: ASYNC110 - what is waited for is other code's state
+        while not holds():
             await asyncio.sleep(0.005)

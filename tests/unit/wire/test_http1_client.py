@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import h11
 from hypothesis import given
 from hypothesis import strategies as st
@@ -194,7 +196,7 @@ async def test_how_the_bytes_are_cut_does_not_matter(answer: bytes, cuts: list[i
     play = Play()
     heard = play.ask()
     bounds = [0, *sorted(min(cut, len(answer)) for cut in cuts), len(answer)]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         if start < stop:
             play.send(answer[start:stop])
     assert (heard.heads[-1][0].status, heard.data, heard.ended) == (200, b"hello", True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import h11
 import pytest
 from hypothesis import given
@@ -267,7 +269,7 @@ CONVERSATION = (
 async def test_how_the_bytes_are_cut_does_not_matter(cuts: list[int], answer_late: bool) -> None:
     bounds = [0, *sorted(cuts), len(CONVERSATION)]
     play = Play()
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         play.send(CONVERSATION[start:stop])
         if not answer_late and play.requests.heard and play.last.ended:
             play.answer()
