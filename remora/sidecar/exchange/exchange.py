@@ -409,6 +409,9 @@ class Exchange:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.give_up()
+        if not self._request_ended and flag != failures.DOWNSTREAM_GONE_FLAG:
+            # Answered early: the rest of the request is of no use (RFC 9113 §8.1, RST_STREAM with NO_ERROR).
+            self._downstream.reset(ResetReason.CANCELLED)
         decision = self.decision
         if decision is not None:
             service, route = decision.cluster.name, decision.route

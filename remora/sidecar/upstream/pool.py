@@ -165,9 +165,16 @@ class Pool:
         except OSError as error:
             self._fail(f"no connection to {self._host}:{self._port}: {error.strerror or error}")
         else:
-            self._on_connect(True)
-            self._connections.add(connection)
-            self.on_connection_free(connection)
+            self._on_connected(connection)
+
+    def _on_connected(self, connection: ClientConnection) -> None:
+        if connection.free_slots == 0:
+            # Lost again before anyone could use it, and its on_connection_closed has been.
+            self._fail(f"{self._host}:{self._port} closed the connection at once")
+            return
+        self._on_connect(True)
+        self._connections.add(connection)
+        self.on_connection_free(connection)
 
     def _fail(self, reason: str) -> None:
         """All who wait fail: each may try another endpoint, rather than queue for one that does not answer."""

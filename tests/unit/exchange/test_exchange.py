@@ -1,0 +1,384 @@
+"""An exchange, played: a downstream that asks, upstreams that answer as the test says, no sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from remora.model.snapshot import Endpoint, RetryPolicy, ServicePolicy
+from remora.sidecar.exchange import failures
+from remora.sidecar.exchange.decision import Decision, Discovery, Refusal
+from remora.sidecar.exchange.exchange import REPLAY_BYTES, Exchange, Proxy
+from remora.sidecar.exchange.timers import TimerWheel
+from remora.sidecar.telemetry.metrics import Metrics, RequestLabels
+from remora.sidecar.upstream.cluster import Cluster
+from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.stream import ResetReason
+
+
+class Downstream:
+    """Writes down what is sent to it."""
+
+    def __init__(self) -> None:
+        self.heads: list[ResponseHead] = []
+        self.data = b""
+        self.trailers: Fields | None = None
+        self.ended = False
+        self.resets: list[ResetReason] = []
+        self.paused = False
+
+    def send_head(self, head: ResponseHead, end: bool) -> None:
+        self.heads.append(head)
+        self.ended = end
+
+    def send_data(self, data: bytes, end: bool) -> None:
+        self.data += data
+        self.ended = end
+
+    def send_trailers(self, trailers: Fields) -> None:
+        self.trailers = trailers
+        self.ended = True
+
+    def reset(self, reason: ResetReason) -> None:
+        self.resets.append(reason)
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+
+class Upstream:
+    """A pool with one connection at a time, which is also each request's stream."""
+
+    free_slots = live_streams = 1
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[RequestHead, bool]] = []
+        self.data = b""
+        self.ended = False
+        self.handler: Any = None
+        self.resets: list[ResetReason] = []
+        self.paused = False
+        self.connected = True
+        self.waiters: list[Any] = []
+
+    def take(self) -> Upstream | None:
+        return self if self.connected else None
+
+    def wait(self, waiter: Any) -> None:
+        self.waiters.append(waiter)
+
+    def forget(self, waiter: Any) -> None:
+        self.waiters.remove(waiter)
+
+    def drain(self) -> None: ...
+
+    def open(self, head: RequestHead, end: bool, handler: Any) -> Upstream:
+        self.asked.append((head, end))
+        self.handler = handler
+        self.data, self.ended = b"", end
+        return self
+
+    def send_data(self, data: bytes, end: bool) -> None:
+        self.data += data
+        self.ended = end
+
+    def send_trailers(self, trailers: Fields) -> None:
+        self.ended = True
+
+    def reset(self, reason: ResetReason) -> None:
+        self.resets.append(reason)
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+
+class Play:
+    """One request through an exchange, with two endpoints behind it."""
+
+    direction = "outbound"
+
+    def __init__(self, policy: ServicePolicy | None = None) -> None:
+        self.policy = policy or ServicePolicy(balancer="round_robin")
+        self.cluster = Cluster("shop.default", self.policy)
+        self.cluster.update((Endpoint("a", "127.0.0.1", 1), Endpoint("b", "127.0.0.1", 2)), self.policy)
+        self.upstreams = [Upstream(), Upstream()]
+        for endpoint, upstream in zip(self.cluster.endpoints, self.upstreams, strict=True):
+            endpoint._pools["http1"] = upstream  # type: ignore[assignment]
+        timeouts = self.policy.timeouts
+        self.answer: Decision | Refusal | Discovery = Decision(
+            "shop.default", "default", self.cluster, self.policy.retry, timeouts.request_s, timeouts.idle_s
+        )
+        self.metrics = Metrics()
+        self.downstream = Downstream()
+
+    def decide(self, head: RequestHead, *, final: bool) -> Decision | Refusal | Discovery:
+        return self.answer
+
+    def ask(self, method: bytes = b"GET", end: bool = True, **slots: Any) -> Exchange:
+        proxy = Proxy(self, "http1", TimerWheel(), self.metrics)  # type: ignore[arg-type]
+        return proxy(self.downstream, RequestHead(method, b"/x", b"shop", [], **slots), end)
+
+    @property
+    def asked(self) -> Upstream:
+        """The upstream of the newest attempt."""
+        return next(
+            upstream for upstream in self.upstreams if upstream.handler is not None and self._is_current(upstream)
+        )
+
+    def _is_current(self, upstream: Upstream) -> bool:
+        return not upstream.handler._over
+
+    @property
+    def attempts(self) -> int:
+        return sum(len(upstream.asked) for upstream in self.upstreams)
+
+    @property
+    def counted(self) -> list[RequestLabels]:
+        return [RequestLabels(*labels) for labels in self.metrics.requests]
+
+    @property
+    def active(self) -> int:
+        return sum(endpoint.active for endpoint in self.cluster.endpoints)
+
+    async def attempt(self, number: int) -> Upstream:
+        """The upstream of the attempt of this number, once it has been made."""
+        async with asyncio.timeout(10):
+            while self.attempts < number:
+                await asyncio.sleep(0.005)
+        return self.asked
+
+
+OK = ResponseHead(200, [], content_length=2)
+GRPC = {"content_type": b"application/grpc"}
+GRPC_OK = ResponseHead(200, [(b"content-type", b"application/grpc")])
+SAFE = ServicePolicy(balancer="round_robin", retry=RetryPolicy(safe_methods=("/x",)))
+
+
+async def test_an_answer_goes_through_and_is_counted() -> None:
+    play = Play()
+    play.ask()
+    play.asked.handler.on_head(OK, False)
+    play.asked.handler.on_data(b"hi", True)
+    assert (play.downstream.heads, play.downstream.data, play.downstream.ended) == ([OK], b"hi", True)
+    (labels,) = play.counted
+    assert (labels.service, labels.route, labels.method, labels.status, labels.flag) == (
+        "shop.default",
+        "default",
+        "GET",
+        "2xx",
+        "",
+    )
+    assert play.active == 0
+
+
+async def test_interim_heads_go_through_and_do_not_answer() -> None:
+    play = Play()
+    play.ask()
+    early = ResponseHead(103, [])
+    play.asked.handler.on_head(early, False)
+    assert play.downstream.heads == [early]
+    play.asked.handler.on_reset(ResetReason.PEER_RESET)
+    await play.attempt(2)
+
+
+@pytest.mark.parametrize(
+    ("method", "reason", "retried"),
+    [
+        (b"GET", ResetReason.PEER_RESET, True),
+        (b"POST", ResetReason.PEER_RESET, False),
+        (b"POST", ResetReason.REFUSED, True),
+        (b"GET", ResetReason.PROTOCOL_ERROR, False),
+    ],
+)
+async def test_what_is_tried_again_after_a_reset(method: bytes, reason: ResetReason, retried: bool) -> None:
+    play = Play()
+    play.ask(method)
+    first = play.asked
+    first.handler.on_reset(reason)
+    if retried:
+        assert await play.attempt(2) is not first
+        assert play.downstream.heads == []
+    else:
+        assert play.attempts == 1
+        assert play.downstream.heads[0].status in (502, 503)
+    assert play.active == (1 if retried else 0)
+
+
+async def test_attempts_end_with_the_policy() -> None:
+    play = Play()
+    play.ask()
+    for number in (1, 2, 3):
+        (await play.attempt(number)).handler.on_reset(ResetReason.PEER_RESET)
+    assert play.downstream.heads[0].status == 503
+    assert b"upstream_reset" in play.downstream.data
+    assert [labels.flag for labels in play.counted] == ["UC"]
+    assert sum(play.metrics.retries.values()) == 2
+
+
+async def test_the_body_is_sent_again() -> None:
+    play = Play()
+    exchange = play.ask(b"PUT", end=False)
+    exchange.on_data(b"one,", False)
+    exchange.on_data(b"two", True)
+    assert (play.asked.data, play.asked.ended) == (b"one,two", True)
+    play.asked.handler.on_head(ResponseHead(503, [], content_length=0), True)
+    second = await play.attempt(2)
+    assert (second.data, second.ended) == (b"one,two", True)
+
+
+async def test_a_body_over_the_replay_buffer_is_streamed_and_not_tried_again() -> None:
+    play = Play()
+    exchange = play.ask(b"PUT", end=False)
+    for _ in range(5):
+        exchange.on_data(bytes(REPLAY_BYTES // 4), False)
+    assert len(play.asked.data) == REPLAY_BYTES // 4 * 5
+    play.asked.handler.on_reset(ResetReason.PEER_RESET)
+    assert play.downstream.heads[0].status == 503
+    assert play.attempts == 1
+
+
+async def test_while_there_is_no_connection_the_downstream_is_held_back() -> None:
+    play = Play()
+    for upstream in play.upstreams:
+        upstream.connected = False
+    exchange = play.ask(b"PUT", end=False)
+    exchange.on_data(bytes(REPLAY_BYTES), False)
+    assert not play.downstream.paused
+    exchange.on_data(b"more", False)
+    assert play.downstream.paused
+    upstream = next(upstream for upstream in play.upstreams if upstream.waiters)
+    upstream.waiters.pop().on_connection(upstream)
+    assert len(upstream.data) == REPLAY_BYTES + 4
+    assert not play.downstream.paused
+
+
+async def test_a_failed_connect_is_tried_elsewhere_and_told_in_the_end() -> None:
+    play = Play()
+    for upstream in play.upstreams:
+        upstream.connected = False
+    play.ask(b"POST")
+    for _ in range(3):
+        async with asyncio.timeout(10):
+            while not (waiting := [upstream for upstream in play.upstreams if upstream.waiters]):
+                await asyncio.sleep(0.005)
+        waiting[0].waiters.pop().on_connect_failure("no connection to 127.0.0.1:1: refused")
+    assert b"no connection to 127.0.0.1:1: refused" in play.downstream.data
+    assert [labels.flag for labels in play.counted] == ["UF"]
+
+
+async def test_an_answer_cut_in_the_middle_is_cut_downstream_too() -> None:
+    play = Play()
+    play.ask()
+    play.asked.handler.on_head(ResponseHead(200, [], content_length=9), False)
+    play.asked.handler.on_data(b"part", False)
+    play.asked.handler.on_reset(ResetReason.PEER_RESET)
+    assert play.downstream.resets
+    assert not play.downstream.ended
+    assert play.attempts == 1
+    assert [labels.flag for labels in play.counted] == ["UC"]
+
+
+async def test_a_downstream_that_goes_cancels_upstream() -> None:
+    play = Play()
+    exchange = play.ask()
+    upstream = play.asked
+    exchange.on_reset(ResetReason.CANCELLED)
+    assert upstream.resets == [ResetReason.CANCELLED]
+    assert [labels.flag for labels in play.counted] == ["DC"]
+    assert (play.active, play.downstream.resets) == (0, [])
+
+
+async def test_an_early_answer_ends_the_request_on_both_sides() -> None:
+    play = Play()
+    play.ask(b"POST", end=False)
+    upstream = play.asked
+    upstream.handler.on_head(ResponseHead(413, [], content_length=0), True)
+    assert play.downstream.ended
+    assert play.downstream.resets == [ResetReason.CANCELLED]
+    assert upstream.resets == [ResetReason.CANCELLED]
+
+
+async def test_backpressure_goes_through_both_ways() -> None:
+    play = Play()
+    exchange = play.ask(b"POST", end=False)
+    play.asked.handler.on_writable(False)
+    assert play.downstream.paused
+    play.asked.handler.on_writable(True)
+    assert not play.downstream.paused
+    exchange.on_writable(False)
+    assert play.asked.paused
+    exchange.on_writable(True)
+    assert not play.asked.paused
+
+
+async def test_a_slow_downstream_stays_slow_for_the_next_attempt() -> None:
+    play = Play()
+    exchange = play.ask()
+    exchange.on_writable(False)
+    play.asked.handler.on_reset(ResetReason.PEER_RESET)
+    assert (await play.attempt(2)).paused
+
+
+async def test_a_safe_grpc_answer_waits_for_its_trailers() -> None:
+    play = Play(SAFE)
+    play.ask(b"POST", **GRPC)
+    play.asked.handler.on_head(GRPC_OK, False)
+    assert play.downstream.heads == []
+    play.asked.handler.on_trailers([(b"grpc-status", b"14")])
+    second = await play.attempt(2)
+    second.handler.on_head(GRPC_OK, False)
+    second.handler.on_data(b"message", False)
+    assert play.downstream.heads == [GRPC_OK]
+    second.handler.on_trailers([(b"grpc-status", b"0")])
+    assert (play.downstream.data, play.downstream.trailers) == (b"message", [(b"grpc-status", b"0")])
+    assert [labels.status for labels in play.counted] == ["OK"]
+
+
+async def test_other_grpc_answers_are_not_held() -> None:
+    play = Play()
+    play.ask(b"POST", **GRPC)
+    play.asked.handler.on_head(GRPC_OK, False)
+    assert play.downstream.heads == [GRPC_OK]
+    play.asked.handler.on_trailers([(b"grpc-status", b"14")])
+    assert play.attempts == 1
+    assert [labels.status for labels in play.counted] == ["UNAVAILABLE"]
+
+
+async def test_refusals_speak_grpc_to_grpc() -> None:
+    play = Play()
+    play.answer = Refusal(failures.NO_ROUTE, "no route, nein: ü", "shop.default")
+    play.ask(b"POST", **GRPC)
+    (head,) = play.downstream.heads
+    assert (head.status, play.downstream.ended, play.downstream.data) == (200, True, b"")
+    assert dict(head.fields)[b"grpc-status"] == b"12"
+    assert dict(head.fields)[b"grpc-message"] == b"no route, nein: %C3%BC"
+
+
+async def test_a_service_that_is_asked_for_is_waited_for() -> None:
+    play = Play()
+    decision, answer = play.answer, asyncio.get_running_loop().create_future()
+    play.answer = Discovery(answer)
+    exchange = play.ask(b"POST", end=False)
+    exchange.on_data(b"body", True)
+    assert play.attempts == 0
+    play.answer = decision
+    answer.set_result(True)
+    assert ((await play.attempt(1)).data, play.asked.ended) == (b"body", True)
+    play.asked.handler.on_head(OK, True)
+    assert play.downstream.heads == [OK]
+
+
+async def test_no_endpoint() -> None:
+    play = Play()
+    play.cluster.update((), play.policy)
+    play.ask()
+    assert play.downstream.heads[0].status == 503
+    assert b"no_healthy_endpoint" in play.downstream.data

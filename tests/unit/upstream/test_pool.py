@@ -1,0 +1,111 @@
+"""Pools over real sockets: who waits, what is reused, what is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from remora.sidecar.upstream.pool import Pool
+from remora.sidecar.wire.heads import RequestHead
+from remora.sidecar.wire.stream import ClientConnection
+from tests.support.backend import running_raw_server
+from tests.support.wire import Heard
+
+
+class Waiter:
+    """Waits for a connection."""
+
+    def __init__(self) -> None:
+        self.connection: asyncio.Future[ClientConnection] = asyncio.get_running_loop().create_future()
+        self.heard = Heard()
+
+    def on_connection(self, connection: ClientConnection) -> None:
+        connection.open(RequestHead(b"GET", b"/", b"a", []), True, self.heard)
+        self.connection.set_result(connection)
+
+    def on_connect_failure(self, reason: str) -> None:
+        self.connection.set_exception(ConnectionError(reason))
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while await reader.readuntil(b"\r\n\r\n"):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+async def ended(heard: Heard) -> None:
+    async with asyncio.timeout(10):
+        while not heard.ended:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_connection_is_reused_and_those_in_line_get_theirs() -> None:
+    connects: list[bool] = []
+    async with running_raw_server(answer) as port:
+        pool = Pool("127.0.0.1", port, "http1", 5.0, connects.append)
+        assert pool.take() is None
+        waiters = [Waiter() for _ in range(3)]
+        for waiter in waiters:
+            pool.wait(waiter)
+        for waiter in waiters:
+            await asyncio.wait_for(waiter.connection, 10)
+            await ended(waiter.heard)
+        assert all(connects)
+        assert 1 <= pool.connections <= 3
+        taken = pool.take()
+        assert taken is not None
+        heard = Heard()
+        taken.open(RequestHead(b"GET", b"/", b"a", []), True, heard)
+        await ended(heard)
+        assert pool.take() is taken
+        pool.abort()
+
+
+async def test_all_who_wait_hear_of_a_failed_connect() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        connects: list[bool] = []
+        pool = Pool("127.0.0.1", port, "http1", 5.0, connects.append)
+        waiters = [Waiter() for _ in range(3)]
+        for waiter in waiters:
+            pool.wait(waiter)
+        results = await asyncio.wait_for(
+            asyncio.gather(*(waiter.connection for waiter in waiters), return_exceptions=True), 10
+        )
+    assert all(f"127.0.0.1:{port}" in str(result) for result in results)
+    assert connects
+    assert not any(connects)
+
+
+async def test_a_connection_that_is_closed_leaves_the_pool() -> None:
+    hang_up = asyncio.Event()
+
+    async def answer_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await hang_up.wait()
+
+    async with running_raw_server(answer_and_close) as port:
+        pool = Pool("127.0.0.1", port, "http1", 5.0, lambda _: None)
+        waiter = Waiter()
+        pool.wait(waiter)
+        await asyncio.wait_for(waiter.connection, 10)
+        await ended(waiter.heard)
+        assert pool.connections == 1
+        hang_up.set()
+        async with asyncio.timeout(10):
+            while pool.connections:
+                await asyncio.sleep(0.005)
+        assert pool.take() is None
+
+
+async def test_a_connection_lost_before_its_first_use_is_not_kept() -> None:
+    class Lost:
+        """What a connection looks like that closed while it was being made."""
+
+        free_slots = 0
+
+    connects: list[bool] = []
+    pool = Pool("127.0.0.1", 9, "http1", 5.0, connects.append)
+    pool._on_connected(Lost())  # type: ignore[arg-type]
+    assert (pool.connections, pool.take(), connects) == (0, None, [False])
