@@ -346,7 +346,7 @@ def _good(parsed: Parsed) -> Parsed:
 
 
 def _refuse(errors: Iterable[DocumentError]) -> int:
-    print("control: nothing was applied, the documents have errors:", file=sys.stderr)
+    print("control: the documents have errors, so nothing was done:", file=sys.stderr)
     _print_errors(errors)
     return EXIT_USAGE
 

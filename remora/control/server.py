@@ -63,7 +63,8 @@ class ControlServer:
         self._store_state = FollowState(False, "the store has not answered yet")
         self._is_loaded = False
         documents = Documents(store, self._catalog, env)
-        self._runner = web.AppRunner(build_app(documents, self, self._registry, self._view), access_log=None)
+        app = build_app(documents, self, self._registry, self._view)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_S)
 
     async def start(self, ports: Ports) -> Ports:
         """Listen; the addresses with the ports taken. Raises ListenError."""
@@ -74,7 +75,7 @@ class ControlServer:
         except OSError as error:
             raise ListenError(grpc, "grpc", error) from error
         try:
-            site = web.TCPSite(self._runner, http.host, http.port, shutdown_timeout=_DRAIN_S)
+            site = web.TCPSite(self._runner, http.host, http.port)
             await site.start()
         except OSError as error:
             raise ListenError(http, "http", error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -66,7 +67,9 @@ class ControlClient:
         self, method: str, path: str, *, params: dict[str, str] | None = None, body: bytes | None = None
     ) -> Any:
         try:
-            async with self._session.request(method, self._url + path, params=params, data=body) as response:
+            async with self._session.request(
+                method, self._url + path, params=params, data=io.BytesIO(body) if body else None
+            ) as response:
                 content = await response.read()
                 if response.status >= 400:
                     raise _error(response.status, content)
