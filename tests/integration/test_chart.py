@@ -14,6 +14,7 @@ import yaml
 
 import remora
 from remora.cli.flags import Flags
+from remora.control.cli import build_parser
 from remora.sidecar.cli import make_parser, options
 
 CHART = Path(__file__).parents[2] / "charts" / "remora"
@@ -98,6 +99,7 @@ def test_no_container_has_more_rights_than_it_needs(values: dict[str, Any]) -> N
     """Pod Security Standard "restricted", a read-only root file system, and no token for the Kubernetes API."""
     for pod in pods(values).values():
         assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in containers(pod):
@@ -173,6 +175,34 @@ def test_control_is_told_by_environment() -> None:
     told = environment(containers(pods(FULL)["mesh-remora-control"])[0])
     assert told["CONTROL_ETCD"] == "https://etcd-0.etcd:2379,https://etcd-1.etcd:2379"
     assert (told["CONTROL_ENV"], told["CONTROL_LOG_LEVEL"]) == ("prod", "debug")
+
+
+@pytest.mark.parametrize("values", [NEEDED, FULL], ids=["least", "full"])
+def test_control_understands_what_it_is_told(values: dict[str, Any], tmp_path: Path) -> None:
+    container = containers(pods(values)["mesh-remora-control"])[0]
+    told = {name: value for name, value in environment(container).items() if isinstance(value, str)}
+    for mount in container.get("volumeMounts", []):
+        for name in ("ca.crt", "tls.crt", "tls.key"):
+            (tmp_path / name).touch()
+        told = {name: value.replace(mount["mountPath"], str(tmp_path)) for name, value in told.items()}
+    understood = build_parser(told).parse_args(["run"])
+    assert (understood.grpc.port, understood.http.port) == (15010, 15014)
+    assert understood.etcd == values["etcd"]["url"]
+    flags = subprocess.run(
+        [sys.executable, "-m", "remora.control.cli", "run", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert [name for name in environment(container) if f"${name}" not in flags] == []
+
+
+def test_secrets_of_etcd_reach_control_and_nothing_else() -> None:
+    control, app = (pods(FULL)[name] for name in ("mesh-remora-control", "mesh-remora-shop-v2"))
+    told = environment(containers(control)[0])
+    assert told["CONTROL_ETCD_PASSWORD"] == {"secretKeyRef": {"name": "etcd-user", "key": "password"}}
+    assert told["CONTROL_ETCD_KEY"] == "/etc/remora/etcd/tls.key"
+    [volume] = control["volumes"]
+    assert volume["secret"] == {"secretName": "etcd-tls", "defaultMode": 0o440}
+    assert "etcd" not in str(app)
+    assert "volumes" not in pods(NEEDED)["mesh-remora-control"]
 
 
 @pytest.mark.parametrize("values", [NEEDED, FULL], ids=["least", "full"])
