@@ -77,9 +77,12 @@ def test_the_venv_comes_from_the_build_stage_and_leads_the_path() -> None:
 @pytest.mark.timeout(300)
 def test_the_wheel_installs_and_both_commands_start(tmp_path: Path) -> None:
     """What the build stage does. The venv borrows the dependencies installed here, so that nothing is downloaded."""
-    run = lambda *argv: subprocess.run(argv, capture_output=True, text=True, timeout=240, check=False)  # noqa: E731
+
+    def run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+
     wheel = run(
-        sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, str(ROOT)
+        sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT
     )
     assert wheel.returncode == 0, wheel.stderr
     venv = tmp_path / "venv"
