@@ -146,6 +146,15 @@ async def test_many_pipelined_requests_answered_at_once_do_not_pile_up_the_stack
     assert play.transport.take().count(b"204 No Content") == 2000
 
 
+async def test_upgrades_that_are_not_taken_are_ignored_however_many() -> None:
+    upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    play = Play().send(upgrade * 1200)
+    for _ in range(1200):
+        assert play.last.head.fields == []
+        play.answer()
+    assert len(play.requests.heard) == 1200
+
+
 async def test_answer_of_unknown_length_is_chunked_with_trailers() -> None:
     play = Play().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     stream = play.last.stream

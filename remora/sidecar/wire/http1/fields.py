@@ -47,13 +47,19 @@ RESPONSE_KINDS: dict[bytes, Kind] = {**_DROPPED, **_FRAMING}
 CONNECTION_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te"))
 """Tokens of Connection that name no field to remove."""
 
+_HARMLESS = frozenset((b"", b",keep-alive", b",Keep-Alive", b",close", b",Close"))
+"""What Connection nearly always is; it names no field."""
+
 STATUS_LINES = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, phrase(status).encode() or b"Unknown") for status in range(100, 1000)
 }
 
 
 def without_nominated(fields: Fields, connection: bytes) -> Fields:
-    """`fields` without those that a Connection field names (RFC 9110 §7.6.1)."""
+    """`fields` without those that Connection fields name (RFC 9110 §7.6.1); `connection` is their values, each after
+    a comma."""
+    if connection in _HARMLESS:
+        return fields
     names = {token.strip().lower() for token in connection.split(b",")} - CONNECTION_OPTIONS
     if not names:
         return fields

@@ -1,0 +1,240 @@
+"""From a downstream's bytes to requests: heads checked and brought into the shared form, bodies, trailers (RFC 9112).
+
+What is not a proper request is refused here, never repaired: two readings of one request are how smuggling works.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+import httptools
+
+from remora.sidecar.wire.heads import Fields, RequestHead
+from remora.sidecar.wire.http1.fields import REQUEST_KINDS, Kind, without_nominated
+from remora.sidecar.wire.limits import RequestLimits
+
+log = logging.getLogger(__name__)
+
+
+class RefusedError(Exception):
+    """A request that the codec answers itself, and after which nothing on the connection can be trusted."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class Message:
+    """A request as the parser has it: its head, then its framing."""
+
+    __slots__ = ("connection", "end", "head", "http10", "keep_alive", "left")
+
+    def __init__(self) -> None:
+        self.head = RequestHead(b"", b"", b"", [])
+        self.connection = b""
+        """The values of its Connection fields."""
+        self.keep_alive = True
+        self.http10 = False
+        self.end = True
+        """The head is all there is."""
+        self.left = -1
+        """Bytes of the body still to be read; -1: chunked, or no body."""
+
+
+class RequestSink(Protocol):
+    """Who gets the requests, in order. May refuse nothing: what it cannot serve yet it keeps."""
+
+    def on_request(self, message: Message) -> None: ...
+
+    def on_request_data(self, message: Message, data: bytes, end: bool) -> None: ...
+
+    def on_request_end(self, message: Message, trailers: Fields | None) -> None:
+        """The end of a chunked body."""
+
+
+class RequestReader:
+    """Feeds one connection's bytes to httptools and the requests in them to a sink."""
+
+    __slots__ = (
+        "_field_count",
+        "_head_bytes",
+        "_host_count",
+        "_in_head",
+        "_limits",
+        "_message",
+        "_parser",
+        "_read_bytes",
+        "_sink",
+        "_trailers",
+        "_url",
+    )
+
+    def __init__(self, sink: RequestSink, limits: RequestLimits) -> None:
+        self._sink = sink
+        self._limits = limits
+        self._parser = httptools.HttpRequestParser(self)
+        self._message = Message()
+        self._trailers: Fields | None = None
+        self._url = b""
+        self._in_head = True
+        self._head_bytes = 0
+        self._read_bytes = 0
+        self._field_count = 0
+        self._host_count = 0
+
+    def feed(self, data: bytes) -> None:
+        """Read on. Raises RefusedError; what the sink raises comes out as it is."""
+        self._read_bytes = len(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+        self._parse(data)
+        if self._in_head and self._head_bytes > self._limits.head_bytes:
+            raise self._head_too_large()
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # An upgrade that is not taken is ignored (RFC 9110 §7.8): what follows is the next request.
+                data = data[upgrade.args[0] :]
+            except httptools.HttpParserCallbackError as error:
+                raise error.__context__ or error from None
+            except httptools.HttpParserError as error:
+                raise RefusedError(400, "bad_request", f"not an HTTP/1.1 request: {error}") from None
+            else:
+                return
+
+    def is_reading(self, message: Message) -> bool:
+        """Whether `message` is the one whose bytes come now."""
+        return self._message is message
+
+    # ── the parser's calls ──
+
+    def on_message_begin(self) -> None:
+        self._message = Message()
+        self._url = b""
+        self._in_head = True
+        self._field_count = 0
+        self._host_count = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        if len(self._url) > self._limits.target_bytes:
+            raise RefusedError(414, "target_too_long", f"the request target is over {self._limits.target_bytes} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            self._on_trailer(name, value)
+            return
+        self._field_count += 1
+        kind = REQUEST_KINDS.get(name.lower())
+        if kind is None:
+            self._message.head.fields.append((name, value))
+        else:
+            self._on_special(kind, name, value)
+
+    def _on_special(self, kind: Kind, name: bytes, value: bytes) -> None:
+        message = self._message
+        head = message.head
+        if kind is Kind.HOST:
+            self._host_count += 1
+            head.authority = value
+        elif kind is Kind.CONTENT_LENGTH:
+            # llhttp has refused what is not digits, and a second one.
+            head.content_length = int(value)
+        elif kind is Kind.TRANSFER_ENCODING:
+            if value.lower() != b"chunked":
+                raise RefusedError(501, "transfer_encoding", "only the transfer coding `chunked` is supported")
+            message.end = False
+        elif kind is Kind.CONNECTION:
+            message.connection += b"," + value
+        elif kind is Kind.CONTENT_TYPE and head.content_type is None:
+            head.content_type = value
+        elif kind is Kind.TRACE_PARENT:
+            # More than one is as good as none (W3C Trace Context §3.2.1).
+            head.trace_parent = value if head.trace_parent is None else b""
+        elif kind is Kind.REQUEST_ID:
+            head.request_id = value
+        elif kind is Kind.GRPC_TIMEOUT:
+            head.grpc_timeout = value
+        elif kind is Kind.EXPECT:
+            head.expect_continue = value.lower() == b"100-continue"
+        elif kind is Kind.CONTENT_TYPE:
+            head.fields.append((name, value))
+
+    def _on_trailer(self, name: bytes, value: bytes) -> None:
+        if self._trailers is None:
+            self._trailers = []
+        if name.lower() not in REQUEST_KINDS:
+            self._trailers.append((name, value))
+        if len(self._trailers) > self._limits.fields:
+            raise RefusedError(431, "too_many_fields", f"there are more than {self._limits.fields} trailer fields")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._trailers = None
+        message = self._message
+        self._complete_head(message)
+        self._sink.on_request(message)
+
+    def _complete_head(self, message: Message) -> None:
+        head, parser = message.head, self._parser
+        if self._field_count > self._limits.fields:
+            raise RefusedError(431, "too_many_fields", f"there are more than {self._limits.fields} header fields")
+        limit = self._limits.head_bytes
+        if max(self._head_bytes, self._read_bytes) > limit and sum(len(k) + len(v) for k, v in head.fields) > limit:
+            # What was read may hold more than the head, so it is measured, but only where it can be too long.
+            raise self._head_too_large()
+        head.method = parser.get_method()
+        message.keep_alive = parser.should_keep_alive()
+        if message.connection or not message.keep_alive:
+            # A 1.1 message that stays open needs no Connection field, so the version is only asked for here.
+            message.http10 = parser.get_http_version() == "1.0"
+            head.fields = without_nominated(head.fields, message.connection)
+        if self._host_count != 1 and (self._host_count > 1 or not message.http10):
+            raise RefusedError(400, "host", "a request has exactly one Host field (RFC 9112 §3.2)")
+        self._complete_target(head)
+        if message.end and head.content_length:
+            message.end = False
+            message.left = head.content_length
+        elif not message.end:
+            head.content_length = None
+        if parser.should_upgrade() and (head.method == b"CONNECT" or not message.end):
+            raise RefusedError(501, "upgrade", "CONNECT, and an Upgrade with a body, are not supported here")
+
+    def _complete_target(self, head: RequestHead) -> None:
+        url = self._url
+        if url.startswith(b"/") or url == b"*" or head.method == b"CONNECT":
+            head.path = url
+            return
+        # Absolute form: it replaces Host (RFC 9112 §3.2.2).
+        scheme, separator, rest = url.partition(b"://")
+        if not separator or scheme.lower() != b"http":
+            raise RefusedError(400, "target", "the request target is neither a path nor an http:// URL")
+        authority, slash, path = rest.partition(b"/")
+        if not slash:
+            authority, question, query = rest.partition(b"?")
+            path = question + query
+        head.authority = authority
+        head.path = b"/" + path
+
+    def _head_too_large(self) -> RefusedError:
+        return RefusedError(431, "head_too_large", f"the request head is over {self._limits.head_bytes} bytes")
+
+    def on_body(self, data: bytes) -> None:
+        message = self._message
+        if message.left > 0:
+            message.left -= len(data)
+        self._sink.on_request_data(message, data, message.left == 0)
+
+    def on_message_complete(self) -> None:
+        message = self._message
+        # The next message's head may begin in the same read.
+        self._in_head = True
+        self._head_bytes = 0
+        if not message.end and message.left != 0:
+            self._sink.on_request_end(message, self._trailers)
