@@ -147,15 +147,16 @@ class Flags:
         help: str,  # noqa: A002 - argparse's word
         metavar: str | None = None,
         variable: str | None = None,
+        short: str | None = None,
     ) -> None:
         """A flag with one value; `default` is taken as it is when neither flag nor variable is given.
 
-        `variable`: its environment variable, where it is not named after the flag.
+        `variable`: its environment variable, where it is not named after the flag. `short`: `-n`, beside the flag.
         """
         name = variable or self.variable(flag)
         value = self._from_environment(name, parse)
         parser.add_argument(
-            flag,
+            *((short, flag) if short else (flag,)),
             type=_reported(parse, flag),
             default=default if value is None else value,
             metavar=metavar,

@@ -80,14 +80,13 @@ def _add_run(parser: argparse.ArgumentParser, flags: Flags) -> None:
     flags.add(parser, "--etcd-ca", existing_file, metavar="FILE", help="certificates that etcd's is checked by")
     flags.add(parser, "--etcd-cert", existing_file, metavar="FILE", help="our certificate for etcd")
     flags.add(parser, "--etcd-key", existing_file, metavar="FILE", help="key of our certificate")
-    flags.add(parser, "--env", _environment, default="dev", metavar="NAME", help="environment (default dev)")
+    flags.add(parser, "--env", _label, default="dev", metavar="NAME", help="environment (default dev)")
     flags.add(
         parser,
         "--data-dir",
         Path,
-        default=_default_data_dir(os.environ),
         metavar="DIR",
-        help="where our own etcd keeps its data (default ~/.local/state/remora)",
+        help="where our own etcd keeps its data (default $XDG_STATE_HOME/remora or ~/.local/state/remora)",
     )
     flags.add(
         parser, "--etcd-port", parse_port, default=0, metavar="PORT", help="of our own etcd (default: a free one)"
@@ -122,10 +121,8 @@ def _add_get(parser: argparse.ArgumentParser, flags: Flags) -> None:
     parser.set_defaults(command=_get)
     parser.add_argument("kind", metavar="KIND", help=f"{', '.join(KINDS)} (in any case, or plural)")
     parser.add_argument("name", metavar="NAME", nargs="?", help="one document; without it, all of the kind")
-    _add_namespace(parser)
-    parser.add_argument(
-        "-o", "--output", choices=("table", "yaml", "json"), help="default: table, yaml for one document"
-    )
+    _add_namespace(parser, flags)
+    _add_output(parser, flags, ("table", "yaml", "json"), "default table; yaml for one document")
     _add_control(parser, flags)
 
 
@@ -133,7 +130,7 @@ def _add_delete(parser: argparse.ArgumentParser, flags: Flags) -> None:
     parser.set_defaults(command=_delete)
     parser.add_argument("kind", metavar="KIND", nargs="?")
     parser.add_argument("name", metavar="NAME", nargs="?")
-    _add_namespace(parser)
+    _add_namespace(parser, flags)
     _add_files(parser, required=False)
     _add_control(parser, flags)
 
@@ -141,7 +138,7 @@ def _add_delete(parser: argparse.ArgumentParser, flags: Flags) -> None:
 def _add_check(parser: argparse.ArgumentParser, flags: Flags) -> None:
     parser.set_defaults(command=_check)
     _add_files(parser, required=True)
-    parser.add_argument("--offline", action="store_true", help="check the files by themselves, without a control")
+    flags.add_switch(parser, "--offline", help="check the files by themselves, without a control")
     _add_control(parser, flags)
 
 
@@ -153,7 +150,7 @@ def _add_diff(parser: argparse.ArgumentParser, flags: Flags) -> None:
 
 def _add_status(parser: argparse.ArgumentParser, flags: Flags) -> None:
     parser.set_defaults(command=_status)
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    _add_output(parser, flags, ("table", "json"), "default table")
     _add_control(parser, flags)
 
 
@@ -163,8 +160,14 @@ def _add_files(parser: argparse.ArgumentParser, *, required: bool) -> None:
     )
 
 
-def _add_namespace(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help=f"default: {DEFAULT_NAMESPACE}; get: all")
+def _add_namespace(parser: argparse.ArgumentParser, flags: Flags) -> None:
+    said = f"default {DEFAULT_NAMESPACE}; a list has all"
+    flags.add(parser, "--namespace", _label, short="-n", metavar="NAMESPACE", help=said)
+
+
+def _add_output(parser: argparse.ArgumentParser, flags: Flags, choices: tuple[str, ...], said: str) -> None:
+    words = f"{', '.join(choices)} ({said})"
+    flags.add(parser, "--output", one_of(*choices), short="-o", metavar="FORMAT", help=words)
 
 
 def _add_control(parser: argparse.ArgumentParser, flags: Flags) -> None:
@@ -185,15 +188,23 @@ def _url(text: str) -> str:
     return text
 
 
-def _environment(text: str) -> str:
+def _label(text: str) -> str:
     if not is_label(text):
         raise ValueError(f"{text!r} is not a name of lower case letters, digits and '-'")
     return text
 
 
-def _default_data_dir(environ: Mapping[str, str]) -> Path:
+def _data_dir(given: Path | None, environ: Mapping[str, str]) -> Path:
+    """The folder that was given, or that of the XDG Base Directory Specification."""
+    if given is not None:
+        return given
     state = environ.get("XDG_STATE_HOME", "")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "remora"
+    try:
+        return (Path(state) if state else Path.home() / ".local" / "state") / "remora"
+    except RuntimeError:
+        raise UsageError(
+            "this user has no home folder: say with --data-dir where our own etcd keeps its data"
+        ) from None
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -217,7 +228,7 @@ def _run(arguments: argparse.Namespace) -> int:
         etcd=endpoints,
         tls=EtcdTls(*tls_files) if any(tls_files) else None,
         credentials=EtcdCredentials(arguments.etcd_user, arguments.etcd_password) if arguments.etcd_user else None,
-        data_dir=arguments.data_dir,
+        data_dir=None if endpoints else _data_dir(arguments.data_dir, os.environ),
         etcd_port=arguments.etcd_port,
         log_level=arguments.log_level,
     )
@@ -313,7 +324,7 @@ async def _stored(control: ControlClient, key: DocumentKey) -> dict[str, Any] | 
 def _status(arguments: argparse.Namespace) -> int:
     async def status(control: ControlClient) -> int:
         view = await control.status()
-        print(show.status(view) if arguments.output == "table" else show.as_json(view), end="")
+        print(show.as_json(view) if arguments.output == "json" else show.status(view), end="")
         return 0
 
     return _talk(arguments, status)

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -32,10 +33,11 @@ class RunOptions:
     env: str
     ports: Ports
     etcd: tuple[Endpoint, ...]
-    """Empty: start our own."""
+    """Empty: start our own, in `data_dir`."""
     tls: EtcdTls | None
     credentials: EtcdCredentials | None
-    data_dir: Path
+    data_dir: Path | None
+    """Of our own etcd; None when `etcd` is given."""
     etcd_port: int
     """Of our own etcd; 0 takes a free one."""
     log_level: str
@@ -66,27 +68,35 @@ async def _serve(server: ControlServer, embedded: EmbeddedEtcd | None, stopping:
     """Until the signal, or until something that must not end has ended."""
     running = asyncio.create_task(server.run())
     stop = asyncio.create_task(stopping.wait())
-    watched: set[asyncio.Task[object]] = {running, stop}
     ended = asyncio.create_task(embedded.wait()) if embedded else None
-    if ended is not None:
-        watched.add(ended)
-    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-    for task in watched - {running}:
+    tasks: list[asyncio.Task[Any]] = [task for task in (running, stop, ended) if task is not None]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    status = _outcome(running, stop, ended, embedded)
+    for task in tasks:
         task.cancel()
-    if ended is not None and ended.done() and not stop.done():
-        assert embedded is not None
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return status
+
+
+def _outcome(
+    running: asyncio.Task[None],
+    stop: asyncio.Task[Any],
+    ended: asyncio.Task[int] | None,
+    embedded: EmbeddedEtcd | None,
+) -> int:
+    """The exit status, and a word in the log if it is not 0."""
+    if stop.done():
+        return 0
+    if ended is not None and ended.done() and embedded is not None:
         log.error("the embedded etcd ended with status %s; its log is %s", ended.result(), embedded.log_path)
-        running.cancel()
         return 1
-    if running.done():
-        running.result()
-    running.cancel()
-    return 0
+    log.critical("control failed; this is a fault in control itself", exc_info=running.exception())
+    return 1
 
 
 @asynccontextmanager
 async def _etcd(options: RunOptions) -> AsyncIterator[tuple[tuple[Endpoint, ...], EmbeddedEtcd | None]]:
-    if options.etcd:
+    if options.data_dir is None:
         yield options.etcd, None
         return
     try:

@@ -37,6 +37,8 @@ def unserved(document: Document, is_served: Callable[[ServiceName], bool]) -> tu
 def _mentions(document: Document) -> Iterator[tuple[str, ServiceName]]:
     match document:
         case HTTPRoute() | GRPCRoute():
+            for index, parent in enumerate(parents(document)):
+                yield f"spec.parentRefs[{index}]", parent
             yield from _backend_mentions(document)
         case TrafficPolicy():
             for index, target in enumerate(targets(document)):
@@ -46,7 +48,6 @@ def _mentions(document: Document) -> Iterator[tuple[str, ServiceName]]:
 
 
 def _backend_mentions(document: HTTPRoute | GRPCRoute) -> Iterator[tuple[str, ServiceName]]:
-    """Backends only: a parent is a name that callers use, and needs no instances of its own."""
     rules: Sequence[HTTPRouteRule | GRPCRouteRule] = document.spec.rules
     for index, rule in enumerate(rules):
         for number, ref in enumerate(rule.backend_refs):

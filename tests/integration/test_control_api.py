@@ -80,7 +80,7 @@ async def test_apply_get_delete(control: Control) -> None:
     status, body = await control.call("POST", "/api/v1/apply", f"{ROUTE}---{POLICY}")
     assert status == 200
     assert [result["result"] for result in body["results"]] == ["created", "created"]
-    assert body["results"][0]["notes"][0]["message"] == "no instance of reviews-v1.default is known yet"
+    assert body["results"][0]["notes"][1]["message"] == "no instance of reviews-v1.default is known yet"
     _, body = await control.call("POST", "/api/v1/apply", f"{ROUTE.replace('v1}', 'v2}')}---{POLICY}")
     assert [result["result"] for result in body["results"]] == ["configured", "unchanged"]
     _, body = await control.call("GET", "/api/v1/documents/httproute/default/reviews")

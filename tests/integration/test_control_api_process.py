@@ -90,6 +90,7 @@ async def test_a_laptop_needs_no_server(tmp_path: Path, route: Path) -> None:
         assert await control(running, "apply", "-f", str(route)) == (
             0,
             "HTTPRoute default/reviews created\n"
+            "  note: spec.parentRefs[0]: no instance of reviews.default is known yet\n"
             "  note: spec.rules[0].backendRefs[0]: no instance of reviews-v1.default is known yet\n",
             "",
         )

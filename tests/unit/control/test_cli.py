@@ -34,6 +34,8 @@ spec: {targetRefs: [{kind: Service, group: "", name: reviews}]}
         (["run", "--log-level", "loud"], "--log-level: 'loud' is not one of debug"),
         (["apply"], "-f"),
         (["apply", "-f", "/nope"], "'/nope'"),
+        (["get", "httproutes", "-o", "xml"], "--output: 'xml' is not one of table, yaml, json"),
+        (["get", "httproutes", "-n", "A"], "--namespace: 'A' is not"),
         (["get", "pods"], "there is no kind 'pods' (allowed: HTTPRoute"),
         (["delete", "httproute"], "either KIND NAME or -f FILE"),
         (["delete"], "either KIND NAME or -f FILE"),
