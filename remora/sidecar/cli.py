@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import socket
@@ -25,6 +26,7 @@ from remora.cli.flags import (
 )
 from remora.model.names import DEFAULT_NAMESPACE, is_label, service_of_host
 from remora.model.snapshot import SnapshotError
+from remora.sidecar.admin.client import AdminError, fetch_status, render_status
 from remora.sidecar.app import Binding, Options, Sidecar
 from remora.sidecar.listener.listener import ListenError
 from remora.sidecar.source.addresses import parse_addresses
@@ -57,6 +59,7 @@ def make_parser(flags: Flags) -> Parser:
     _add_app_flags(flags, run)
     _add_mesh_flags(flags, run)
     _add_port_flags(flags, run)
+    _add_status(flags, commands.add_parser("status", help="show how a running sidecar is"))
     flags.add(
         run,
         "--log-level",
@@ -66,6 +69,20 @@ def make_parser(flags: Flags) -> Parser:
         help="debug, info, warning or error (default info)",
     )
     return parser
+
+
+def _add_status(flags: Flags, status: argparse.ArgumentParser) -> None:
+    default = Address(LOOPBACK, 15000)
+    flags.add(
+        status,
+        "--admin",
+        parse_address,
+        default=default,
+        metavar="ADDR:PORT",
+        help=f"its admin port (default {default})",
+    )
+    status.add_argument("--json", action="store_true", help="all there is, as JSON")
+    status.set_defaults(command=_status)
 
 
 def _add_app_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
@@ -183,6 +200,16 @@ def _run(arguments: argparse.Namespace) -> int:
     except (ListenError, SnapshotError) as error:
         raise UsageError(str(error)) from None
     return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    admin: Address = arguments.admin.with_host(LOOPBACK)
+    try:
+        found = fetch_status(admin.host, admin.port)
+    except AdminError as error:
+        raise UsageError(str(error)) from None
+    print(json.dumps(found, indent=2) if arguments.json else render_status(found))
+    return 0 if found["ready"] else 1
 
 
 async def _serve(sidecar_options: Options) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
 
@@ -102,3 +103,21 @@ async def test_without_control_the_app_is_served_and_readiness_says_what_is_miss
                     assert response.status == 200
             assert await sidecar.stop() == 0
             assert b"Traceback" not in sidecar.errors
+
+
+async def test_status_shows_a_running_sidecar_and_its_exit_status_whether_it_is_ready() -> None:
+    async def hang(reader, writer) -> None:  # type: ignore[no-untyped-def]
+        await reader.read()
+
+    async with running_raw_server(hang) as port, running_sidecar(f"127.0.0.1:{port}") as sidecar:
+        async with aiohttp.ClientSession() as client, asyncio.timeout(20):
+            while True:
+                async with client.get(sidecar.url("metrics") + "/healthz/ready") as response:
+                    if response.status == 200:
+                        break
+        shown = await Command.start("sidecar", "status", "--admin", sidecar.address("admin"))
+        assert await shown.finish() == 0
+        text = "\n".join(shown.lines)
+        assert "ready" in text
+        assert sidecar.address("inbound") in text
+    assert "no sidecar's admin port at" in await refused("status", "--admin", sidecar.address("admin"))
