@@ -19,9 +19,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+
+from remora.model.address import Address
 
 EXIT_USAGE = 2
 """Exit status for bad input."""
@@ -31,21 +32,6 @@ T = TypeVar("T")
 
 class UsageError(Exception):
     """Bad input by a person; its text is one sentence: what, where, what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen or connect; `host` is empty when only `:PORT` was given."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def with_host(self, host: str) -> Address:
-        """This address, with `host` where none was given."""
-        return self if self.host else Address(host, self.port)
 
 
 def parse_port(text: str) -> int:

@@ -16,7 +16,6 @@ from typing import Any
 from remora import __version__
 from remora.cli.flags import (
     EXIT_USAGE,
-    Address,
     Flags,
     Parser,
     UsageError,
@@ -32,6 +31,7 @@ from remora.control.client.rest import ControlClient, ControlError
 from remora.documents.errors import DocumentError
 from remora.documents.kinds import KINDS, DocumentKey, find_kind, key_of
 from remora.documents.parse import Parsed
+from remora.model.address import Address
 from remora.model.names import DEFAULT_NAMESPACE, is_label
 
 DEFAULT_CONTROL = "http://127.0.0.1:15014"

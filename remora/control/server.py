@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from remora.cli.flags import Address
 from remora.control.api import Documents, build_app
 from remora.control.api.view import StatusView, status_view
 from remora.control.compile import Catalog
@@ -23,6 +22,7 @@ from remora.control.push import PushServer
 from remora.control.store.follow import FollowState, follow
 from remora.control.store.interface import Store
 from remora.control.store.keys import env_prefix
+from remora.model.address import Address
 
 log = logging.getLogger(__name__)
 

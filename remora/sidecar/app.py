@@ -14,7 +14,7 @@ import logging
 import signal
 from pathlib import Path
 
-from remora.cli.flags import Address
+from remora.model.address import Address
 from remora.model.names import ServiceName, service_name
 from remora.model.snapshot import Endpoint, Protocol, Snapshot, SnapshotError
 from remora.sidecar.admin.site import AdminView, admin_site, probe_site
@@ -25,7 +25,6 @@ from remora.sidecar.listener.inbound import InboundRouter
 from remora.sidecar.listener.listener import Listener
 from remora.sidecar.listener.outbound import Mesh, OutboundPolicy, OutboundRouter
 from remora.sidecar.routing.table import RouteTable
-from remora.sidecar.source.addresses import Address as ControlAddress
 from remora.sidecar.source.app_health import AppHealth
 from remora.sidecar.source.app_probe import Check
 from remora.sidecar.source.control import ControlSource, Node
@@ -61,7 +60,7 @@ class Options:
     zone: str
     weight: int
     advertise: Address
-    control: tuple[ControlAddress, ...]
+    control: tuple[Address, ...]
     config: Path | None
     state_dir: Path | None
     inbound: Address

@@ -14,7 +14,6 @@ from typing import cast
 
 from remora import __version__
 from remora.cli.flags import (
-    Address,
     Flags,
     Parser,
     UsageError,
@@ -24,6 +23,7 @@ from remora.cli.flags import (
     parse_duration,
     run_command,
 )
+from remora.model.address import Address
 from remora.model.names import DEFAULT_NAMESPACE, is_label, service_of_host
 from remora.model.snapshot import SnapshotError
 from remora.sidecar.admin.client import AdminError, fetch_status, render_status

@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from remora.cli.flags import Address
 from remora.control.server import ControlServer, ListenError, Ports
 from remora.control.store.keys import config_key, instance_key
 from remora.control.store.memory import MemoryStore
+from remora.model.address import Address
 from remora.model.names import service_name
 
 ROUTE = """

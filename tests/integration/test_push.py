@@ -16,10 +16,10 @@ from grpclib.exceptions import GRPCError
 
 from remora.control.store.keys import instance_key
 from remora.control.store.memory import MemoryStore
+from remora.model.address import Address
 from remora.model.snapshot import EndpointSet, Snapshot, SnapshotError
 from remora.proto.mesh.v1.discovery_grpc import DiscoveryStub
 from remora.proto.mesh.v1.discovery_pb2 import Ack, ControlMessage, Hello, SidecarMessage, Subscribe
-from remora.sidecar.source.addresses import Address
 from remora.sidecar.source.control import ControlSource, Node
 from tests.support.push import (
     DEADLINE_S,

@@ -14,8 +14,8 @@ from remora.control.push import PushServer
 from remora.control.store.follow import follow
 from remora.control.store.interface import Store
 from remora.control.store.keys import config_key, instance_key
+from remora.model.address import Address
 from remora.model.snapshot import Endpoint
-from remora.sidecar.source.addresses import Address
 from remora.sidecar.source.control import ControlSource, Node
 from tests.support.etcd import EtcdServer
 from tests.support.push import ENV, Taken, name, running, until

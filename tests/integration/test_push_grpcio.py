@@ -10,9 +10,9 @@ import grpc.aio
 import pytest
 
 from remora.control.store.memory import MemoryStore
+from remora.model.address import Address
 from remora.model.snapshot import Snapshot
 from remora.proto.mesh.v1.discovery_pb2 import Ack, ControlMessage, Delta, Hello, SidecarMessage, Subscribe, Welcome
-from remora.sidecar.source.addresses import Address
 from remora.sidecar.source.control import ControlSource, Node
 from tests.support.push import DEADLINE_S, Taken, endpoints_of, name, push_control, running, until
 

@@ -13,9 +13,9 @@ from remora.control.push import PushServer
 from remora.control.store.follow import Update, follow
 from remora.control.store.interface import EventKind, Store
 from remora.control.store.keys import InstanceKey, instances_prefix, parse_key
+from remora.model.address import Address
 from remora.model.names import ServiceName
 from remora.model.snapshot import Backend, Endpoint, EndpointSet, Origin, Route, RouteMatch, Service, Snapshot
-from remora.sidecar.source.addresses import Address
 from remora.sidecar.source.control import ControlSource, Node
 
 ENV = "test"

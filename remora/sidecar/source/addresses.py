@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from remora.model.address import Address
 from remora.model.names import split_authority
 
 DEFAULT_CONTROL_PORT = 15010
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A host (a name or an address, IPv6 without brackets) and a TCP port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def parse_addresses(text: str, default_port: int = DEFAULT_CONTROL_PORT) -> tuple[Address, ...]:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import msgspec
 from grpclib.exceptions import GRPCError
 
+from remora.model.address import Address
 from remora.model.names import ServiceName
 from remora.model.snapshot import Snapshot, SnapshotError
 from remora.proto.mesh.v1.discovery_pb2 import ControlMessage, Delta, Hello, SidecarMessage, Subscribe
-from remora.sidecar.source.addresses import Address
 from remora.sidecar.source.backoff import Backoff
 from remora.sidecar.source.delta import decode, named_in
 from remora.sidecar.source.outbox import Outbox

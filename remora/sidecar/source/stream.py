@@ -14,9 +14,9 @@ from grpclib.client import Channel, Stream
 from grpclib.config import Configuration
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
+from remora.model.address import Address
 from remora.proto.mesh.v1.discovery_grpc import DiscoveryStub
 from remora.proto.mesh.v1.discovery_pb2 import ControlMessage, Hello, SidecarMessage, Welcome
-from remora.sidecar.source.addresses import Address
 from remora.sidecar.source.outbox import Outbox
 
 log = logging.getLogger(__name__)

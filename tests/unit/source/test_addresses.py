@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from remora.sidecar.source.addresses import Address, parse_addresses
+from remora.model.address import Address
+from remora.sidecar.source.addresses import parse_addresses
 
 
 def test_several_with_and_without_port() -> None:
