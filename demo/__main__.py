@@ -99,21 +99,27 @@ def _invite(story: Story, screen: Screen) -> None:
     """Where to look, until Ctrl-C."""
     client, mesh = story.client, story.mesh
     pod = mesh.pods[0]
-    screen.say()
-    screen.say("The mesh runs on, with load, until Ctrl-C. Look at it:", "bold")
-    for what, where in (
+    command = f"{_beside_python('control')} {{}} {mesh.control_flag}"
+    route = FOLDER / "reviews-route.yaml"
+    places = (
         ("a page of the shop", f"curl http://{client.outbound['shop']}/products/mask"),
         ("reviews alone", f"curl http://{client.outbound['reviews']}/reviews/mask"),
-        (f"admin of {pod.name}", f"http://{pod.admin}/status and /clusters, /config"),
+        ("control, for people", command.format("status")),
+        ("another canary", f"edit the weights in {route}, then {command.format(f'apply -f {route}')}"),
+        (f"admin of {pod.name}", f"http://{pod.admin}/status, /clusters, /config"),
         (f"metrics of {pod.name}", f"http://{pod.metrics}/metrics"),
-        ("the client's sidecar", f"http://{client.admin}/clusters"),
-        ("control", f"http://{mesh.control_http}/metrics"),
-        ("control status", f"control status {mesh.control_flag}"),
-        ("another canary", f"edit {FOLDER / 'reviews-route.yaml'}, then control apply -f it {mesh.control_flag}"),
-        ("etcd", f"etcdctl --endpoints {mesh.etcd_url} get --prefix /mesh/"),
-    ):
-        screen.say(f"  {what:<24} {where}")
-    screen.say()
+        ("admin of the client", f"http://{client.admin}/clusters"),
+        ("metrics of control", f"http://{mesh.control_http}/metrics"),
+        ("etcd", f"{mesh.etcd_url}, keys under /mesh/demo/"),
+    )
+    lines = [f"  {what:<22} {where}" for what, where in places]
+    screen.say("\n".join(["", "The mesh runs on, with load, until Ctrl-C. Look at it:", *lines, ""]))
+
+
+def _beside_python(command: str) -> str:
+    """The command as people can type it: with the path of this Python's folder when that is where it is."""
+    path = Path(sys.executable).parent / command
+    return str(path) if path.exists() else command
 
 
 def _interruption() -> asyncio.Event:

@@ -85,6 +85,7 @@ class Screen:
 
     def _finish(self, step: Step, mark: str, style: str, notes: list[str]) -> None:
         self._step = None
+        self._draw()
         line = Text.assemble((mark, style), f" {step.title} ", (f"({time.monotonic() - step.started:.1f} s)", "dim"))
         for note in notes:
             line.append(f"\n    {note}", style="dim" if mark == "✓" else "red")

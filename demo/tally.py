@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 RECENT_ANSWERS = 5_000
+RECENT_LATENCIES = 50_000
 
 
 class Kind(StrEnum):
@@ -40,7 +41,7 @@ class KindTally:
 
     requests: int = 0
     failures: int = 0
-    seconds: list[float] = field(default_factory=list)
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_LATENCIES))
 
     def quantile_ms(self, share: float) -> float:
         """The latency that `share` of the requests stayed below, in milliseconds; 0 without requests."""
