@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench proto clean
+.PHONY: help demo test lint bench docs proto clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ lint: $(VENV)/.lint $(VENV)/.test  ## ruff, mypy --strict, the layer rule
 
 bench: $(VENV)/.bench  ## Compare with Envoy and others on this machine, into bench/RESULTS.md
 	@$(BIN)/python -m bench
+
+docs: $(VENV)/.demo  ## Write docs/policy.md and docs/flags.md anew, from the code
+	@$(BIN)/python docs/build.py
 
 proto: $(VENV)/.proto  ## Generate the protobuf and gRPC code again
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpclib_python_out=. \

@@ -1,0 +1,158 @@
+"""The reference of all kinds, as Markdown, made from the types that documents are read with.
+
+Types know names, forms, limits and defaults; what a field means stands in `MEANINGS`, and a field without a meaning, or
+a meaning without a field, is an error: so the reference cannot fall behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from msgspec import NODEFAULT, inspect
+
+from remora.documents.fields import Metadata
+from remora.documents.kinds import API_VERSIONS, KINDS
+from remora.documents.reference_texts import ABOUT, DEFAULTS, FORMS, INTRODUCTION, MEANINGS
+
+
+class ReferenceGapError(Exception):
+    """The texts and the types do not name the same fields."""
+
+
+class Row(NamedTuple):
+    """One field."""
+
+    path: str
+    form: str
+    default: str
+    meaning: str
+
+
+class _Bare(NamedTuple):
+    """A type without what is wrapped around it."""
+
+    type: inspect.Type
+    extra: dict[str, Any]
+    is_list: bool
+
+
+def reference() -> str:
+    """The whole page. Raises ReferenceGapError."""
+    used: set[str] = set()
+    sections = [_forms(), _metadata(used), *(_section(kind, used) for kind in KINDS)]
+    unused = sorted(MEANINGS.keys() - used)
+    if unused:
+        raise ReferenceGapError(f"there is no such field: {', '.join(unused)}")
+    return "\n".join((INTRODUCTION, *sections))
+
+
+def _forms() -> str:
+    lines = [f"* **{short}**: {form}" for form, short in FORMS.items()]
+    return "What the tables call\n\n" + "\n".join(lines) + "\n"
+
+
+def _metadata(used: set[str]) -> str:
+    metadata = inspect.type_info(Metadata)
+    assert isinstance(metadata, inspect.StructType)
+    return "## metadata\n\nOf every kind.\n\n" + _table(tuple(_rows(metadata, "metadata", used)))
+
+
+def _section(kind: str, used: set[str]) -> str:
+    root = inspect.type_info(KINDS[kind])
+    assert isinstance(root, inspect.StructType)
+    spec = next(_unwrap(field.type).type for field in root.fields if field.encode_name == "spec")
+    assert isinstance(spec, inspect.StructType)
+    rows = tuple(_rows(spec, "spec", used))
+    refused = tuple(_refused(root, ""))
+    parts = [f"## {kind}\n\n`apiVersion: {API_VERSIONS[kind]}`\n\n{ABOUT[kind]}", _table(rows)]
+    if refused:
+        parts.append(
+            f"Of Gateway API but not supported yet, so refused: {', '.join(f'`{path}`' for path in refused)}.\n"
+        )
+    return "\n".join(parts)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = ["| field | what it may be | default | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{row.path}` | {row.form} | {row.default} | {row.meaning} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(struct: inspect.StructType, path: str, used: set[str]) -> Iterator[Row]:
+    for field in struct.fields:
+        bare = _unwrap(field.type)
+        if {"ignored", "not_yet"} & bare.extra.keys():
+            continue
+        name = f"{struct.cls.__name__}.{field.encode_name}"
+        used.add(name)
+        if name not in MEANINGS:
+            raise ReferenceGapError(f"the field {name} has no meaning: write one")
+        place = _join(path, field.encode_name) + ("[]" if bare.is_list else "")
+        yield Row(place, _form(bare), _default(name, field), MEANINGS[name])
+        if isinstance(bare.type, inspect.StructType):
+            yield from _rows(bare.type, place, used)
+
+
+def _refused(struct: inspect.StructType, path: str) -> Iterator[str]:
+    """What documents may not use yet: whole fields, and single values."""
+    for field in struct.fields:
+        bare = _unwrap(field.type)
+        place = _join(path, field.encode_name) + ("[]" if bare.is_list else "")
+        if "not_yet" in bare.extra:
+            yield place
+        for value in bare.extra.get("not_yet_values", ()):
+            yield f"{place}: {value}"
+        if isinstance(bare.type, inspect.StructType):
+            yield from _refused(bare.type, place)
+
+
+def _unwrap(wrapped: inspect.Type) -> _Bare:
+    extra: dict[str, Any] = {}
+    is_list = False
+    while True:
+        match wrapped:
+            case inspect.Metadata():
+                extra |= wrapped.extra or {}
+                wrapped = wrapped.type
+            case inspect.UnionType():
+                wrapped = next(choice for choice in wrapped.types if not isinstance(choice, inspect.NoneType))
+            case inspect.VarTupleType():
+                is_list = True
+                wrapped = wrapped.item_type
+            case _:
+                return _Bare(wrapped, extra, is_list)
+
+
+def _form(bare: _Bare) -> str:
+    one = _form_of_one(bare)
+    return f"list of {one}" if bare.is_list else one
+
+
+def _form_of_one(bare: _Bare) -> str:
+    match bare.type:
+        case inspect.StructType():
+            return "fields below"
+        case inspect.LiteralType():
+            allowed = [value for value in bare.type.values if value not in bare.extra.get("not_yet_values", ())]
+            return ", ".join(f"`{value}`" for value in sorted(map(str, allowed)))
+        case inspect.IntType():
+            return f"whole number, {bare.type.ge} to {bare.type.le}"
+        case inspect.DictType():
+            return "map of texts"
+        case _:
+            form = str(bare.extra.get("form", "text"))
+            return FORMS.get(form, form)
+
+
+def _default(name: str, field: inspect.Field) -> str:
+    if field.required:
+        return "required"
+    if name in DEFAULTS:
+        return DEFAULTS[name]
+    value = field.default
+    return f"`{value}`" if value is not NODEFAULT and isinstance(value, str | int) and value != "" else ""
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,243 @@
+"""What the reference says in words: about each kind, and about each field (`Type.field`)."""
+
+from __future__ import annotations
+
+from remora.model.snapshot import RetryPolicy, Timeouts
+
+_RETRY = RetryPolicy()
+_TIMEOUTS = Timeouts()
+
+INTRODUCTION = """\
+<!-- Made by `make docs` from remora/documents. Do not edit. -->
+# Policies: every kind and field
+
+A policy is a document in the shape that Kubernetes made known: `apiVersion`, `kind`, `metadata`, `spec`. The same text
+goes through `control apply -f`, straight into etcd, or into a file for `sidecar run --config`. YAML and JSON both do; a
+file may hold several documents.
+
+* A document with any fault is refused as a whole, and every fault is told: place, reason, what is allowed there.
+  Unknown fields are faults: a misspelt field never goes unnoticed.
+* The last good version of a refused document stays in use. See [operations](operations.md#a-document-is-refused).
+* A service is named by `name` in a namespace (`default` unless said). Instances of `reviews` that run with version `v2`
+  also answer to the name `reviews-v2`; an instance registered under that very name wins.
+* Durations are those of Gateway API: `5s`, `100ms`, `1m30s`. `0s` means no limit.
+* What a Kubernetes API server adds (`metadata.uid`, `metadata.resourceVersion`, `status` …) is accepted and ignored.
+
+"""
+
+_HTTP_ROUTE = """\
+Where HTTP requests for a service go: [Gateway API](https://gateway-api.sigs.k8s.io/) as it is, with parents of kind
+Service. A service without routes sends everything to its own instances. A service with routes answers 404 (flag `NR`)
+to what none of them matches. Precedence is Gateway API's: exact path, longest prefix, method, more headers, more query
+parameters, then the older document.
+
+```yaml
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: reviews
+spec:
+  parentRefs:
+    - {kind: Service, group: "", name: reviews}
+  rules:
+    - name: beta-testers          # a header decides: they get v2
+      matches:
+        - headers: [{name: x-group, value: beta}]
+      backendRefs:
+        - {name: reviews-v2}
+    - name: canary                # everybody else: 90 to 10
+      backendRefs:
+        - {name: reviews-v1, weight: 90}
+        - {name: reviews-v2, weight: 10}
+      timeouts: {request: 2s}
+      retry: {attempts: 1, codes: [503]}
+```
+"""
+
+_GRPC_ROUTE = """\
+Where gRPC calls for a service go. Holds only for gRPC calls, and comes before HTTPRoutes. A call that no route matches
+gets `UNIMPLEMENTED`.
+
+```yaml
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata:
+  name: prices
+spec:
+  parentRefs:
+    - {kind: Service, group: "", name: prices}
+  rules:
+    - matches:
+        - method: {service: prices.v1.Prices, method: GetPrice}
+      backendRefs:
+        - {name: prices}
+```
+"""
+
+_TRAFFIC_POLICY = """\
+How callers reach the services that it names: balancer, retries, timeouts. A service has one policy; a second one for
+the same service is refused, the older one keeps it. A version (`reviews-v2`) without a policy of its own has that of
+the service whose route sends requests to it.
+
+```yaml
+apiVersion: mesh.remora.dev/v1alpha1
+kind: TrafficPolicy
+metadata:
+  name: prices
+spec:
+  targetRefs:
+    - {kind: Service, group: "", name: prices}
+  balancer: {type: LeastRequest}
+  retry:
+    attempts: 2
+    grpcStatuses: [UNAVAILABLE]
+    safeMethods: [/prices.v1.Prices/GetPrice]
+  timeouts: {request: 5s, connect: 1s}
+```
+
+What may be retried: a request whose connection failed or whose stream was refused (it was surely not executed), always;
+any other failure only if the request is safe to execute twice: GET, HEAD, OPTIONS, TRACE, PUT, DELETE, and what
+`safeMethods` names. Each retry prefers an instance that was not tried, after a random wait of up to 25 ms, then 50, at
+most 250 ms. A request body of more than 64 KiB is streamed and not retried.
+"""
+
+_SERVICE_ENDPOINTS = """\
+Instances that do not register themselves: of services outside the mesh, and of all services in a `--config` file.
+
+```yaml
+apiVersion: mesh.remora.dev/v1alpha1
+kind: ServiceEndpoints
+metadata:
+  name: billing
+spec:
+  service: billing
+  endpoints:
+    - {address: 10.0.0.7, port: 8080}
+    - {address: 10.0.0.8, port: 8080, version: v2}
+```
+"""
+
+FORMS: dict[str, str] = {
+    "a name of lower case letters, digits and '-', at most 63, with no '-' at either end": "name",
+    "a name of lower case letters, digits, '-' and '.' that starts and ends with a letter or digit": "name with dots",
+    "a host name in lower case, maybe with '*.' in front, without a port": "host",
+    "a host name or an IP address, without a port or brackets": "host or address",
+    "a header name (RFC 9110: letters, digits and !#$%&'*+-.^_`|~)": "header name",
+    "a duration such as 5s, 100ms or 1m30s (0s: no limit)": "duration",
+    "an absolute path: it starts with '/' and has only characters that a URL path may have": "path",
+}
+"""Forms as errors tell them, and what the tables call them."""
+
+ABOUT: dict[str, str] = {
+    "HTTPRoute": _HTTP_ROUTE,
+    "GRPCRoute": _GRPC_ROUTE,
+    "TrafficPolicy": _TRAFFIC_POLICY,
+    "ServiceEndpoints": _SERVICE_ENDPOINTS,
+}
+
+DEFAULTS: dict[str, str] = {
+    # What a document leaves out is the model's to decide.
+    "Retry.attempts": f"`{_RETRY.attempts}`",
+    "Retry.codes": f"`[{', '.join(map(str, _RETRY.codes))}]`",
+    "Retry.grpcStatuses": "`[UNAVAILABLE]`",
+    "PolicyTimeouts.connect": f"`{_TIMEOUTS.connect_s:g}s`",
+    "PolicyTimeouts.request": f"`{_TIMEOUTS.request_s:g}s`",
+    "PolicyTimeouts.idle": f"`{_TIMEOUTS.idle_s / 60:g}m`",
+    "RouteTimeouts.request": "the TrafficPolicy's",
+    "RouteRetry.attempts": "the TrafficPolicy's",
+    "RouteRetry.codes": "the TrafficPolicy's",
+    "ParentRef.namespace": "the route's",
+    "BackendRef.namespace": "the route's",
+    "HTTPRouteRule.name": "made from the document's name",
+    "GRPCRouteRule.name": "made from the document's name",
+    "HTTPRouteRule.matches": "everything",
+    "GRPCRouteRule.matches": "everything",
+    "HTTPRouteSpec.hostnames": "all names of the service",
+    "GRPCRouteSpec.hostnames": "all names of the service",
+    "HTTPRouteMatch.method": "any",
+    "GRPCRouteMatch.method": "any",
+    "GRPCMethodMatch.method": "any",
+}
+
+_PARENTS = "the services that this route is for"
+_HOSTNAMES = "narrows the route to these hosts; callers reach the service by them too (those with `*.` only narrow)"
+_RULES = "where what goes; at least one"
+_RULE_NAME = "shown as `route` in metrics"
+_MATCHES = "when the rule holds: any one of these"
+_BACKENDS = "where requests go, by weight; at least one"
+_HEADERS = "headers that must be there, all of them"
+
+MEANINGS: dict[str, str] = {
+    "Metadata.name": "unique among the kind and namespace",
+    "Metadata.namespace": "of the document and of the services that it names",
+    "Metadata.labels": "yours; the mesh does not read them",
+    "Metadata.annotations": "yours; the mesh does not read them",
+    "Metadata.creationTimestamp": "which of two documents is older, where etcd does not know",
+    "HTTPRouteSpec.parentRefs": _PARENTS,
+    "HTTPRouteSpec.hostnames": _HOSTNAMES,
+    "HTTPRouteSpec.rules": _RULES,
+    "HTTPRouteRule.name": _RULE_NAME,
+    "HTTPRouteRule.matches": _MATCHES,
+    "HTTPRouteRule.backendRefs": _BACKENDS,
+    "HTTPRouteRule.timeouts": "limits of this rule",
+    "HTTPRouteRule.retry": "retries of this rule",
+    "HTTPRouteMatch.path": "what the path must be",
+    "HTTPRouteMatch.headers": _HEADERS,
+    "HTTPRouteMatch.queryParams": "query parameters that must be there, all; of a repeated one the first counts",
+    "HTTPRouteMatch.method": "the request's method",
+    "PathMatch.type": "`PathPrefix` matches whole segments: `/a` matches `/a` and `/a/b`, not `/ab`",
+    "PathMatch.value": "the path or its beginning",
+    "HeaderMatch.name": "in any case",
+    "HeaderMatch.value": "the whole value",
+    "HeaderMatch.type": "",
+    "QueryParamMatch.name": "case counts",
+    "QueryParamMatch.value": "the whole value, decoded",
+    "QueryParamMatch.type": "",
+    "RouteTimeouts.request": "from the end of the request to its answer, retries included",
+    "RouteRetry.codes": "HTTP statuses worth a retry",
+    "RouteRetry.attempts": "retries, beside the first try",
+    "ParentRef.name": "the service",
+    "ParentRef.group": 'must be `""`',
+    "ParentRef.kind": "must be `Service`",
+    "ParentRef.namespace": "must be the route's own",
+    "BackendRef.name": "a service, or a version of one such as `reviews-v2`",
+    "BackendRef.group": 'must be `""`',
+    "BackendRef.kind": "must be `Service`",
+    "BackendRef.namespace": "of the service",
+    "BackendRef.port": "accepted and not needed: instances know their port",
+    "BackendRef.weight": "its share is weight / sum of weights; 0 takes nothing",
+    "GRPCRouteSpec.parentRefs": _PARENTS,
+    "GRPCRouteSpec.hostnames": _HOSTNAMES,
+    "GRPCRouteSpec.rules": _RULES,
+    "GRPCRouteRule.name": _RULE_NAME,
+    "GRPCRouteRule.matches": _MATCHES,
+    "GRPCRouteRule.backendRefs": _BACKENDS,
+    "GRPCRouteMatch.method": "which calls",
+    "GRPCRouteMatch.headers": _HEADERS,
+    "GRPCMethodMatch.type": "",
+    "GRPCMethodMatch.service": "needed; a method without its service is refused",
+    "GRPCMethodMatch.method": "one method of the service",
+    "TrafficPolicySpec.targetRefs": "the services that this policy is for, of its own namespace; at least one",
+    "TrafficPolicySpec.balancer": "who gets the next request",
+    "TrafficPolicySpec.retry": "when to try again",
+    "TrafficPolicySpec.timeouts": "how long to wait",
+    "TargetRef.name": "the service",
+    "TargetRef.group": 'must be `""`',
+    "TargetRef.kind": "must be `Service`",
+    "Balancer.type": "`LeastRequest`: of two drawn, the one with fewer requests in flight. Weights count in all",
+    "Retry.attempts": "retries, beside the first try; 0: none",
+    "Retry.codes": "HTTP statuses worth a retry",
+    "Retry.grpcStatuses": "gRPC statuses worth a retry",
+    "Retry.safeMethods": "what may be executed twice though its method does not say so",
+    "PolicyTimeouts.connect": "for a connection",
+    "PolicyTimeouts.request": "from the end of the request to its answer, retries included; not for streaming calls",
+    "PolicyTimeouts.idle": "longest silence of a streaming call",
+    "ServiceEndpointsSpec.service": "the service, of the document's namespace",
+    "ServiceEndpointsSpec.endpoints": "its instances",
+    "StaticEndpoint.address": "where it is",
+    "StaticEndpoint.port": "",
+    "StaticEndpoint.protocol": "what it speaks; `auto`: what the caller spoke; `h2`, `grpc`: HTTP/2 in clear text",
+    "StaticEndpoint.version": "makes it an instance of `SERVICE-VERSION` too",
+    "StaticEndpoint.zone": "where it runs; shown, not yet used",
+    "StaticEndpoint.weight": "its share among its equals",
+}
