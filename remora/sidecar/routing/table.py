@@ -1,15 +1,14 @@
 """The compiled route table: from an authority to a service, from a request to the route that decides it.
 
 Routes stand in order of precedence (control has sorted them as the Gateway API says) and the first that matches wins.
-They are indexed by path, so that a request looks at the few that its path can match: one dictionary look-up for the
-exact path and one for each of its prefixes.
+They are indexed by path, so that a request looks at the few that its path can match.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from remora.model.names import ServiceName, service_of_host, split_authority
@@ -23,7 +22,7 @@ MAX_AUTHORITIES = 4096
 class CompiledRoute:
     """A route with everything decided that does not depend on the request."""
 
-    __slots__ = ("_bounds", "backends", "name", "order", "request_timeout_s", "retry", "route")
+    __slots__ = ("_bounds", "_by_path_only", "backends", "name", "order", "request_timeout_s", "retry", "route")
 
     def __init__(self, order: int, route: Route, policy: ServicePolicy) -> None:
         self.order = order
@@ -35,6 +34,8 @@ class CompiledRoute:
         timeout = route.request_timeout_s
         self.request_timeout_s = policy.timeouts.request_s if timeout is None else timeout
         self.retry = _retry_of(route, policy.retry)
+        match = route.match
+        self._by_path_only = not (match.method or match.headers or match.query or route.hostnames or route.grpc_only)
 
     def backend(self, random: float) -> ServiceName | None:
         """Where this request goes, by weight; None when no backend takes any. `random` is in [0, 1)."""
@@ -43,15 +44,18 @@ class CompiledRoute:
             return backends[bisect.bisect_right(self._bounds, random * self._bounds[-1])]
         return backends[0] if backends else None
 
-    def matches(self, head: RequestHead, host: str) -> bool:
+    def matches(self, head: RequestHead) -> bool:
         """Whether all but the path, which the index has matched, holds."""
+        return self._by_path_only or self._matches_rest(head)
+
+    def _matches_rest(self, head: RequestHead) -> bool:
         route = self.route
         match = route.match
         if match.method and match.method.encode() != head.method:
             return False
         if route.grpc_only and not head.is_grpc:
             return False
-        if route.hostnames and not any(_host_matches(pattern, host) for pattern in route.hostnames):
+        if route.hostnames and not _any_host_matches(route.hostnames, host_of(head.authority)):
             return False
         if match.headers and not all(_header_matches(head, item.name, item.value) for item in match.headers):
             return False
@@ -59,7 +63,11 @@ class CompiledRoute:
 
 
 class CompiledService:
-    """A service's routes, indexed by path."""
+    """A service's routes, indexed by path.
+
+    Each exact path and each prefix has the list of all routes whose path it matches, shorter prefixes included, in
+    order of precedence: a look-up finds one list and merges nothing.
+    """
 
     __slots__ = ("_anywhere", "_exact", "_prefixes", "default", "service")
 
@@ -67,50 +75,41 @@ class CompiledService:
         self.service = service
         self.default = None if service.routes else CompiledRoute(0, _default_route(service.name), service.policy)
         """Decides every request of a service without routes."""
-        self._exact: dict[bytes, list[CompiledRoute]] = {}
-        self._prefixes: dict[bytes, list[CompiledRoute]] = {}
-        self._anywhere: list[CompiledRoute] = []
-        for order, route in enumerate(service.routes):
-            self._add(CompiledRoute(order, route, service.policy))
-
-    def _add(self, compiled: CompiledRoute) -> None:
-        path = compiled.route.match.path
-        if path is None or (path.kind == "prefix" and path.value == "/"):
-            self._anywhere.append(compiled)
-        elif path.kind == "exact":
-            self._exact.setdefault(path.value.encode(), []).append(compiled)
-        else:
-            self._prefixes.setdefault(path.value.rstrip("/").encode(), []).append(compiled)
+        routes = [CompiledRoute(order, route, service.policy) for order, route in enumerate(service.routes)]
+        by_prefix: dict[str, list[CompiledRoute]] = {}
+        by_path: dict[str, list[CompiledRoute]] = {}
+        for compiled in routes:
+            path = compiled.route.match.path
+            if path is not None and path.kind == "exact":
+                by_path.setdefault(path.value, []).append(compiled)
+            else:
+                by_prefix.setdefault("" if path is None else path.value.rstrip("/"), []).append(compiled)
+        self._anywhere = by_prefix.get("", [])
+        self._prefixes = {prefix.encode(): _along(prefix, by_prefix) for prefix in by_prefix if prefix}
+        self._exact = {path.encode(): _along(path, by_prefix, by_path[path]) for path in by_path}
 
     def route(self, head: RequestHead) -> CompiledRoute | None:
         """The route that decides `head`; None when the service has routes and none matches."""
         if self.default is not None:
             return self.default
-        host = head.authority.decode("latin-1").partition(":")[0].lower()
         for compiled in self.candidates(head.path):
-            if compiled.matches(head, host):
+            if compiled.matches(head):
                 return compiled
         return None
 
-    def candidates(self, target: bytes) -> Iterator[CompiledRoute]:
+    def candidates(self, target: bytes) -> list[CompiledRoute]:
         """The routes whose path matches `target`, in order of precedence."""
         path = target.partition(b"?")[0]
-        found = [self._exact[path]] if path in self._exact else []
-        if self._prefixes:
-            found += self._under(path)
-        if self._anywhere:
-            found.append(self._anywhere)
-        if len(found) == 1:
-            return iter(found[0])
-        return iter(sorted(itertools.chain.from_iterable(found), key=_order))
-
-    def _under(self, path: bytes) -> Iterator[list[CompiledRoute]]:
+        exact = self._exact.get(path)
+        if exact is not None:
+            return exact
         prefixes = self._prefixes
-        while path:
-            routes = prefixes.get(path)
-            if routes is not None:
-                yield routes
+        while prefixes and path:
+            found = prefixes.get(path)
+            if found is not None:
+                return found
             path = path.rpartition(b"/")[0]
+        return self._anywhere
 
 
 class RouteTable:
@@ -153,12 +152,19 @@ def _default_route(service: ServiceName) -> Route:
     return Route("default", Origin("Service", "", service), RouteMatch(), (Backend(service),))
 
 
-def _order(compiled: CompiledRoute) -> int:
-    return compiled.order
+def _along(
+    path: str, by_prefix: dict[str, list[CompiledRoute]], exact: Sequence[CompiledRoute] = ()
+) -> list[CompiledRoute]:
+    """`exact`, and the routes of every prefix of `path` that ends at a segment, in order of precedence."""
+    found = [*exact, *by_prefix.get("", ())]
+    while path:
+        found += by_prefix.get(path, ())
+        path = path.rpartition("/")[0]
+    return sorted(found, key=lambda compiled: compiled.order)
 
 
-def _host_matches(pattern: str, host: str) -> bool:
-    return host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+def _any_host_matches(patterns: Sequence[str], host: str) -> bool:
+    return any(host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in patterns)
 
 
 def _header_matches(head: RequestHead, name: str, value: str) -> bool:

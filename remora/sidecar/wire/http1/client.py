@@ -44,6 +44,7 @@ class Http1ClientConnection(asyncio.Protocol):
         "_in_response",
         "_keep_alive",
         "_left",
+        "_loop",
         "_owner",
         "_parser",
         "_paused",
@@ -60,6 +61,7 @@ class Http1ClientConnection(asyncio.Protocol):
     )
 
     def __init__(self, owner: ConnectionOwner) -> None:
+        self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -109,7 +111,7 @@ class Http1ClientConnection(asyncio.Protocol):
             transport.write(request_bytes(head, end))
         else:
             self._held_head = request_bytes(head, end)
-            asyncio.get_running_loop().call_soon(self._release_head)
+            self._loop.call_soon(self._release_head)
         return self
 
     def _release_head(self) -> None:
@@ -307,7 +309,7 @@ class Http1ClientConnection(asyncio.Protocol):
         """llhttp waits for the body that HEAD's answer announces but does not have: go on with a new parser, in the
         next turn, when the old one has returned."""
         self._parser = httptools.HttpResponseParser(self)
-        asyncio.get_running_loop().call_soon(self._end_response)
+        self._loop.call_soon(self._end_response)
 
     def _end_response(self) -> None:
         if not self._in_response:

@@ -48,6 +48,7 @@ class Http1ServerConnection(asyncio.Protocol):
         "_has_body",
         "_held_head",
         "_in_backlog",
+        "_loop",
         "_on_closed",
         "_reader",
         "_reading",
@@ -65,6 +66,7 @@ class Http1ServerConnection(asyncio.Protocol):
         on_closed: Callable[[Http1ServerConnection], None],
         limits: RequestLimits,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._factory = handler_factory
         self._on_closed = on_closed
         self._reader = RequestReader(self, limits)
@@ -257,7 +259,7 @@ class Http1ServerConnection(asyncio.Protocol):
             self._end_response()
         else:
             self._held_head = b"".join(lines)
-            asyncio.get_running_loop().call_soon(self._release_head)
+            self._loop.call_soon(self._release_head)
 
     def _release_head(self) -> None:
         """A head waits until the end of the turn for the body's first piece: one system call for both."""
@@ -370,7 +372,7 @@ class Http1ServerConnection(asyncio.Protocol):
         if not self._reading:
             self._reading = True
             transport.resume_reading()
-        asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
+        self._loop.call_later(LINGER_S, transport.abort)
 
     def _refuse(self, refused: RefusedError) -> None:
         """Answer what is not a proper request, and close: what follows it cannot be trusted."""
