@@ -229,7 +229,7 @@ class Mesh:
     async def start_client(self, services: Iterable[str]) -> Client:
         """Starts the sidecar of the load generator."""
         names = tuple(services)
-        sidecar = await self._start_sidecar("client", f"--upstream={LOOPBACK}:{self._ports.free()}", *_bindings(names))
+        sidecar = await self._start_sidecar("client", *_bindings(names))
         return Client(
             sidecar,
             {name: await sidecar.address(f"outbound:{name}") for name in names},

@@ -46,6 +46,8 @@ class RunOptions:
 def run(options: RunOptions) -> int:
     """Run until SIGTERM or SIGINT; the exit status. Raises UsageError."""
     logging.basicConfig(level=options.log_level.upper(), format=_LOG_FORMAT)
+    # That a sidecar's connection is gone is told by push, once.
+    logging.getLogger("grpclib.server").setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(options))
 

@@ -51,7 +51,8 @@ class Binding:
 class Options:
     """What the command line decides."""
 
-    upstream: Address
+    upstream: Address | None
+    """None: there is only a caller beside us, no inbound traffic."""
     upstream_protocol: Protocol
     health: Check
     service: str
@@ -92,23 +93,26 @@ class Sidecar:
             options.outbound_policy,
             self._own_ports,
         )
-        app = Endpoint("app", options.upstream.host, options.upstream.port, options.upstream_protocol)
-        self._inbound = InboundRouter(_counted_as(options), app)
         self._source: ControlSource | None = None
         self._registrar: Registrar | None = None
         self._last_known_good: LastKnownGood | None = None
-        self._health = AppHealth(options.health, options.upstream.host, options.upstream.port, self._on_app_health)
-        self._view = AdminView(
-            metrics=self._metrics,
-            clusters=self._clusters,
-            app=self._inbound.cluster,
-            health=self._health.state,
-            draining=False,
-        )
-        self._inbound_listener = self._proxy_listener("inbound", self._inbound)
+        self._view = AdminView(self._metrics, self._clusters)
+        self._health: AppHealth | None = None
+        self._inbound: Listener | None = None
+        if options.upstream is not None:
+            self._make_inbound(options.upstream)
         self._outbound_listeners: list[Listener] = []
         self._admin_listeners: list[Listener] = []
         self._stop = asyncio.Event()
+
+    def _make_inbound(self, upstream: Address) -> None:
+        options = self._options
+        app = Endpoint("app", upstream.host, upstream.port, options.upstream_protocol)
+        router = InboundRouter(_counted_as(options), app)
+        self._inbound = self._proxy_listener("inbound", router)
+        self._health = AppHealth(options.health, upstream.host, upstream.port, self._on_app_health)
+        self._view.app = router.cluster
+        self._view.health = self._health.state
 
     # ── life ──
 
@@ -130,7 +134,8 @@ class Sidecar:
 
     async def _listen(self) -> None:
         options = self._options
-        await self._open(self._inbound_listener, options.inbound, "--inbound")
+        if self._inbound is not None:
+            await self._open(self._inbound, options.inbound, "--inbound")
         await self._open_outbound("outbound", OutboundRouter(self._mesh), options.outbound, "--outbound-listen")
         for binding in options.bindings:
             name = f"outbound:{binding.service.removesuffix('.' + options.namespace)}"
@@ -168,10 +173,7 @@ class Sidecar:
         self._view.draining = True
         if self._registrar is not None:
             await self._registrar.deregister(DEREGISTER_TIMEOUT_S)
-        self._inbound_listener.drain()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopped_again(), options.drain_delay_s)
-        finished = await self._inbound_listener.close(options.drain_timeout_s)
+        finished = self._inbound is None or await self._drain_inbound(self._inbound)
         for listener in self._outbound_listeners:
             listener.drain()
         for listener in self._outbound_listeners:
@@ -179,22 +181,32 @@ class Sidecar:
         if not finished:
             log.warning("requests were still live after %g s and are cut off", options.drain_timeout_s)
 
+    async def _drain_inbound(self, inbound: Listener) -> bool:
+        options = self._options
+        inbound.drain()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped_again(), options.drain_delay_s)
+        return await inbound.close(options.drain_timeout_s)
+
     async def _stopped_again(self) -> None:
         """A second signal shortens the wait."""
         self._stop.clear()
         await self._stop.wait()
 
     async def _close(self) -> None:
-        await self._health.stop()
+        if self._health is not None:
+            await self._health.stop()
         if self._source is not None:
             await self._source.stop()
         if self._last_known_good is not None:
             await self._last_known_good.close()
-        for listener in (self._inbound_listener, *self._outbound_listeners, *self._admin_listeners):
+        inbound = () if self._inbound is None else (self._inbound,)
+        for listener in (*inbound, *self._outbound_listeners, *self._admin_listeners):
             listener.abort()
             await listener.close(0)
         self._clusters.abort()
-        self._inbound.cluster.abort()
+        if self._view.app is not None:
+            self._view.app.abort()
         self._mesh.passthrough.abort()
 
     # ── configuration ──
@@ -249,14 +261,13 @@ class Sidecar:
 
     def _join(self, initial: Snapshot) -> None:
         options = self._options
-        self._health.start()
+        if self._health is not None:
+            self._health.start()
         if not options.control:
             return
         node_id = instance_id(options.service or "client")
         if options.service:
             self._registrar = Registrar(options.service, options.namespace, self._own_endpoint(node_id))
-            if self._view.health().state == "healthy":
-                self._registrar.set_health(True)
         node = Node(node_id, options.service, options.namespace, options.version, options.zone, options.sidecar_version)
         self._source = ControlSource(
             options.control,

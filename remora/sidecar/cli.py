@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import logging
 import os
@@ -87,7 +88,9 @@ def _add_status(flags: Flags, status: argparse.ArgumentParser) -> None:
 
 def _add_app_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
     app = run.add_argument_group("the app")
-    flags.add(app, "--upstream", parse_address, metavar="ADDR:PORT", help="where the app listens; required")
+    flags.add(
+        app, "--upstream", parse_address, metavar="ADDR:PORT", help="where the app listens; left out: it only calls"
+    )
     flags.add(
         app,
         "--protocol",
@@ -218,14 +221,9 @@ async def _serve(sidecar_options: Options) -> None:
 
 def options(arguments: argparse.Namespace) -> Options:
     """Options from parsed flags; UsageError for those that do not go together."""
-    upstream: Address | None = arguments.upstream
-    if upstream is None:
-        raise UsageError("say where the app listens: --upstream :8080, or SIDECAR_UPSTREAM")
-    if not upstream.port:
-        raise UsageError("--upstream: port 0 is no port that an app listens on")
     health: Check = arguments.health
     return Options(
-        upstream=upstream.with_host(LOOPBACK),
+        upstream=_upstream(arguments),
         upstream_protocol=arguments.protocol,
         health=health,
         service=arguments.service or "",
@@ -247,6 +245,18 @@ def options(arguments: argparse.Namespace) -> Options:
         drain_timeout_s=arguments.drain_timeout,
         sidecar_version=__version__,
     )
+
+
+def _upstream(arguments: argparse.Namespace) -> Address | None:
+    """Where the app listens; None for a sidecar that only calls, which makes sense only within a mesh."""
+    upstream: Address | None = arguments.upstream
+    if upstream is None:
+        if not arguments.service and (arguments.control or arguments.config):
+            return None
+        raise UsageError("say where the app listens: --upstream :8080, or SIDECAR_UPSTREAM")
+    if not upstream.port:
+        raise UsageError("--upstream: port 0 is no port that an app listens on")
+    return upstream.with_host(LOOPBACK)
 
 
 def _bound(name: str, address: Address, namespace: str) -> Binding:
@@ -276,7 +286,11 @@ def _parse_binding(text: str) -> tuple[str, Address]:
 
 
 def _parse_advertise(text: str) -> Address:
-    return parse_address(text if ":" in text else f"{text}:0")
+    """An address with or without a port; a bare IPv6 address needs no brackets, as Kubernetes gives a pod's."""
+    try:
+        return Address(str(ipaddress.ip_address(text)), 0)
+    except ValueError:
+        return parse_address(text if ":" in text else f"{text}:0")
 
 
 def _own_host(inbound: Address) -> str:

@@ -16,7 +16,7 @@ import yaml
 from aiohttp import web
 
 from tests.support import documents
-from tests.support.backend import Backend, running_backend
+from tests.support.backend import Backend, running_backend, running_raw_server
 from tests.support.etcd import EtcdServer
 from tests.support.ports import free_ports
 from tests.support.process import Command, running_sidecar
@@ -77,7 +77,7 @@ class Mesh:
         )
         return backend, sidecar
 
-    async def sidecar(self, upstream: str, *flags: str) -> Command:
+    async def sidecar(self, upstream: str | None, *flags: str) -> Command:
         name = f"state-{len(list(self._state.iterdir()))}"
         (self._state / name).mkdir()
         joined = ("--control", self.address, "--state-dir", str(self._state / name), *flags)
@@ -164,7 +164,7 @@ async def test_instances_come_fall_ill_and_go_and_callers_learn_of_it_by_push(tm
                 return web.Response(status=200 if well else 500)
             return web.Response(text="sick")
 
-        caller = await mesh.sidecar("127.0.0.1:9", "--outbound", "orders=127.0.0.1:0")
+        caller = await mesh.sidecar(None, "--outbound", "orders=127.0.0.1:0")
         url = caller.url("outbound:orders")
         assert (await mesh.get(url))[0] == 503
 
@@ -172,6 +172,7 @@ async def test_instances_come_fall_ill_and_go_and_callers_learn_of_it_by_push(tm
             flags = ("--service", "orders", "--version", "v1", "--health", "http:/healthz")
             sick = await mesh.sidecar(backend.address, *flags)
             await eventually(lambda: says(mesh, url, {"sick"}), "the first instance is called")
+            assert (await ready(mesh, sick), await ready(mesh, caller)) == ([], [])
             await mesh.instance("orders", "v1", "well")
             await eventually(lambda: says(mesh, url, {"sick", "well"}), "both instances are called")
             well = False
@@ -184,6 +185,13 @@ async def test_instances_come_fall_ill_and_go_and_callers_learn_of_it_by_push(tm
         assert len(keys.split()) == 1
 
 
+async def ready(mesh: Mesh, sidecar: Command) -> list[str]:
+    """What a sidecar's readiness misses."""
+    _, text = await mesh.get(sidecar.url("metrics") + "/healthz/ready")
+    missing: list[str] = json.loads(text)["missing"]
+    return missing
+
+
 async def says(mesh: Mesh, url: str, expected: set[str]) -> bool:
     """Whether 12 answers in a row are these and no others."""
     return {text for _, text in [await mesh.get(url) for _ in range(12)]} == expected
@@ -193,7 +201,7 @@ async def test_a_service_is_discovered_at_the_first_request_for_it(tmp_path: Pat
     async with running_mesh(tmp_path) as mesh:
         await mesh.instance("orders", "v1", "found")
         await eventually(lambda: _healthy(mesh, "orders.default"), "orders is registered")
-        caller = await mesh.sidecar("127.0.0.1:9")
+        caller = await mesh.sidecar(None)
         async with mesh.client.get(caller.url("outbound"), headers={"Host": "orders"}) as response:
             assert (response.status, await response.text()) == (200, "found")
 
@@ -209,7 +217,7 @@ async def test_no_request_fails_over_a_canary_a_death_a_control_restart_and_an_e
         victims = [await mesh.instance("shop", "v1", "v1") for _ in range(2)]
         for _ in range(2):
             await mesh.instance("shop", "v2", "v2")
-        caller = await mesh.sidecar("127.0.0.1:9", "--outbound", "shop=127.0.0.1:0")
+        caller = await mesh.sidecar(None, "--outbound", "shop=127.0.0.1:0")
         url = caller.url("outbound:shop")
         await eventually(lambda: says(mesh, url, {"v1"}), "v1 is called")
         async with Load(mesh, url) as load:
@@ -247,7 +255,7 @@ async def test_a_bad_document_put_by_hand_disturbs_nobody_and_its_author_is_told
     async with running_mesh(tmp_path) as mesh:
         await mesh.apply(split(v1=1))
         await mesh.instance("shop", "v1", "v1")
-        caller = await mesh.sidecar("127.0.0.1:9", "--outbound", "shop=127.0.0.1:0")
+        caller = await mesh.sidecar(None, "--outbound", "shop=127.0.0.1:0")
         url = caller.url("outbound:shop")
         await eventually(lambda: says(mesh, url, {"v1"}), "v1 is called")
         bad = split(v1=1)
@@ -277,7 +285,7 @@ async def test_a_sidecar_restarted_without_control_starts_from_its_last_known_go
     async with running_mesh(tmp_path) as mesh:
         await mesh.instance("orders", "v1", "still here")
         flags = ("--outbound", "orders=127.0.0.1:0", "--control", mesh.address, "--state-dir", str(tmp_path / "kept"))
-        async with running_sidecar("127.0.0.1:9", *flags) as caller:
+        async with running_sidecar(None, *flags) as caller:
             await eventually(lambda: says(mesh, caller.url("outbound:orders"), {"still here"}), "orders is called")
 
             async def kept() -> bool:
@@ -285,15 +293,28 @@ async def test_a_sidecar_restarted_without_control_starts_from_its_last_known_go
 
             await eventually(kept, "the snapshot is on disk")
         await mesh.kill_control()
-        async with running_sidecar("127.0.0.1:9", *flags) as caller:
+        async with running_sidecar(None, *flags) as caller:
             assert await mesh.get(caller.url("outbound:orders")) == (200, "still here")
+            assert await ready(mesh, caller) == []
+            flags = ("--service", "late", "--control", mesh.address, "--state-dir", str(tmp_path / "late"))
+            async with running_raw_server(_hang) as port, running_sidecar(f"127.0.0.1:{port}", *flags) as late:
+
+                async def told() -> bool:
+                    missing = " ".join(await ready(mesh, late))
+                    return "late.default is not registered" in missing and "no configuration" in missing
+
+                await eventually(told, "readiness says that control is missing")
+
+
+async def _hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
 
 
 async def test_a_rolling_stop_under_load_fails_no_request(tmp_path: Path) -> None:
     async with running_mesh(tmp_path) as mesh:
         _, first = await mesh.instance("orders", "v1", "first")
         await mesh.instance("orders", "v1", "second")
-        caller = await mesh.sidecar("127.0.0.1:9", "--outbound", "orders=127.0.0.1:0")
+        caller = await mesh.sidecar(None, "--outbound", "orders=127.0.0.1:0")
         url = caller.url("outbound:orders")
         await eventually(lambda: says(mesh, url, {"first", "second"}), "both are called")
         async with Load(mesh, url) as load:

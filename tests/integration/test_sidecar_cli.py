@@ -30,6 +30,7 @@ async def refused(*arguments: str, environ: dict[str, str] | None = None) -> str
     [
         ((), "COMMAND"),
         (("run",), "--upstream"),
+        (("run", "--service", "orders", "--control", "127.0.0.1:1"), "--upstream"),
         (("run", "--upstream", "app"), "--upstream: 'app' has no port"),
         (("run", "--upstream", ":0"), "--upstream: port 0"),
         (("run", "--upstream", ":99999"), "--upstream: '99999' is not a port"),

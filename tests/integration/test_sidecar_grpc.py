@@ -101,7 +101,7 @@ async def meshed(tmp_path: Path, *echoes: Echo, **policy: object) -> AsyncIterat
             documents.traffic_policy("echo", balancer={"type": "RoundRobin"}, **policy),
         )
         flags = ("--config", str(config), "--outbound", "echo=127.0.0.1:0")
-        caller = await stack.enter_async_context(running_sidecar("127.0.0.1:9", *flags))
+        caller = await stack.enter_async_context(running_sidecar(None, *flags))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(caller.address("outbound:echo")))
         yield channel, caller
 
@@ -187,7 +187,7 @@ async def test_the_mesh_times_a_call_out_with_a_grpc_status(tmp_path: Path) -> N
 
 async def test_no_endpoint_is_unavailable_and_says_so(tmp_path: Path) -> None:
     config = documents.write(tmp_path / "mesh.yaml", documents.endpoints("echo"))
-    async with running_sidecar("127.0.0.1:9", "--config", str(config), "--outbound", "echo=127.0.0.1:0") as caller:
+    async with running_sidecar(None, "--config", str(config), "--outbound", "echo=127.0.0.1:0") as caller:
         async with grpc.aio.insecure_channel(caller.address("outbound:echo")) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as failed:
                 await channel.unary_unary("/echo.Echo/Unary")(b"", timeout=TIMEOUT_S)
@@ -226,7 +226,7 @@ async def test_an_instance_that_dies_costs_no_declared_safe_call(tmp_path: Path)
             documents.traffic_policy("echo", retry={"safeMethods": ["/echo.Echo/Unary"]}),
         )
         flags = ("--config", str(config), "--outbound", "echo=127.0.0.1:0")
-        caller = await stack.enter_async_context(running_sidecar("127.0.0.1:9", *flags))
+        caller = await stack.enter_async_context(running_sidecar(None, *flags))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(caller.address("outbound:echo")))
         unary = channel.unary_unary("/echo.Echo/Unary")
         answers: list[bytes] = []

@@ -95,13 +95,15 @@ class Command:
 
 
 @asynccontextmanager
-async def running_sidecar(upstream: str, *arguments: str) -> AsyncIterator[Command]:
-    """A sidecar before `upstream` (HOST:PORT), on free ports, listening."""
+async def running_sidecar(upstream: str | None, *arguments: str) -> AsyncIterator[Command]:
+    """A sidecar before `upstream` (HOST:PORT; None: it only calls), on free ports, listening."""
     free = ("--inbound", "127.0.0.1:0", "--outbound-listen", ":0", "--admin", ":0", "--metrics", "127.0.0.1:0")
-    command = await Command.start("sidecar", "run", "--upstream", upstream, *free, "--drain-delay", "50ms", *arguments)
+    app = ("--upstream", upstream) if upstream else ()
+    command = await Command.start("sidecar", "run", *app, *free, "--drain-delay", "50ms", *arguments)
     try:
+        inbound = ("inbound",) if upstream else ()
         bound = [part.partition("=")[0] for flag, part in itertools.pairwise(arguments) if flag == "--outbound"]
-        await command.wait_listening("inbound", "outbound", "admin", "metrics", *(f"outbound:{name}" for name in bound))
+        await command.wait_listening(*inbound, "outbound", "admin", "metrics", *(f"outbound:{name}" for name in bound))
         yield command
     finally:
         await command.stop(signal.SIGKILL)

@@ -42,8 +42,8 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "ready", "yes" if status["ready"] else "no"
     for reason in status["missing"]:
         yield "  missing", reason
-    app = status["app"]
-    yield "app", f"{app['state']} ({app['check']}): {app['reason']}"
+    if (app := status["app"]) is not None:
+        yield "app", f"{app['state']} ({app['check']}): {app['reason']}"
     for name, address in status["listeners"].items():
         yield f"port {name}", f"{address}, {status['connections'].get(name, 0)} connections"
     snapshot = status["snapshot"]

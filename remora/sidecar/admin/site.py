@@ -24,9 +24,10 @@ class AdminView:
 
     metrics: Metrics
     clusters: Clusters
-    app: Cluster
-    health: Callable[[], HealthView]
-    draining: bool
+    app: Cluster | None = None
+    """None, and so is `health`: the sidecar only calls."""
+    health: Callable[[], HealthView] | None = None
+    draining: bool = False
     snapshot: Snapshot = dataclasses.field(default_factory=Snapshot)
     snapshot_from: str = "none"
     source: ControlSource | None = None
@@ -40,7 +41,7 @@ def admin_site(view: AdminView) -> Site:
         ("GET", "/"): lambda _: _index(pages),
         ("GET", "/status"): lambda _: _json(status(view)),
         ("GET", "/config"): lambda _: _json(view.snapshot),
-        ("GET", "/clusters"): lambda _: _json([_cluster(cluster) for cluster in (view.app, *view.clusters)]),
+        ("GET", "/clusters"): lambda _: _json([_cluster(cluster) for cluster in _clusters(view)]),
         **_probe_pages(view),
     }
     return Site(pages)
@@ -62,8 +63,8 @@ def _probe_pages(view: AdminView) -> dict[tuple[str, str], PageMaker]:
 def missing(view: AdminView) -> list[str]:
     """What keeps the sidecar from being ready, a sentence each; empty when it is."""
     found = ["the sidecar is draining: it is about to stop"] if view.draining else []
-    health = view.health()
-    if health.state != "healthy":
+    health = view.health() if view.health is not None else None
+    if health is not None and health.state != "healthy":
         found.append(f"the app is {health.state}: {health.reason or 'not checked yet'}")
     source = view.source
     if source is not None and not source.synced and view.snapshot_from == "none":
@@ -72,6 +73,10 @@ def missing(view: AdminView) -> list[str]:
         found.append(
             f"no configuration: control {state.control} has sent none, and no last known good is there ({reason})"
         )
+    registration = view.registrar.state() if view.registrar is not None else None
+    if registration is not None and registration.lease_id == 0 and not view.draining:
+        reason = registration.last_error or "control has not confirmed it yet"
+        found.append(f"{registration.service} is not registered: callers do not know this instance ({reason})")
     return found
 
 
@@ -88,7 +93,7 @@ def status(view: AdminView) -> dict[str, object]:
         "ready": not reasons,
         "missing": reasons,
         "listeners": view.listeners,
-        "app": view.health(),
+        "app": view.health() if view.health is not None else None,
         "snapshot": {
             "from": view.snapshot_from,
             "revision": view.snapshot.revision,
@@ -98,6 +103,10 @@ def status(view: AdminView) -> dict[str, object]:
         "registration": view.registrar.state() if view.registrar is not None else None,
         "connections": view.metrics.connections,
     }
+
+
+def _clusters(view: AdminView) -> list[Cluster]:
+    return [*([view.app] if view.app is not None else []), *view.clusters]
 
 
 def _cluster(cluster: Cluster) -> dict[str, object]:

@@ -96,6 +96,7 @@ class AppHealth:
         self._on_change = on_change
         self._tracker = HealthTracker(self._limits)
         self._since = time.time()
+        self._was_healthy = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -131,10 +132,8 @@ class AppHealth:
 
     def _tell(self) -> None:
         healthy = self._tracker.health == "healthy"
-        log.log(
-            logging.INFO if healthy else logging.WARNING,
-            "The app is %s: %s",
-            self._tracker.health,
-            self._tracker.reason,
-        )
+        # An app that is still starting is no cause for concern; one that was well and is not any more, is.
+        level = logging.WARNING if self._was_healthy and not healthy else logging.INFO
+        self._was_healthy = self._was_healthy or healthy
+        log.log(level, "The app is %s: %s", self._tracker.health, self._tracker.reason)
         self._on_change(healthy)
