@@ -179,8 +179,9 @@ def _method(conditions: Conditions) -> str:
   for HTTP/2). Everything on loopback, in clear text. One worker in each proxy.
 - The same policies in each: a table of 100 routes by path prefix of which the one in the middle is used, at most
   2 retries on connect failures, resets and 502/503/504, 5 s to connect, 15 s for a request, metrics on, access log off.
-  Remora stands at the caller (its outbound port). It has no breaker, rate limit or trace sampling yet, so they are not
-  configured in the others either; Envoy's default circuit breakers stay.
+  Remora stands at the caller (its outbound port). It has no breaker, rate limit or trace export yet, so they are not
+  configured in the others either; Envoy's default circuit breakers stay. Remora sends W3C trace context on, which the
+  others do not do here.
 - gRPC unary is a POST with a message of 128 bytes each way, `content-type: application/grpc`, and `grpc-status` in the
   trailers.
 - p99: an open-loop client (`bench/openloop.py`) sends small GETs at Poisson-distributed times,
