@@ -201,3 +201,23 @@ async def test_how_the_bytes_are_cut_does_not_matter(answer: bytes, cuts: list[i
             play.send(answer[start:stop])
     assert (heard.heads[-1][0].status, heard.data, heard.ended) == (200, b"hello", True)
     assert play.connection.free_slots == 1
+
+
+@given(st.lists(st.integers(0, 300_000), max_size=8), st.booleans())
+async def test_large_bodies_are_whole_however_they_are_cut(cuts: list[int], junk: bool) -> None:
+    """They go past the parser in part; the next answer on the connection must still be read, junk must close it."""
+    body = bytes(range(256)) * 1000
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body + (b"junk" if junk else b"")
+    play = Play()
+    heard = play.ask()
+    bounds = [0, *sorted(min(cut, len(answer)) for cut in cuts), len(answer)]
+    for start, stop in itertools.pairwise(bounds):
+        if start < stop:
+            play.send(answer[start:stop])
+    assert (heard.data, heard.ended, heard.reset) == (body, True, None)
+    if junk:
+        assert play.connection.free_slots == 0
+        return
+    heard = play.ask()
+    play.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    assert (heard.data, heard.ended, play.connection.free_slots) == (b"hi", True, 1)

@@ -290,3 +290,19 @@ async def test_how_the_bytes_are_cut_does_not_matter(cuts: list[int], answer_lat
         (b"/2", b"hello", None, True),
         (b"/3", b"abcd", [(b"T", b"1")], True),
     ]
+
+
+@given(st.lists(st.integers(0, 300_000), max_size=8))
+async def test_large_bodies_are_whole_however_they_are_cut(cuts: list[int]) -> None:
+    """They go past the parser in part; the request behind must still be read."""
+    body = bytes(range(256)) * 1000
+    conversation = b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    conversation += b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
+    play = Play()
+    bounds = [0, *sorted(min(cut, len(conversation)) for cut in cuts), len(conversation)]
+    for start, stop in itertools.pairwise(bounds):
+        if start < stop:
+            play.send(conversation[start:stop])
+    assert (play.last.head.path, play.last.data == body, play.last.ended) == (b"/1", True, True)
+    play.answer()
+    assert (play.last.head.path, play.last.ended) == (b"/2", True)

@@ -11,6 +11,7 @@ import httptools
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.http1.fields import (
     RESPONSE_KINDS,
+    UNPARSED_BODY_BYTES,
     Kind,
     chunk_bytes,
     request_bytes,
@@ -47,6 +48,7 @@ class Http1ClientConnection(asyncio.Protocol):
         "_loop",
         "_owner",
         "_parser",
+        "_past_parser",
         "_paused",
         "_request_chunked",
         "_request_open",
@@ -64,6 +66,8 @@ class Http1ClientConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._parser = httptools.HttpResponseParser(self)
+        self._past_parser = False
+        """The rest of this body is not parsed."""
         self._transport: asyncio.Transport | None = None
         self._handler: ResponseHandler | None = None
         self._request_open = False
@@ -188,8 +192,12 @@ class Http1ClientConnection(asyncio.Protocol):
             # Nobody asked: the connection can no longer be trusted.
             self._close()
             return
+        if self._past_parser:
+            self._on_unparsed(data)
+            return
         try:
             self._parser.feed_data(data)
+            self._past_parser = self._left > UNPARSED_BODY_BYTES
         except httptools.HttpParserUpgrade:
             self._fail()
         except httptools.HttpParserCallbackError:
@@ -198,6 +206,19 @@ class Http1ClientConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             log.debug("an upstream broke HTTP/1.1: %s", error)
             self._fail()
+
+    def _on_unparsed(self, data: bytes) -> None:
+        left = self._left
+        if len(data) < left:
+            self.on_body(data)
+            return
+        self._past_parser = False
+        self._parser = httptools.HttpResponseParser(self)
+        if len(data) > left:
+            # More than was announced: the answer is whole, the connection cannot be trusted.
+            self._keep_alive = False
+        self.on_body(data[:left])
+        self._end_response()
 
     def eof_received(self) -> bool:
         return False

@@ -11,7 +11,7 @@ from typing import Protocol
 import httptools
 
 from remora.sidecar.wire.heads import Fields, RequestHead
-from remora.sidecar.wire.http1.fields import REQUEST_KINDS, Kind, without_nominated
+from remora.sidecar.wire.http1.fields import REQUEST_KINDS, UNPARSED_BODY_BYTES, Kind, without_nominated
 from remora.sidecar.wire.limits import RequestLimits
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class RequestReader:
         "_limits",
         "_message",
         "_parser",
+        "_past_parser",
         "_read_bytes",
         "_sink",
         "_trailers",
@@ -76,6 +77,8 @@ class RequestReader:
         self._sink = sink
         self._limits = limits
         self._parser = httptools.HttpRequestParser(self)
+        self._past_parser = False
+        """The rest of this body is not parsed."""
         self._message = Message()
         self._trailers: Fields | None = None
         self._url = b""
@@ -87,12 +90,28 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Read on. Raises RefusedError; what the sink raises comes out as it is."""
+        if self._past_parser:
+            data = self._skip_parser(data)
+            if not data:
+                return
         self._read_bytes = len(data)
         if self._in_head:
             self._head_bytes += len(data)
         self._parse(data)
+        self._past_parser = self._message.left > UNPARSED_BODY_BYTES
         if self._in_head and self._head_bytes > self._limits.head_bytes:
             raise self._head_too_large()
+
+    def _skip_parser(self, data: bytes) -> bytes:
+        """Hand on what of `data` is body; gives what follows it, for a new parser."""
+        left = self._message.left
+        if len(data) >= left:
+            self._past_parser = False
+            self._parser = httptools.HttpRequestParser(self)
+        self.on_body(data[:left])
+        if not self._past_parser:
+            self.on_message_complete()
+        return data[left:]
 
     def _parse(self, data: bytes) -> None:
         while data:
