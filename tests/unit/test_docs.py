@@ -56,8 +56,6 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_files_named_are_there(page: Path) -> None:
     places = (ROOT, page.parent, ROOT / "remora", ROOT / "remora/sidecar", ROOT / "remora/control")
     for name in re.findall(r"`([\w./*-]+/[\w.*-]*\.(?:py|yaml|md|proto|toml|svg))`", _without_blocks(page)):
-        if name == "bench/RESULTS.md":  # made by `make bench`
-            continue
         assert any(list(place.glob(name)) for place in places), f"{name} is not there"
 
 
