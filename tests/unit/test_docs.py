@@ -13,6 +13,7 @@ from remora.control.cli import build_parser
 from remora.documents.parse import parse_text
 from remora.sidecar.cli import make_parser
 from remora.sidecar.exchange import failures
+from remora.sidecar.telemetry.metrics import grpc_status_name
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -110,9 +111,9 @@ def test_every_failure_is_told() -> None:
     text = (ROOT / "docs/operations.md").read_text()
     known = [value for value in vars(failures).values() if isinstance(value, failures.Failure)]
     for failure in known:
-        row = next((line for line in text.splitlines() if line.startswith(f"| `{failure.code}` |")), "")
-        assert f"| {failure.status} |" in row, f"{failure.code} is not told, or with another status"
-        assert failure.flag in row
+        grpc = grpc_status_name(b"%d" % failure.grpc_status)
+        row = f"| `{failure.code}` | {failure.flag} | {failure.status} | {grpc} | "
+        assert any(line.startswith(row) for line in text.splitlines()), f"there is no row {row}"
 
 
 def test_every_metric_is_told() -> None:
