@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -74,12 +75,19 @@ class ControlClient:
                 if response.status >= 400:
                     raise _error(response.status, content)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            reason = " ".join(str(error).split()) or "no answer in time"
+            reason = _reason(error)
             raise ControlError(f"no control answers at {self._url}: {reason} (see --control)") from None
         try:
             return msgspec.json.decode(content)
         except msgspec.DecodeError:
             raise ControlError(f"what answers at {self._url} is not control (see --control)") from None
+
+
+def _reason(error: Exception) -> str:
+    """Why there was no answer, without the words of the library."""
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno and error.os_error.errno > 0:
+        return os.strerror(error.os_error.errno).lower()
+    return " ".join(str(error).split()) or "no answer in time"
 
 
 class _ProblemDocument(msgspec.Struct):

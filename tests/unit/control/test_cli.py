@@ -104,7 +104,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def test_no_control_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--control", "http://127.0.0.1:1"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("control: no control answers at http://127.0.0.1:1: ")
+    assert error == "control: no control answers at http://127.0.0.1:1: connection refused (see --control)\n"
     assert error.count("\n") == 1
 
 
