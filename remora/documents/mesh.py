@@ -16,29 +16,10 @@ from remora.documents.fields import (
     RetryCode,
     ServerSide,
 )
+from remora.model.grpc import GrpcFailureName
 from remora.model.snapshot import Protocol
 
 API_VERSION = "mesh.remora.dev/v1alpha1"
-
-GrpcStatusName = Literal[
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-]
-"""In the order of their numbers, from 1."""
 
 SafeMethod = Annotated[
     str,
@@ -77,7 +58,7 @@ class Retry(DocumentPart, frozen=True):
     attempts: RetryAttempts | None = None
     """Retries in addition to the first request."""
     codes: tuple[RetryCode, ...] | None = None
-    grpc_statuses: tuple[GrpcStatusName, ...] | None = None
+    grpc_statuses: tuple[GrpcFailureName, ...] | None = None
     safe_methods: tuple[SafeMethod, ...] = ()
     """Methods that the service's owner declares safe to execute twice, beyond those that RFC 9110 says are."""
 

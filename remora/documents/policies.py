@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from remora.documents.durations import seconds
 from remora.documents.kinds import origin_of
-from remora.documents.mesh import GrpcStatusName, PolicyTimeouts, Retry, TrafficPolicy
+from remora.documents.mesh import PolicyTimeouts, Retry, TrafficPolicy
+from remora.model.grpc import GRPC_STATUS_NAMES, GrpcFailureName
 from remora.model.names import ServiceName, service_name
 from remora.model.snapshot import BalancerKind, RetryPolicy, ServicePolicy, Timeouts
 
@@ -15,7 +14,7 @@ _BALANCERS: dict[str, BalancerKind] = {
     "RoundRobin": "round_robin",
     "Random": "random",
 }
-_GRPC_STATUSES: dict[str, int] = {name: number for number, name in enumerate(get_args(GrpcStatusName), start=1)}
+_GRPC_STATUSES: dict[str, int] = {name: number for number, name in enumerate(GRPC_STATUS_NAMES)}
 
 
 def targets(policy: TrafficPolicy) -> tuple[ServiceName, ...]:
@@ -43,7 +42,7 @@ def _retry(retry: Retry) -> RetryPolicy:
     )
 
 
-def _statuses(names: tuple[GrpcStatusName, ...] | None, default: tuple[int, ...]) -> tuple[int, ...]:
+def _statuses(names: tuple[GrpcFailureName, ...] | None, default: tuple[int, ...]) -> tuple[int, ...]:
     return default if names is None else tuple(_GRPC_STATUSES[name] for name in names)
 
 

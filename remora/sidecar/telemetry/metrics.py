@@ -5,6 +5,8 @@ from __future__ import annotations
 import bisect
 from typing import NamedTuple
 
+from remora.model.grpc import GRPC_STATUS_NAMES
+
 DURATION_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds, as Prometheus' `le`; the last bucket, +Inf, has no entry here."""
 
@@ -12,26 +14,6 @@ MAX_SERIES = 5_000
 """Series of requests that are kept apart; what comes after goes to one series of `other` and is counted."""
 
 STATUS_CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
-
-GRPC_STATUS_NAMES = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-]
 
 _OTHER = "other"
 
