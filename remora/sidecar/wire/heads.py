@@ -34,6 +34,7 @@ class RequestHead:
         "request_id",
         "scheme",
         "trace_parent",
+        "upgrade",
     )
 
     def __init__(
@@ -50,10 +51,11 @@ class RequestHead:
         trace_parent: bytes | None = None,
         request_id: bytes | None = None,
         grpc_timeout: bytes | None = None,
+        upgrade: bytes | None = None,
     ) -> None:
         self.method = method
         self.path = path
-        """Origin form, with the query; `*` for OPTIONS *."""
+        """Origin form, with the query; `*` for OPTIONS *; empty for a CONNECT without `upgrade`."""
         self.authority = authority
         """Of :authority, Host, or an absolute-form target; empty when none came."""
         self.fields = fields
@@ -66,6 +68,14 @@ class RequestHead:
         """`traceparent`, as it came; the exchange puts its own span in."""
         self.request_id = request_id
         self.grpc_timeout = grpc_timeout
+        self.upgrade = upgrade
+        """The protocol to switch to: the token of HTTP/1's Upgrade, or of extended CONNECT's :protocol (RFC 8441), whose
+        method is GET to handlers, as on HTTP/1. None: no switch is asked for."""
+
+    @property
+    def asks_for_tunnel(self) -> bool:
+        """Whether the answer may turn the stream into a tunnel."""
+        return self.upgrade is not None or self.method == b"CONNECT"
 
     @property
     def is_grpc(self) -> bool:

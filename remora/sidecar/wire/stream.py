@@ -17,6 +17,11 @@ Rules that every codec keeps:
   for a slow peer, and `on_writable(True)` when few do; the handler then pauses and resumes the other side. `pause()`
   holds back `on_data` as far as the protocol can (transport.pause_reading; a closed flow-control window), what was
   already received is still delivered, bounded by one read or one window.
+* A request with `upgrade`, or with method CONNECT, asks for a tunnel; its head comes with `end=False`. A final head of
+  status 101 (to `upgrade`) or 2xx (to CONNECT), `end=False`, opens it: from then on `on_data` and `send_data` carry raw
+  bytes both ways. `end` half-closes its direction (write_eof, END_STREAM); the stream is over when both have ended, or
+  by a reset. Codecs translate: extended CONNECT's 200 is 101 to handlers (RFC 8441 §5). With any other final answer
+  there is no tunnel, and the request counts as ended without a body.
 * Heads are read-only to handlers but for the slots named in `heads.py`; codecs may share their field lists.
 """
 
