@@ -110,7 +110,7 @@ class ClientPlay(_Play):
     ) -> None:
         super().__init__(client_side=False, validate=False, settings=settings)
         self.owner = Owner()
-        self.connection: Http2ClientConnection = Http2ClientConnection(self.owner, limits=limits)
+        self.connection: Http2ClientConnection = Http2ClientConnection(self.owner, limits=limits, expected_streams=100)
         self.connection.connection_made(self.transport)
 
     def open(self, end: bool = True, **slots: Any) -> Heard:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from remora.sidecar.wire.heads import HOP_BY_HOP, Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.hpack import SENSITIVE, encode_field, encode_int, literal_prefix
+from remora.sidecar.wire.http2.tunnels import KEY_FIELD
 
 MAX_REMEMBERED_FIELDS = 2048
 MAX_REMEMBERED_STARTS = 512
@@ -98,10 +99,26 @@ def _value(value: bytes) -> bytes:
     return (_SHORT_LENGTHS[size] if size < 0x7F else encode_int(size, 0x7F, 0)) + value
 
 
+def tunnel_block(head: RequestHead, protocol: bytes) -> bytes:
+    """Of a request for a switch to `protocol`: an extended CONNECT (RFC 8441 §4)."""
+    pseudo = [(b":method", b"CONNECT"), (b":protocol", protocol), (b":scheme", head.scheme), (b":path", head.path)]
+    if head.authority:
+        pseudo.append((b":authority", head.authority))
+    if head.content_type is not None:
+        pseudo.append((b"content-type", head.content_type))
+    fields = (field for field in head.fields if field[0].lower() != KEY_FIELD)
+    return _ended(b"".join(map(encode_field, pseudo)) + b"".join(map(_encoded_field, fields)), head)
+
+
 def request_block(head: RequestHead) -> bytes:
     block = _encoded_start((head.method, head.scheme, head.authority, head.path, head.content_type)) + b"".join(
         map(_encoded_field, head.fields)
     )
+    return _ended(block, head)
+
+
+def _ended(block: bytes, head: RequestHead) -> bytes:
+    """`block` with what varies."""
     if head.expect_continue:
         block += _EXPECT
     if head.content_length is not None:

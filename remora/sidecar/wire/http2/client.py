@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.http2 import frames
-from remora.sidecar.wire.http2.blocks import request_block
+from remora.sidecar.wire.http2.blocks import request_block, tunnel_block
 from remora.sidecar.wire.http2.connection import Http2Connection
 from remora.sidecar.wire.http2.errors import ErrorCode, Http2ConnectionError, Http2StreamError
 from remora.sidecar.wire.http2.limits import DEFAULT_LIMITS, Http2Limits
+from remora.sidecar.wire.http2.liveness import Liveness
 from remora.sidecar.wire.http2.stream import Http2Stream
+from remora.sidecar.wire.http2.tunnels import TunnelAnswer, TunnelRequest
 from remora.sidecar.wire.stream import ConnectionOwner, ResetReason, ResponseHandler, ResponseStream
 
-STREAMS_UNTIL_TOLD = 100
-"""Before the peer's SETTINGS come; the least that RFC 9113 §6.5.2 recommends to allow."""
+LIVENESS_PING = b"liveness"
 
 
 class ClientStream(Http2Stream):
@@ -28,24 +31,41 @@ class ClientStream(Http2Stream):
         self.head_handler: ResponseHandler | None = handler
         """None once the final head has come."""
         self.bodiless = method == b"HEAD"
-        """The answer has no body, whatever its content-length says."""
+        """The answer's content-length says nothing about its body."""
 
 
 class Http2ClientConnection(Http2Connection[ClientStream]):
     """One connection to an endpoint; `owner` is the pool that it belongs to. A ClientConnection.
 
-    Usable as soon as `create_connection` returns it.
+    Usable as soon as `create_connection` returns it, for `expected_streams`, until the peer has said how many it takes:
+    what is asked beyond that would be refused.
     """
 
-    __slots__ = ("_last_flushed_id", "_max_streams", "_next_id", "_owner", "_settings_seen", "_usable")
+    __slots__ = (
+        "_last_flushed_id",
+        "_liveness",
+        "_max_streams",
+        "_next_id",
+        "_owner",
+        "_settings_seen",
+        "_takes_switches",
+        "_tunnels",
+        "_usable",
+    )
 
-    def __init__(self, owner: ConnectionOwner, *, limits: Http2Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, owner: ConnectionOwner, *, limits: Http2Limits = DEFAULT_LIMITS, expected_streams: int = 1
+    ) -> None:
         super().__init__(limits)
         self._owner = owner
+        self._liveness = Liveness(limits)
+        self._tunnels: list[TunnelRequest] = []
+        """That wait for the peer's word on extended CONNECT."""
+        self._takes_switches = False
         self._next_id = 1
         self._last_flushed_id = 0
         """Streams above it have not left this process."""
-        self._max_streams = STREAMS_UNTIL_TOLD
+        self._max_streams = expected_streams
         self._settings_seen = False
         self._usable = True
         """New streams are welcome; owner.on_connection_closed says when no more."""
@@ -56,8 +76,18 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
             return 0
         return max(0, self._max_streams - len(self.streams))
 
+    @property
+    def streams_opened(self) -> int:
+        return self._next_id >> 1
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._liveness.start(self.loop, self)
+
     def open(self, head: RequestHead, end: bool, handler: ResponseHandler) -> ResponseStream:
         """Start a stream and send its head. Only when `free_slots` > 0. Never calls the handler before it returns."""
+        if head.upgrade is not None:
+            return self._open_switch(head, handler)
         stream_id = self._next_id
         self._next_id = stream_id + 2
         stream = ClientStream(self, stream_id, handler, head.method)
@@ -65,10 +95,42 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         self.write_headers(stream_id, request_block(head), end)
         if end:
             stream.send_ended = stream.end_sent = True
+        elif head.method == b"CONNECT":
+            stream.bodiless = True
+            stream.head_handler = TunnelAnswer(head, handler)
         if stream_id + 2 > frames.MAX_STREAM_ID:
             # Out of numbers (RFC 9113 §5.1.1).
             self.drain()
         return stream
+
+    def _open_switch(self, head: RequestHead, handler: ResponseHandler) -> ResponseStream:
+        """An extended CONNECT, once the peer has said that it takes them (RFC 8441 §3)."""
+        request = TunnelRequest(head, handler, self._send_switch)
+        self._tunnels.append(request)
+        if self._settings_seen:
+            self.loop.call_soon(self._decide_tunnels)
+        return request
+
+    def _decide_tunnels(self) -> None:
+        waiting, self._tunnels = self._tunnels, []
+        for request in waiting:
+            request.decide(self._takes_switches)
+
+    def _send_switch(self, head: RequestHead, handler: ResponseHandler) -> ResponseStream | None:
+        if not self.free_slots:
+            return None
+        stream_id = self._next_id
+        self._next_id = stream_id + 2
+        stream = ClientStream(self, stream_id, handler, head.method)
+        stream.bodiless = True
+        stream.head_handler = TunnelAnswer(head, handler)
+        self.streams[stream_id] = stream
+        self.write_headers(stream_id, tunnel_block(head, head.upgrade or b""), False)
+        return stream
+
+    def send_ping(self) -> None:
+        """Ask whether the peer lives."""
+        self.write(frames.ping_frame(LIVENESS_PING, 0))
 
     def drain(self) -> None:
         """Take no new stream; close when the live ones have ended."""
@@ -127,6 +189,8 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
                 stream.left = head.content_length
             handler.on_head(head, False)
             return
+        if head.content_length and not stream.bodiless and head.status not in (204, 304):
+            raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "a content-length, but no body")
         gone = self._end_receiving(stream)
         handler.on_head(head, True)
         if gone:
@@ -148,19 +212,22 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
             self._max_streams = value
         elif key == frames.ENABLE_PUSH and value:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a server cannot ask for push")
+        elif key == frames.ENABLE_CONNECT_PROTOCOL:
+            self._takes_switches = value == 1
 
     def _on_settings(self, flags: int, payload: bytes) -> None:
         was_full = not self.free_slots
-        if not self._settings_seen:
+        if not flags & frames.ACK and not self._settings_seen:
             # No word of a limit in the first SETTINGS means that there is none.
             self._settings_seen = True
             self._max_streams = frames.MAX_STREAM_ID
         super()._on_settings(flags, payload)
+        self._decide_tunnels()
         if was_full and self.free_slots:
             self._owner.on_connection_free(self)
 
     def _on_ping_ack(self, payload: bytes) -> None:
-        """We send no PING."""
+        """That something came is all that is asked."""
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id >= self._next_id or not stream_id & 1
@@ -176,9 +243,12 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         if self._usable:
             self._usable = False
             self._owner.on_connection_closed(self)
+            waiting, self._tunnels = self._tunnels, []
+            for request in waiting:
+                request.fail(ResetReason.REFUSED)
 
     def _on_lost(self) -> None:
-        """The owner has been told."""
+        self._liveness.stop()
 
     def _reason_for(self, stream: ClientStream, reason: ResetReason) -> ResetReason:
         return ResetReason.REFUSED if stream.stream_id > self._last_flushed_id else reason

@@ -39,6 +39,7 @@ class Http2Connection(ConnectionLife[StreamT]):
         "_started",
         "_tail",
         "_unacked",
+        "heard",
         "initial_window",
         "reader",
     )
@@ -48,6 +49,8 @@ class Http2Connection(ConnectionLife[StreamT]):
         self.reader = BlockReader(limits.request)
         self.initial_window = frames.DEFAULT_WINDOW
         """The send window that a new stream starts with."""
+        self.heard = False
+        """Something has come since whoever watches last looked."""
         self._started = False
         """The peer's preface and the head of its first SETTINGS have been seen."""
         self._tail = b""
@@ -93,6 +96,7 @@ class Http2Connection(ConnectionLife[StreamT]):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
+        self.heard = True
         if self._tail:
             data = self._tail + data
             self._tail = b""

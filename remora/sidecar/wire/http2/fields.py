@@ -11,15 +11,22 @@ from remora.sidecar.wire.heads import HOP_BY_HOP, LIFTED, Fields, RequestHead, R
 from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2StreamError
 from remora.sidecar.wire.limits import RequestLimits
 
-REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
+REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 RESPONSE_PSEUDO = frozenset((b":status",))
 MAX_LENGTH_DIGITS = 18
 """Of a content-length: an exabyte short of overflow anywhere."""
 
 _special_in_request = HOP_BY_HOP | LIFTED | {b"te", b"host", b"cookie"}
 _special_in_response = HOP_BY_HOP | {b"content-length"}
+_NOT_IN_TRAILERS = HOP_BY_HOP | {b"content-length", b"host", b"te"}
+"""Framing and routing come too late there (RFC 9110 §6.5.1)."""
 _is_name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _is_value = re.compile(rb"(?:[^\x00\r\n \t](?:[^\x00\r\n]*[^\x00\r\n \t])?)?").fullmatch
+_is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_is_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
+_is_path = re.compile(rb"(?:/[^\x00-\x20\x7f#]*)|\*").fullmatch
+_is_authority = re.compile(rb"[^\x00-\x20\x7f@/?#\\,]*").fullmatch
+"""What an HTTP/1 peer could read in another way than we do is not let through: these become its request line."""
 
 
 def malformed(why: str) -> Http2StreamError:
@@ -71,21 +78,24 @@ def _request_start(pseudo: dict[bytes, bytes], limits: RequestLimits) -> Request
     path = pseudo.get(b":path", b"")
     scheme = pseudo.get(b":scheme", b"")
     authority = pseudo.get(b":authority", b"")
-    if not method:
-        raise malformed("a request without :method")
-    if method == b"CONNECT":
+    protocol = pseudo.get(b":protocol")
+    if not _is_token(method):
+        raise malformed("a request without :method, or with one that is no token")
+    if not _is_authority(authority):
+        raise malformed("userinfo, a path or a control character in :authority")
+    if method == b"CONNECT" and protocol is None:
         if b":path" in pseudo or b":scheme" in pseudo or not authority:
             raise malformed("CONNECT takes :method and :authority only")
         return RequestHead(method, path, authority, [])
-    if not scheme:
-        raise malformed("a request without :scheme")
+    if protocol is not None and (method != b"CONNECT" or not authority or not _is_token(protocol)):
+        raise malformed(":protocol comes with CONNECT and :authority, and is a token")
+    if not _is_scheme(scheme):
+        raise malformed("a request without :scheme, or with one that is none")
     if len(path) > limits.target_bytes:
         raise HeadRefusedError(414)
-    if not path.startswith(b"/") and not (path == b"*" and method == b"OPTIONS"):
+    if not _is_path(path) or (path == b"*" and method != b"OPTIONS"):
         raise malformed(":path is not an absolute path")
-    if b" " in path or b"\t" in path or b" " in authority or b"@" in authority:
-        raise malformed("a space in :path, or a space or userinfo in :authority")
-    return RequestHead(method, path, authority, [], scheme=scheme)
+    return RequestHead(method, path, authority, [], scheme=scheme, upgrade=protocol)
 
 
 def _take_special(head: RequestHead, kept: Fields, name: bytes, value: bytes) -> None:
@@ -113,6 +123,8 @@ def _take_special(head: RequestHead, kept: Fields, name: bytes, value: bytes) ->
 
 def _take_host(head: RequestHead, value: bytes) -> None:
     if not head.authority:
+        if not _is_authority(value):
+            raise malformed("userinfo, a path or a control character in host")
         head.authority = value
     elif head.authority.lower() != value.lower():
         raise malformed("host is another than :authority")
@@ -181,6 +193,6 @@ def read_trailers(fields: Fields, limits: RequestLimits) -> Fields:
     if len(fields) > limits.fields:
         raise malformed(f"trailers of over {limits.fields} fields")
     for name, value in fields:
-        if name in HOP_BY_HOP or not _is_name(name) or not _is_value(value):
+        if name in _NOT_IN_TRAILERS or not _is_name(name) or not _is_value(value):
             raise malformed(f"bad trailer {name!r}")
     return fields

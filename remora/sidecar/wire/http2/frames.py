@@ -42,6 +42,9 @@ MAX_CONCURRENT_STREAMS = 0x3
 INITIAL_WINDOW_SIZE = 0x4
 MAX_FRAME_SIZE = 0x5
 MAX_HEADER_LIST_SIZE = 0x6
+ENABLE_CONNECT_PROTOCOL = 0x8
+
+_SWITCHES = frozenset((ENABLE_PUSH, ENABLE_CONNECT_PROTOCOL))
 
 _FRAME_HEAD = struct.Struct(">HBBBL")
 _SETTING = struct.Struct(">HL")
@@ -103,8 +106,8 @@ def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
             raise Http2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, f"INITIAL_WINDOW_SIZE {value} is over 2^31-1")
         if key == MAX_FRAME_SIZE and not DEFAULT_FRAME_BYTES <= value < 2**24:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, f"MAX_FRAME_SIZE {value} is out of range")
-        if key == ENABLE_PUSH and value > 1:
-            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, f"ENABLE_PUSH {value} is neither 0 nor 1")
+        if key in _SWITCHES and value > 1:
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, f"setting {key} is neither 0 nor 1, but {value}")
         yield key, value
 
 

@@ -37,6 +37,12 @@ class Http2Limits:
     """Of what waits for a peer that does not read, flow-controlled data not counted: answers to PING and the like."""
     drain_wait_s: float = 1.0
     """How long the first GOAWAY of a drain waits for its round trip before the second is sent."""
+    tick_s: float = 3.0
+    """How often we look whether a server lives; after so long a silence with live streams it is asked by PING."""
+    ping_timeout_s: float = 6.0
+    """How long such a PING may be without an answer, in whole ticks."""
+    idle_s: float = 300.0
+    """How long a connection to a server may be without a stream."""
 
 
 DEFAULT_LIMITS = Http2Limits()

@@ -103,6 +103,8 @@ class BlockReader:
             raise HeadRefusedError(431)
         offset, count = decoder.volatile_offset, decoder.volatile_count
         head = read_request(fields, self._limits)
+        if head.upgrade is not None:
+            return head
         if offset >= 0 and all(name in VOLATILE for name, _ in fields[count:]):
             self._remember_start(block, offset, fields[:count])
         else:

@@ -12,6 +12,7 @@ from remora.sidecar.wire.http2.connection import Http2Connection
 from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2ConnectionError, Http2StreamError
 from remora.sidecar.wire.http2.limits import DEFAULT_LIMITS, Http2Limits
 from remora.sidecar.wire.http2.stream import Http2Stream
+from remora.sidecar.wire.http2.tunnels import answer_to_peer, request_to_handlers
 from remora.sidecar.wire.stream import RequestHandlerFactory
 
 DRAIN_PING = b"draining"
@@ -28,13 +29,23 @@ class ServerStream(Http2Stream):
 
     def send_head(self, head: ResponseHead, end: bool) -> None:
         """Send a response head; a second final one is dropped."""
-        if self.send_ended or self._head_sent:
+        if self.send_ended or self._head_sent or head.status == 101:
+            # 101 to who has not asked for a switch: HTTP/2 has no such status.
             return
         self._head_sent = head.status >= 200
         self.send_ended = end
         self.connection.write_headers(self.stream_id, response_block(head), end)
         if end:
             self._on_end_sent()
+
+
+class SwitchStream(ServerStream):
+    """The stream of an extended CONNECT, which is an Upgrade to handlers."""
+
+    __slots__ = ()
+
+    def send_head(self, head: ResponseHead, end: bool) -> None:
+        super().send_head(answer_to_peer(head), end)
 
 
 class Http2ServerConnection(Http2Connection[ServerStream]):
@@ -92,6 +103,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
                 frames.MAX_CONCURRENT_STREAMS: limits.max_streams,
                 frames.INITIAL_WINDOW_SIZE: limits.stream_window,
                 frames.MAX_HEADER_LIST_SIZE: limits.request.head_bytes,
+                frames.ENABLE_CONNECT_PROTOCOL: 1,
             }
         ) + frames.window_update_frame(0, limits.connection_window - frames.DEFAULT_WINDOW)
 
@@ -120,7 +132,11 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         except HeadRefusedError as refused:
             self._answer(stream_id, refused.status, end)
             return
-        stream = ServerStream(self, stream_id, end)
+        if head.upgrade is None:
+            stream = ServerStream(self, stream_id, end)
+        else:
+            stream = SwitchStream(self, stream_id, end)
+            request_to_handlers(head)
         if head.content_length is not None:
             stream.left = head.content_length
             if end and stream.left:
