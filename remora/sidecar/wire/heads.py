@@ -69,8 +69,8 @@ class RequestHead:
         self.request_id = request_id
         self.grpc_timeout = grpc_timeout
         self.upgrade = upgrade
-        """The protocol to switch to: the token of HTTP/1's Upgrade, or of extended CONNECT's :protocol (RFC 8441); there
-        the method is GET to handlers, as on HTTP/1. None: no switch is asked for."""
+        """The protocol to switch to: the token of HTTP/1's Upgrade, or of extended CONNECT's :protocol (RFC 8441), with
+        method GET to handlers, as on HTTP/1. None: no switch is asked for."""
 
     @property
     def asks_for_tunnel(self) -> bool:
