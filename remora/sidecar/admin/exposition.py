@@ -53,14 +53,14 @@ class SidecarCollector:
         yield from (count, seconds, received, sent)
 
     def _gauge_families(self) -> Iterator[Metric]:
-        from prometheus_client.core import GaugeMetricFamily
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        families: dict[str, GaugeMetricFamily] = {}
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for gauge in self._gauges():
             family = families.get(gauge.name)
             if family is None:
-                family = GaugeMetricFamily(gauge.name, gauge.help, labels=list(gauge.labels))
-                families[gauge.name] = family
+                make = CounterMetricFamily if isinstance(gauge, Counter) else GaugeMetricFamily
+                family = families[gauge.name] = make(gauge.name, gauge.help, labels=list(gauge.labels))
             family.add_metric(list(gauge.labels.values()), gauge.value)
         yield from families.values()
 
@@ -75,6 +75,12 @@ class Gauge:
         self.help = help_text
         self.value = value
         self.labels = labels
+
+
+class Counter(Gauge):
+    """One value of a counter that is kept elsewhere."""
+
+    __slots__ = ()
 
 
 def metrics_page(collector: SidecarCollector) -> Callable[[Question], Page]:

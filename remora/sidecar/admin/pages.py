@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.problem import problem
-from remora.sidecar.wire.stream import RequestStream, ResetReason
+from remora.sidecar.wire.stream import RequestHandler, RequestStream, ResetReason
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Question:
     accept: str
 
 
-PageMaker = Callable[[Question], Page]
+PageMaker = Callable[[Question], Page | Awaitable[Page]]
 
 
 class Site:
@@ -41,27 +42,23 @@ class Site:
     def __init__(self, pages: Mapping[tuple[str, str], PageMaker]) -> None:
         self._pages = pages
 
-    def __call__(self, stream: RequestStream, head: RequestHead, end: bool) -> Site:  # noqa: ARG002
-        answer, body = self._answer(head)
-        stream.send_head(answer, not body)
-        if body:
-            stream.send_data(body, True)
-        return self
-
-    def _answer(self, head: RequestHead) -> tuple[ResponseHead, bytes]:
+    def __call__(self, stream: RequestStream, head: RequestHead, end: bool) -> RequestHandler:  # noqa: ARG002
         path, _, query = head.path.decode("latin-1").partition("?")
         method = head.method.decode("latin-1")
         maker = self._pages.get(("GET" if method == "HEAD" else method, path))
         if maker is None:
-            return self._missing(method, path)
+            _send(stream, *self._missing(method, path))
+            return _Answered()
         accept = b", ".join(value for name, value in head.fields if name.lower() == b"accept")
         try:
             page = maker(Question(query, accept.decode("latin-1")))
         except Exception:
-            log.exception("the page %s failed", path)
-            return problem(500, "internal", "this page failed; the sidecar's log says how")
-        fields: Fields = [(b"content-type", page.content_type.encode()), (b"cache-control", b"no-store")]
-        return ResponseHead(page.status, fields, content_length=len(page.body)), page.body
+            _send(stream, *_failed(path))
+            return _Answered()
+        if not isinstance(page, Page):
+            return _Waiting(stream, path, page)
+        _send(stream, *_rendered(page))
+        return _Answered()
 
     def _missing(self, method: str, path: str) -> tuple[ResponseHead, bytes]:
         allowed = [known for known, where in self._pages if where == path]
@@ -70,7 +67,11 @@ class Site:
         there = ", ".join(sorted({where for _, where in self._pages}))
         return problem(404, "not_found", f"there is no {path} here, but {there}")
 
-    # A request's body is of no interest; the answer is complete before it could matter.
+
+class _Answered:
+    """A request's body is of no interest; the answer is complete before it could matter."""
+
+    __slots__ = ()
 
     def on_data(self, data: bytes, end: bool) -> None: ...
 
@@ -79,3 +80,39 @@ class Site:
     def on_reset(self, reason: ResetReason) -> None: ...
 
     def on_writable(self, writable: bool) -> None: ...
+
+
+class _Waiting(_Answered):
+    """A request whose page takes a moment to make."""
+
+    __slots__ = ("_path", "_task")
+
+    def __init__(self, stream: RequestStream, path: str, page: Awaitable[Page]) -> None:
+        self._path = path
+        self._task = asyncio.get_running_loop().create_task(self._answer(stream, page), name=f"page {path}")
+
+    def on_reset(self, reason: ResetReason) -> None:  # noqa: ARG002
+        self._task.cancel()
+
+    async def _answer(self, stream: RequestStream, making: Awaitable[Page]) -> None:
+        try:
+            answer = _rendered(await making)
+        except Exception:
+            answer = _failed(self._path)
+        _send(stream, *answer)
+
+
+def _send(stream: RequestStream, answer: ResponseHead, body: bytes) -> None:
+    stream.send_head(answer, not body)
+    if body:
+        stream.send_data(body, True)
+
+
+def _rendered(page: Page) -> tuple[ResponseHead, bytes]:
+    fields: Fields = [(b"content-type", page.content_type.encode()), (b"cache-control", b"no-store")]
+    return ResponseHead(page.status, fields, content_length=len(page.body)), page.body
+
+
+def _failed(path: str) -> tuple[ResponseHead, bytes]:
+    log.exception("the page %s failed", path)
+    return problem(500, "internal", "this page failed; the sidecar's log says how")

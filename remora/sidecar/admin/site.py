@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from remora.model.snapshot import Snapshot
-from remora.sidecar.admin.exposition import Gauge, SidecarCollector, metrics_page
-from remora.sidecar.admin.pages import Page, PageMaker, Site
-from remora.sidecar.source.app_health import HealthView
-from remora.sidecar.source.control import ControlSource
-from remora.sidecar.source.registration import Registrar
+from remora.sidecar.admin.exposition import Counter, Gauge, SidecarCollector, metrics_page
+from remora.sidecar.admin.pages import Page, PageMaker, Question, Site
+from remora.sidecar.admin.views import ClusterView, EndpointView, WorkerView
 from remora.sidecar.telemetry.metrics import Metrics
-from remora.sidecar.upstream.cluster import Cluster, Clusters
-from remora.sidecar.upstream.endpoint import UpstreamEndpoint
+
+if TYPE_CHECKING:
+    from remora.sidecar.source.app_health import HealthView
+    from remora.sidecar.source.control import ControlSource
+    from remora.sidecar.source.registration import Registrar
+
+
+class WorkersView(Protocol):
+    """What the pages ask of the workers, where there are any."""
+
+    async def refresh(self) -> None:
+        """Have `metrics` and clusters be what the workers say now; soon, even when one does not answer."""
+
+    def views(self) -> list[WorkerView]: ...
+
+    def missing(self) -> list[str]:
+        """What keeps them from being ready, a sentence each."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -23,10 +37,11 @@ class AdminView:
     """What the pages look at. The app keeps it up to date; nothing here is decided by it."""
 
     metrics: Metrics
-    clusters: Clusters
-    app: Cluster | None = None
-    """None, and so is `health`: the sidecar only calls."""
+    clusters: Callable[[], list[ClusterView]]
+    workers: WorkersView | None = None
+    """None: this process carries the traffic itself."""
     health: Callable[[], HealthView] | None = None
+    """None: the sidecar only calls."""
     draining: bool = False
     snapshot: Snapshot = dataclasses.field(default_factory=Snapshot)
     snapshot_from: str = "none"
@@ -39,9 +54,9 @@ def admin_site(view: AdminView) -> Site:
     """Everything there is to see."""
     pages: dict[tuple[str, str], PageMaker] = {
         ("GET", "/"): lambda _: _index(pages),
-        ("GET", "/status"): lambda _: _json(status(view)),
+        ("GET", "/status"): _fresh(view, lambda _: _json(status(view))),
         ("GET", "/config"): lambda _: _json(view.snapshot),
-        ("GET", "/clusters"): lambda _: _json([_cluster(cluster) for cluster in _clusters(view)]),
+        ("GET", "/clusters"): _fresh(view, lambda _: _json([_cluster(cluster) for cluster in view.clusters()])),
         **_probe_pages(view),
     }
     return Site(pages)
@@ -54,15 +69,30 @@ def probe_site(view: AdminView) -> Site:
 
 def _probe_pages(view: AdminView) -> dict[tuple[str, str], PageMaker]:
     return {
-        ("GET", "/metrics"): metrics_page(SidecarCollector(view.metrics, lambda: _gauges(view))),
+        ("GET", "/metrics"): _fresh(view, metrics_page(SidecarCollector(view.metrics, lambda: _gauges(view)))),
         ("GET", "/healthz/live"): lambda _: _json({"live": True}),
         ("GET", "/healthz/ready"): lambda _: _ready(view),
     }
 
 
+def _fresh(view: AdminView, make: Callable[[Question], Page]) -> PageMaker:
+    """`make`, after the workers have said how they are."""
+    workers = view.workers
+    if workers is None:
+        return make
+
+    async def page(question: Question) -> Page:
+        await workers.refresh()
+        return make(question)
+
+    return page
+
+
 def missing(view: AdminView) -> list[str]:
     """What keeps the sidecar from being ready, a sentence each; empty when it is."""
     found = ["the sidecar is draining: it is about to stop"] if view.draining else []
+    if view.workers is not None and not view.draining:
+        found += view.workers.missing()
     health = view.health() if view.health is not None else None
     if health is not None and health.state != "healthy":
         found.append(f"the app is {health.state}: {health.reason or 'not checked yet'}")
@@ -89,6 +119,7 @@ def _ready(view: AdminView) -> Page:
 def status(view: AdminView) -> dict[str, object]:
     """The sidecar at one glance, for people and `sidecar status`."""
     reasons = missing(view)
+    workers = {} if view.workers is None else {"workers": view.workers.views()}
     return {
         "ready": not reasons,
         "missing": reasons,
@@ -102,47 +133,45 @@ def status(view: AdminView) -> dict[str, object]:
         "control": view.source.state() if view.source is not None else None,
         "registration": view.registrar.state() if view.registrar is not None else None,
         "connections": view.metrics.connections,
+        **workers,
     }
 
 
-def _clusters(view: AdminView) -> list[Cluster]:
-    return [*([view.app] if view.app is not None else []), *view.clusters]
-
-
-def _cluster(cluster: Cluster) -> dict[str, object]:
+def _cluster(cluster: ClusterView) -> dict[str, object]:
     return {
         "name": cluster.name,
-        "balancer": cluster.policy.balancer,
-        "endpoints": [
-            {
-                **msgspec.to_builtins(endpoint.endpoint),
-                "state": endpoint_state(endpoint),
-                "active": endpoint.active,
-                "connections": endpoint.connections,
-            }
-            for endpoint in cluster.endpoints
-        ],
+        "balancer": cluster.balancer,
+        "endpoints": [_endpoint(endpoint) for endpoint in cluster.endpoints],
     }
 
 
-def endpoint_state(endpoint: UpstreamEndpoint) -> str:
-    """`healthy`, `unhealthy` (it says so itself), or `unreachable` (the last connect failed)."""
-    if not endpoint.endpoint.healthy:
-        return "unhealthy"
-    return "unreachable" if endpoint.unreachable_until else "healthy"
+def _endpoint(view: EndpointView) -> dict[str, object]:
+    shown = {
+        **msgspec.to_builtins(view.endpoint),
+        "state": view.state,
+        "active": view.active,
+        "connections": view.connections,
+    }
+    return {**shown, "workers": view.shares} if view.shares else shown
 
 
 def _gauges(view: AdminView) -> Iterator[Gauge]:
-    for cluster in view.clusters:
+    for cluster in view.clusters():
+        if cluster.inbound:
+            continue
         counts = dict.fromkeys(("healthy", "unhealthy", "unreachable"), 0)
         for endpoint in cluster.endpoints:
-            counts[endpoint_state(endpoint)] += 1
+            counts[endpoint.state] += 1
         for state, count in counts.items():
             yield Gauge("mesh_endpoints", "Endpoints of a service.", count, service=cluster.name, state=state)
     for listener, count in view.metrics.connections.items():
         yield Gauge("mesh_connections", "Open downstream connections.", count, listener=listener)
     yield Gauge("mesh_config_revision", "etcd revision of the configuration in use.", view.snapshot.revision)
     yield Gauge("mesh_ready", "1 when the sidecar is ready.", 0 if missing(view) else 1)
+    for worker in view.workers.views() if view.workers is not None else ():
+        number, up = str(worker.worker), int(worker.state == "up")
+        yield Gauge("mesh_worker_up", "1 when the worker carries traffic.", up, worker=number)
+        yield Counter("mesh_worker_restarts", "Workers that ended and were replaced.", worker.restarts, worker=number)
 
 
 def _index(pages: dict[tuple[str, str], PageMaker]) -> Page:

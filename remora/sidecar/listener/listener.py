@@ -45,11 +45,16 @@ class Listener:
         self._all_closed.set()
         metrics.connections[name] = 0
 
-    async def start(self, host: str, port: int, flag: str) -> int:
-        """Listen; gives the port (0 picks a free one). Raises ListenError that names `flag`."""
+    async def start(self, host: str, port: int, flag: str, *, reuse_port: bool = False) -> int:
+        """Listen; gives the port (0 picks a free one). Raises ListenError that names `flag`.
+
+        `reuse_port`: other processes of this sidecar listen there too, and the kernel spreads connections over them.
+        """
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(lambda: _Undetected(self), host or None, port, backlog=BACKLOG)
+            self._server = await loop.create_server(
+                lambda: _Undetected(self), host or None, port, backlog=BACKLOG, reuse_port=reuse_port or None
+            )
         except OSError as error:
             raise ListenError(listen_problem(error, self.name, host, port, flag)) from None
         bound: int = self._server.sockets[0].getsockname()[1]

@@ -1,0 +1,76 @@
+"""What pages show of clusters and workers, as values: they may come from another process."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from remora.model.snapshot import Endpoint
+from remora.sidecar.upstream.cluster import Cluster
+from remora.sidecar.upstream.endpoint import UpstreamEndpoint
+
+EndpointState = Literal["healthy", "unhealthy", "unreachable"]
+"""`unhealthy`: it says so itself. `unreachable`: the last connect failed."""
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What one worker has to do with an endpoint."""
+
+    worker: int
+    state: EndpointState
+    active: int
+    connections: int
+
+
+class EndpointView(msgspec.Struct, frozen=True):
+    """An endpoint, how it is, requests in flight and open connections."""
+
+    endpoint: Endpoint
+    state: EndpointState
+    active: int
+    connections: int
+    shares: tuple[Share, ...] = ()
+    """By worker, where there are workers."""
+
+
+class ClusterView(msgspec.Struct, frozen=True):
+    """A cluster. `inbound`: the app beside us, which is no service of the mesh to us."""
+
+    name: str
+    balancer: str
+    endpoints: tuple[EndpointView, ...]
+    inbound: bool = False
+
+
+class WorkerView(msgspec.Struct, frozen=True):
+    """A worker. `since` is Unix time in seconds: when `state` was entered."""
+
+    worker: int
+    pid: int
+    state: Literal["starting", "up", "silent", "ended"]
+    """`silent`: it runs, but does not answer."""
+    since: float
+    restarts: int
+    last_end: str
+    """How the one before it ended; empty for the first."""
+    requests: int
+    """Live ones."""
+    connections: dict[str, int]
+    """Open downstream connections by listener."""
+
+
+def cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
+    """How `cluster` is now, in this process."""
+    endpoints = tuple(
+        EndpointView(endpoint.endpoint, endpoint_state(endpoint), endpoint.active, endpoint.connections)
+        for endpoint in cluster.endpoints
+    )
+    return ClusterView(cluster.name, cluster.policy.balancer, endpoints, inbound)
+
+
+def endpoint_state(endpoint: UpstreamEndpoint) -> EndpointState:
+    """How an endpoint is, as this process sees it."""
+    if not endpoint.endpoint.healthy:
+        return "unhealthy"
+    return "unreachable" if endpoint.unreachable_until else "healthy"

@@ -1,0 +1,142 @@
+"""What carries traffic: the listeners of inbound and outbound, and what they share.
+
+inbound listener ─► exchange ─► the app          the app ─► outbound listeners ─► exchange ─► other sidecars
+
+It has one of everything for each process. A sidecar without workers has one of these, and so has every worker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+from remora.model.address import Address
+from remora.model.names import ServiceName, service_name
+from remora.model.snapshot import Endpoint, Snapshot
+from remora.sidecar.exchange.decision import Router
+from remora.sidecar.exchange.exchange import Proxy
+from remora.sidecar.exchange.timers import TimerWheel
+from remora.sidecar.listener.inbound import InboundRouter
+from remora.sidecar.listener.listener import Listener
+from remora.sidecar.listener.outbound import Discoverer, Mesh, OutboundRouter
+from remora.sidecar.options import Options
+from remora.sidecar.routing.table import RouteTable
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.upstream.cluster import Cluster, Clusters
+
+INBOUND = "inbound"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """A port that carries traffic: its name, where it is, the flag that moves it, the service that it stands for."""
+
+    name: str
+    address: Address
+    flag: str
+    service: ServiceName | None = None
+
+
+def places(options: Options) -> Iterator[Place]:
+    """All ports that carry traffic, in the order in which they are opened."""
+    if options.upstream is not None:
+        yield Place(INBOUND, options.inbound, "--inbound")
+    yield Place("outbound", options.outbound, "--outbound-listen")
+    for binding in options.bindings:
+        name = f"outbound:{binding.service.removesuffix('.' + options.namespace)}"
+        yield Place(name, binding.address, "--outbound", binding.service)
+
+
+class DataPath:
+    """The data path of one process. `start`, `use` a snapshot at any time, then `drain`, `finish` and `close`."""
+
+    def __init__(self, options: Options, metrics: Metrics) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._timers = TimerWheel()
+        self.clusters = Clusters()
+        self.own_ports: set[int] = set()
+        """Ports of this sidecar. Traffic for them would go round in circles; whoever opens one adds it."""
+        self.app: Cluster | None = None
+        """None: the sidecar only calls."""
+        table = RouteTable(Snapshot(), options.namespace)
+        self._mesh = Mesh(table, self.clusters, options.namespace, options.outbound_policy, self.own_ports)
+        self._inbound: Listener | None = None
+        self._outbound: list[Listener] = []
+
+    @property
+    def live_requests(self) -> int:
+        """Requests that are being answered."""
+        return sum(listener.live_requests for listener in self._listeners())
+
+    def discover_by(self, discoverer: Discoverer) -> None:
+        """Ask `discoverer` for services that the snapshot does not have."""
+        self._mesh.discoverer = discoverer
+
+    async def start(self, *, reuse_port: bool = False) -> Mapping[str, int]:
+        """Listen; gives the port of each name. Raises ListenError. `reuse_port`: others listen there too."""
+        opened: dict[str, int] = {}
+        for place in places(self._options):
+            listener = self._listener(place)
+            host, port = place.address.host, place.address.port
+            opened[place.name] = await listener.start(host, port, place.flag, reuse_port=reuse_port)
+            self.own_ports.add(opened[place.name])
+        return opened
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Swap in a snapshot; one that does not compile changes nothing. A request keeps the one it started with."""
+        table = RouteTable(snapshot, self._options.namespace)
+        self.clusters.update(snapshot)
+        self._mesh.table = table
+
+    def drain(self) -> None:
+        """Answer what comes inbound, and tell callers to go elsewhere. Outbound works until the end."""
+        if self._inbound is not None:
+            self._inbound.drain()
+
+    async def finish(self) -> bool:
+        """Take no more connections and let live requests end, outbound last. Whether all did in time."""
+        timeout_s = self._options.drain_timeout_s
+        finished = self._inbound is None or await self._inbound.close(timeout_s)
+        for listener in self._outbound:
+            listener.drain()
+        for listener in self._outbound:
+            finished = await listener.close(0 if listener.live_requests == 0 else timeout_s) and finished
+        return finished
+
+    async def close(self) -> None:
+        """End everything at once."""
+        for listener in self._listeners():
+            listener.abort()
+            await listener.close(0)
+        self.clusters.abort()
+        if self.app is not None:
+            self.app.abort()
+        self._mesh.passthrough.abort()
+
+    def _listeners(self) -> Iterator[Listener]:
+        if self._inbound is not None:
+            yield self._inbound
+        yield from self._outbound
+
+    def _listener(self, place: Place) -> Listener:
+        if place.name == INBOUND:
+            listener = self._inbound = self._proxy_listener(place.name, self._inbound_router())
+            return listener
+        listener = self._proxy_listener(place.name, OutboundRouter(self._mesh, place.service))
+        self._outbound.append(listener)
+        return listener
+
+    def _inbound_router(self) -> InboundRouter:
+        options = self._options
+        assert options.upstream is not None, "there is an inbound port only before an app"
+        service = service_name(options.service, options.namespace) if options.service else "app"
+        upstream = options.upstream
+        router = InboundRouter(service, Endpoint("app", upstream.host, upstream.port, options.upstream_protocol))
+        self.app = router.cluster
+        return router
+
+    def _proxy_listener(self, name: str, router: Router) -> Listener:
+        http1 = Proxy(router, "http1", self._timers, self._metrics)
+        http2 = Proxy(router, "h2", self._timers, self._metrics)
+        return Listener(name, http1, http2, self._metrics)

@@ -1,0 +1,52 @@
+"""What the command line decides, as values."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from remora.model.address import Address
+from remora.model.names import ServiceName
+from remora.model.snapshot import Protocol
+from remora.sidecar.listener.outbound import OutboundPolicy
+from remora.sidecar.source.app_probe import Check
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Binding:
+    """A local port that stands for one service."""
+
+    service: ServiceName
+    address: Address
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line decides."""
+
+    upstream: Address | None
+    """None: there is only a caller beside us, no inbound traffic."""
+    upstream_protocol: Protocol
+    health: Check
+    service: str
+    namespace: str
+    version: str
+    zone: str
+    weight: int
+    advertise: Address
+    control: tuple[Address, ...]
+    config: Path | None
+    state_dir: Path | None
+    inbound: Address
+    outbound: Address
+    bindings: tuple[Binding, ...]
+    admin: Address
+    metrics: Address
+    outbound_policy: OutboundPolicy
+    drain_delay_s: float
+    """How long new requests are still taken after deregistration: callers learn of it by push, but not at once."""
+    drain_timeout_s: float
+    """How long live requests may take to end."""
+    sidecar_version: str
+    workers: int = 1
+    """Processes that carry traffic. 1: this one, which then does all."""
