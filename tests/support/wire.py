@@ -19,11 +19,15 @@ class FakeTransport(asyncio.Transport):
         self.aborted = False
         self.eof_written = False
         self.reading = True
+        self.protocol: Any = None
 
     def take(self) -> bytes:
         """What was written since the last call."""
         data, self.written = self.written, b""
         return data
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
     def write(self, data: Any) -> None:
         self.written += bytes(data)

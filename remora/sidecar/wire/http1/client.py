@@ -16,14 +16,17 @@ from remora.sidecar.wire.http1.fields import (
     chunk_bytes,
     request_bytes,
     trailer_bytes,
+    tunnel_request_bytes,
     without_nominated,
 )
+from remora.sidecar.wire.http1.tunnel import ClientTunnel
 from remora.sidecar.wire.stream import (
     WRITE_HIGH_WATER,
     WRITE_LOW_WATER,
     ConnectionOwner,
     ResetReason,
     ResponseHandler,
+    ResponseStream,
 )
 
 log = logging.getLogger(__name__)
@@ -58,6 +61,7 @@ class Http1ClientConnection(asyncio.Protocol):
         "_status",
         "_trailers",
         "_transport",
+        "_tunnel",
         "_writable",
         "reused",
     )
@@ -89,6 +93,8 @@ class Http1ClientConnection(asyncio.Protocol):
         self._left = -1
         self._trailers: Fields | None = None
         self._paused = False
+        self._tunnel: ClientTunnel | None = None
+        """The tunnel that is asked for, or open."""
         self._writable = True
         self.reused = False
         """Whether a request before this one was answered on it."""
@@ -103,7 +109,7 @@ class Http1ClientConnection(asyncio.Protocol):
     def live_streams(self) -> int:
         return 1 if self._in_response or self._request_open else 0
 
-    def open(self, head: RequestHead, end: bool, handler: ResponseHandler) -> Http1ClientConnection:
+    def open(self, head: RequestHead, end: bool, handler: ResponseHandler) -> ResponseStream:
         transport = self._transport
         assert transport is not None, "a connection is opened on only when it is free"
         self._handler = handler
@@ -113,10 +119,29 @@ class Http1ClientConnection(asyncio.Protocol):
         self._head_only = head.method == b"HEAD"
         if end:
             transport.write(request_bytes(head, end))
+        elif head.asks_for_tunnel:
+            return self._ask_for_tunnel(head, transport)
         else:
             self._held_head = request_bytes(head, end)
             self._loop.call_soon(self._release_head)
         return self
+
+    def _ask_for_tunnel(self, head: RequestHead, transport: asyncio.Transport) -> ResponseStream:
+        self._request_open = False
+        self._tunnel = tunnel = ClientTunnel(self, head)
+        transport.write(tunnel_request_bytes(head))
+        return tunnel
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether nobody has asked for a pause."""
+        return not self._paused
+
+    def on_tunnel_lost(self) -> None:
+        """The connection is gone, with the tunnel that it had become."""
+        self._transport = self._handler = self._tunnel = None
+        self._response_open = self._request_open = False
+        self._retire()
 
     def _release_head(self) -> None:
         """A head waits until the end of the turn for the body's first piece: one system call for both."""
@@ -198,14 +223,22 @@ class Http1ClientConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
             self._past_parser = self._left > UNPARSED_BODY_BYTES
-        except httptools.HttpParserUpgrade:
-            self._fail()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._on_switched(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError:
             log.exception("a response handler failed; its connection is closed")
             self._fail()
         except httptools.HttpParserError as error:
             log.debug("an upstream broke HTTP/1.1: %s", error)
             self._fail()
+
+    def _on_switched(self, rest: bytes) -> None:
+        """The peer has switched protocols; `rest` is of the new one."""
+        tunnel = self._tunnel
+        if tunnel is None or not tunnel.is_open:
+            self._fail()
+        elif rest:
+            tunnel.data_received(rest)
 
     def _on_unparsed(self, data: bytes) -> None:
         left = self._left
@@ -281,11 +314,16 @@ class Http1ClientConnection(asyncio.Protocol):
         self._status = status
         fields = without_nominated(self._fields, self._connection) if self._connection else self._fields
         if status < 200:
-            handler.on_head(ResponseHead(status, fields), False)
+            if status != 101:
+                handler.on_head(ResponseHead(status, fields), False)
+            elif self._tunnel is not None:
+                self._settle_tunnel(self._tunnel, ResponseHead(status, fields), handler)
             return
         self._keep_alive = self._keep_alive and self._parser.should_keep_alive()
         length = None if self._response_chunked else self._content_length
         head = ResponseHead(status, fields, content_length=length)
+        if self._tunnel is not None and self._settle_tunnel(self._tunnel, head, handler):
+            return
         if self._head_only or status in _NO_BODY or length == 0:
             self._close_stream()
             handler.on_head(head, True)
@@ -294,6 +332,20 @@ class Http1ClientConnection(asyncio.Protocol):
         else:
             self._left = -1 if length is None else length
             handler.on_head(head, False)
+
+    def _settle_tunnel(self, tunnel: ClientTunnel, head: ResponseHead, handler: ResponseHandler) -> bool:
+        transport = self._transport
+        if transport is None:
+            return False
+        # From here on the tunnel is what makes the connection a busy one; an answer it is no more.
+        self._request_open = True
+        self._in_response = False
+        if tunnel.settle(head, handler, transport):
+            return True
+        self._tunnel = None
+        self._request_open = False
+        self._in_response = True
+        return False
 
     def on_body(self, data: bytes) -> None:
         handler = self._handler

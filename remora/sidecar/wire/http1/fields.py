@@ -51,8 +51,13 @@ RESPONSE_KINDS: dict[bytes, Kind] = {**_DROPPED, **_FRAMING}
 CONNECTION_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te"))
 """Tokens of Connection that name no field to remove."""
 
+SWITCH_LINES = b"connection: upgrade\r\nupgrade: %b\r\n\r\n"
+"""The last fields of a head that asks for a switch to another protocol, or agrees to it."""
+
 _HARMLESS = frozenset((b"", b",keep-alive", b",Keep-Alive", b",close", b",Close"))
 """What Connection nearly always is; it names no field."""
+
+_CLEARTEXT_HTTP2 = frozenset((b"h2c", b"h2"))
 
 STATUS_LINES = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, phrase(status).encode() or b"Unknown") for status in range(100, 1000)
@@ -68,6 +73,15 @@ def without_nominated(fields: Fields, connection: bytes) -> Fields:
     if not names:
         return fields
     return [field for field in fields if field[0].lower() not in names]
+
+
+def upgrade_token(value: bytes) -> bytes | None:
+    """The protocol of an Upgrade field to pass on: the first that is not HTTP/2, which each hop speaks by itself."""
+    for token in value.split(b","):
+        name = token.strip()
+        if name and name.lower() not in _CLEARTEXT_HTTP2:
+            return name
+    return None
 
 
 def request_bytes(head: RequestHead, end: bool) -> bytes:
@@ -90,6 +104,14 @@ def request_bytes(head: RequestHead, end: bool) -> bytes:
         lines.append(b"expect: 100-continue\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def tunnel_request_bytes(head: RequestHead) -> bytes:
+    """The head of a request that asks for a tunnel: an Upgrade (RFC 9110 §7.8) or a CONNECT (RFC 9112 §3.2.3)."""
+    written = request_bytes(head, True)
+    if head.upgrade is None:
+        return b"CONNECT %b HTTP/1.1%b" % (head.authority, written[written.index(b"\r\n") :])
+    return written[:-2] + SWITCH_LINES % head.upgrade
 
 
 def chunk_bytes(data: bytes, end: bool) -> bytes:

@@ -11,7 +11,13 @@ from typing import Protocol
 import httptools
 
 from remora.sidecar.wire.heads import Fields, RequestHead
-from remora.sidecar.wire.http1.fields import REQUEST_KINDS, UNPARSED_BODY_BYTES, Kind, without_nominated
+from remora.sidecar.wire.http1.fields import (
+    REQUEST_KINDS,
+    UNPARSED_BODY_BYTES,
+    Kind,
+    upgrade_token,
+    without_nominated,
+)
 from remora.sidecar.wire.limits import RequestLimits
 
 log = logging.getLogger(__name__)
@@ -53,6 +59,10 @@ class RequestSink(Protocol):
 
     def on_request_end(self, message: Message, trailers: Fields | None) -> None:
         """The end of a chunked body."""
+
+    def on_tunnel_data(self, message: Message, data: bytes) -> bool:
+        """`data` follows the head of `message`, which asks for a tunnel. False: that was refused already, and `data` is
+        the next request."""
 
 
 class RequestReader:
@@ -120,6 +130,9 @@ class RequestReader:
             except httptools.HttpParserUpgrade as upgrade:
                 # An upgrade that is not taken is ignored (RFC 9110 §7.8): what follows is the next request.
                 data = data[upgrade.args[0] :]
+                message = self._message
+                if data and not message.end and self._sink.on_tunnel_data(message, data):
+                    return
             except httptools.HttpParserCallbackError as error:
                 raise error.__context__ or error from None
             except httptools.HttpParserError as error:
@@ -173,13 +186,19 @@ class RequestReader:
             message.connection += b"," + value
         elif kind is Kind.CONTENT_TYPE and head.content_type is None:
             head.content_type = value
-        elif kind is Kind.TRACE_PARENT:
+        else:
+            self._on_lifted(kind, head, name, value)
+
+    def _on_lifted(self, kind: Kind, head: RequestHead, name: bytes, value: bytes) -> None:
+        if kind is Kind.TRACE_PARENT:
             # More than one is as good as none (W3C Trace Context §3.2.1).
             head.trace_parent = value if head.trace_parent is None else b""
         elif kind is Kind.REQUEST_ID:
             head.request_id = value
         elif kind is Kind.GRPC_TIMEOUT:
             head.grpc_timeout = value
+        elif kind is Kind.UPGRADE:
+            head.upgrade = value if head.upgrade is None else head.upgrade + b"," + value
         elif kind is Kind.EXPECT:
             head.expect_continue = value.lower() == b"100-continue"
         elif kind is Kind.CONTENT_TYPE:
@@ -222,8 +241,32 @@ class RequestReader:
             message.left = head.content_length
         elif not message.end:
             head.content_length = None
-        if parser.should_upgrade() and (head.method == b"CONNECT" or not message.end):
-            raise RefusedError(501, "upgrade", "CONNECT, and an Upgrade with a body, are not supported here")
+        if head.upgrade is not None or head.method == b"CONNECT":
+            self._complete_tunnel(message)
+
+    def _complete_tunnel(self, message: Message) -> None:
+        head = message.head
+        if not self._parser.should_upgrade() or (message.http10 and head.method != b"CONNECT"):
+            # Not named by Connection, or of a time without Upgrade (RFC 9110 §7.8).
+            head.upgrade = None
+            return
+        if not message.end:
+            raise RefusedError(501, "upgrade", "CONNECT and Upgrade with a body are not supported")
+        head.content_length = None
+        if head.method == b"CONNECT":
+            head.upgrade = None
+            self._complete_authority(head)
+        else:
+            head.upgrade = upgrade_token(head.upgrade or b"")
+        if head.asks_for_tunnel:
+            message.end = False
+            message.left = 0
+
+    def _complete_authority(self, head: RequestHead) -> None:
+        host, colon, port = head.path.rpartition(b":")
+        if not host or not colon or not port.isdigit():
+            raise RefusedError(400, "target", "the target of CONNECT is HOST:PORT (RFC 9112 §3.2.3)")
+        head.authority, head.path = head.path, b""
 
     def _complete_target(self, head: RequestHead) -> None:
         url = self._url

@@ -15,6 +15,7 @@ from typing import cast
 from remora.sidecar.wire.heads import Fields, ResponseHead
 from remora.sidecar.wire.http1.fields import STATUS_LINES, chunk_bytes, trailer_bytes
 from remora.sidecar.wire.http1.reader import Message, RefusedError, RequestReader
+from remora.sidecar.wire.http1.tunnel import ServerTunnel
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.problem import problem
 from remora.sidecar.wire.stream import (
@@ -57,6 +58,7 @@ class Http1ServerConnection(asyncio.Protocol):
         "_response_open",
         "_serving",
         "_transport",
+        "_tunnel",
         "_writable",
     )
 
@@ -74,6 +76,8 @@ class Http1ServerConnection(asyncio.Protocol):
         self._backlog: deque[Message | bytes | Fields] = deque()
         self._handler: RequestHandler | None = None
         self._serving: Message | None = None
+        self._tunnel: ServerTunnel | None = None
+        """The tunnel that is asked for, or open; it is the transport's protocol then."""
         self._request_open = False
         self._response_open = False
         self._response_framed = False
@@ -151,6 +155,20 @@ class Http1ServerConnection(asyncio.Protocol):
         elif not self._closing:
             self._backlog.append(trailers or [])
 
+    def on_tunnel_data(self, message: Message, data: bytes) -> bool:
+        tunnel = self._tunnel
+        if self._closing:
+            return True
+        if self._serving is not message:
+            # Its turn has not come, or it has been refused at once.
+            waiting = bool(self._backlog) and self._backlog[-1] is message
+            if waiting:
+                self._backlog.append(data)
+            return waiting
+        if tunnel is not None:
+            tunnel.data_received(data)
+        return tunnel is not None
+
     # ── from messages to handlers ──
 
     def _serve(self, message: Message) -> None:
@@ -159,11 +177,52 @@ class Http1ServerConnection(asyncio.Protocol):
         self._response_open = True
         self._response_framed = False
         self._has_body = message.head.method != b"HEAD"
+        if not message.end and message.head.asks_for_tunnel:
+            self._serve_tunnel(message)
+            return
         handler = self._factory(self, message.head, message.end)
         if self._serving is message and self._response_open:
             self._handler = handler
             if not self._writable:
                 handler.on_writable(False)
+
+    def _serve_tunnel(self, message: Message) -> None:
+        transport = self._transport
+        assert transport is not None, "requests are served while the connection lives"
+        self._request_open = False
+        self._tunnel = tunnel = ServerTunnel(self, message.head)
+        tunnel.take_over(transport, reading=self._reading, writable=self._writable)
+        while self._backlog:
+            behind = self._backlog.popleft()
+            assert isinstance(behind, bytes), "nothing behind a tunnel's head is parsed"
+            tunnel.data_received(behind)
+        tunnel.ask(self._factory)
+
+    def adopt(self, handler: RequestHandler) -> None:
+        """`handler` of a refused tunnel hears of what befalls the connection while its answer is on the way."""
+        if self._response_open and not self._closing:
+            self._handler = handler
+
+    def on_tunnel_refused(self, held: bytes, *, reading: bool, writable: bool) -> None:
+        """The answer will be no tunnel: go on as HTTP/1, with what came behind the request."""
+        message, transport = self._serving, self._transport
+        self._tunnel = None
+        if message is None or transport is None:
+            return
+        transport.set_protocol(self)
+        self._reading = reading
+        self._writable = writable
+        if message.head.upgrade is None:
+            # Nobody can tell whether bytes behind a CONNECT were meant for the tunnel.
+            message.keep_alive = False
+        elif held or not reading:
+            self._loop.call_soon(self._go_on, held)
+
+    def _go_on(self, held: bytes) -> None:
+        if held:
+            self.data_received(held)
+        if not self._closing:
+            self._update_reading()
 
     def _deliver(self, data: bytes, end: bool) -> None:
         if end:
@@ -393,7 +452,7 @@ class Http1ServerConnection(asyncio.Protocol):
     def _update_reading(self) -> None:
         transport = self._transport
         wanted = not self._handler_paused and not self._backlog
-        if transport is None or self._closing or wanted == self._reading:
+        if transport is None or self._closing or wanted == self._reading or self._tunnel is not None:
             return
         self._reading = wanted
         if wanted:

@@ -1,0 +1,166 @@
+"""Requests of HTTP/1.1 that ask for a tunnel (Upgrade, CONNECT), on both sides of the mesh.
+
+While the answer is awaited the tunnel is the stream, in place of the connection. When it says yes, the bytes of the
+connection are the tunnel's (RFC 9110 §7.8, §9.3.6); with any other answer the connection goes on as HTTP/1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.http1.fields import STATUS_LINES, SWITCH_LINES
+from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, ResetReason, ResponseHandler
+from remora.sidecar.wire.tcp.raw import RawStream
+
+if TYPE_CHECKING:
+    from remora.sidecar.wire.http1.client import Http1ClientConnection
+    from remora.sidecar.wire.http1.server import Http1ServerConnection
+
+
+def opens_tunnel(head: RequestHead, status: int) -> bool:
+    """Whether an answer of `status` opens the tunnel that `head` asks for."""
+    return status == 101 if head.upgrade is not None else 200 <= status < 300
+
+
+class ServerTunnel(RawStream):
+    """The RequestStream of a request for a tunnel. What comes behind its head waits here for the answer."""
+
+    __slots__ = ("_connection", "_head", "_refused")
+
+    def __init__(self, connection: Http1ServerConnection, head: RequestHead) -> None:
+        super().__init__()
+        self._connection = connection
+        self._head = head
+        self._refused = False
+
+    def ask(self, factory: RequestHandlerFactory) -> None:
+        """Give the request to a handler."""
+        handler = factory(self, self._head, False)
+        if self._refused:
+            self._connection.adopt(handler)
+            return
+        self._handler = handler
+        if self.is_open:
+            self.begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._connection.connection_lost(exc)
+
+    # ── RequestStream ──
+
+    def send_head(self, head: ResponseHead, end: bool) -> None:
+        if self._refused or (head.status < 200 and head.status != 101):
+            self._connection.send_head(head, end)
+        elif opens_tunnel(self._head, head.status) and not end:
+            self._accept(head)
+        else:
+            self._refuse()
+            self._connection.send_head(head, end)
+
+    def _accept(self, head: ResponseHead) -> None:
+        lines = [STATUS_LINES[head.status], *(b"%b: %b\r\n" % field for field in head.fields)]
+        upgrade = self._head.upgrade
+        lines.append(b"\r\n" if upgrade is None else SWITCH_LINES % upgrade)
+        if self._transport is not None:
+            self._transport.write(b"".join(lines))
+        self.is_open = True
+        if self._handler is not None:
+            self.begin()
+
+    def _refuse(self) -> None:
+        self._refused = True
+        handler = cast("RequestHandler | None", self._handler)
+        self._handler = self._transport = None
+        self._connection.on_tunnel_refused(self._held, reading=self._reading, writable=self._writable)
+        if handler is not None:
+            self._connection.adopt(handler)
+
+    def send_data(self, data: bytes, end: bool) -> None:
+        if self._refused:
+            self._connection.send_data(data, end)
+        else:
+            super().send_data(data, end)
+
+    def send_trailers(self, trailers: Fields) -> None:
+        if self._refused:
+            self._connection.send_trailers(trailers)
+        else:
+            super().send_data(b"", True)
+
+    def reset(self, reason: ResetReason) -> None:
+        if self._refused:
+            self._connection.reset(reason)
+        else:
+            super().reset(reason)
+
+
+class ClientTunnel(RawStream):
+    """The ResponseStream of a request for a tunnel. What the handler sends waits here for the answer."""
+
+    __slots__ = ("_connection", "_head", "_settled", "_to_send", "_to_send_end")
+
+    def __init__(self, connection: Http1ClientConnection, head: RequestHead) -> None:
+        super().__init__()
+        self._connection = connection
+        self._head = head
+        self._to_send = b""
+        self._to_send_end = False
+        self._settled = False
+        """The answer is there."""
+
+    def settle(self, head: ResponseHead, handler: ResponseHandler, transport: asyncio.Transport) -> bool:
+        """The final head of the answer has come. Whether it opens the tunnel; `handler` has it then."""
+        self._settled = True
+        if not opens_tunnel(self._head, head.status):
+            self._to_send = b""
+            return False
+        self.take_over(transport, reading=self._connection.is_reading, writable=True)
+        self._handler = handler
+        handler.on_head(head, False)
+        if self._handler is None:
+            return True
+        self.begin()
+        if self._to_send or self._to_send_end:
+            super().send_data(self._to_send, self._to_send_end)
+            self._to_send = b""
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.on_tunnel_lost()
+        super().connection_lost(exc)
+
+    # ── ResponseStream ──
+
+    def send_data(self, data: bytes, end: bool) -> None:
+        if self._settled:
+            super().send_data(data, end)
+        else:
+            self._to_send += data
+            self._to_send_end = end
+
+    def send_trailers(self, trailers: Fields) -> None:  # noqa: ARG002
+        self.send_data(b"", True)
+
+    def reset(self, reason: ResetReason) -> None:
+        if self.is_open:
+            super().reset(reason)
+        else:
+            self._handler = None
+            self._connection.reset(reason)
+
+    def pause(self) -> None:
+        if self.is_open:
+            super().pause()
+        else:
+            self._asked_to_pause = True
+            self._connection.pause()
+
+    def resume(self) -> None:
+        if self.is_open:
+            super().resume()
+        else:
+            self._asked_to_pause = False
+            self._connection.resume()
