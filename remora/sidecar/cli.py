@@ -28,12 +28,15 @@ from remora.model.address import Address
 from remora.model.names import DEFAULT_NAMESPACE, is_label, service_of_host
 from remora.model.snapshot import SnapshotError
 from remora.sidecar.admin.client import AdminError, fetch_status, render_status
-from remora.sidecar.app import Binding, Options, Sidecar
+from remora.sidecar.app import Binding, Options, WorkersLostError
+from remora.sidecar.app import run as run_sidecar
 from remora.sidecar.listener.listener import ListenError
 from remora.sidecar.source.addresses import parse_addresses
 from remora.sidecar.source.app_probe import Check, parse_check
+from remora.sidecar.workers.cores import usable_cores
 
 LOOPBACK = "127.0.0.1"
+MAX_WORKERS = 256
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,15 +63,8 @@ def make_parser(flags: Flags) -> Parser:
     _add_app_flags(flags, run)
     _add_mesh_flags(flags, run)
     _add_port_flags(flags, run)
+    _add_process_flags(flags, run)
     _add_status(flags, commands.add_parser("status", help="show how a running sidecar is"))
-    flags.add(
-        run,
-        "--log-level",
-        one_of("debug", "info", "warning", "error"),
-        default="info",
-        metavar="LEVEL",
-        help="debug, info, warning or error (default info)",
-    )
     return parser
 
 
@@ -193,15 +189,36 @@ def _add_port_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_process_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
+    process = run.add_argument_group("the process")
+    flags.add(
+        process,
+        "--workers",
+        _parse_workers,
+        default=1,
+        metavar="N",
+        help="processes that carry traffic: 1 (default), more, or auto, one for each core that it may use",
+    )
+    flags.add(
+        process,
+        "--log-level",
+        one_of("debug", "info", "warning", "error"),
+        default="info",
+        metavar="LEVEL",
+        help="debug, info, warning or error (default info)",
+    )
+
+
 def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     sidecar_options = options(arguments)
-    import uvloop
-
     try:
-        uvloop.run(_serve(sidecar_options))
+        run_sidecar(sidecar_options)
     except (ListenError, SnapshotError) as error:
         raise UsageError(str(error)) from None
+    except WorkersLostError as error:
+        print(f"sidecar: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -213,10 +230,6 @@ def _status(arguments: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     print(json.dumps(found, indent=2) if arguments.json else render_status(found))
     return 0 if found["ready"] else 1
-
-
-async def _serve(sidecar_options: Options) -> None:
-    await Sidecar(sidecar_options).run()
 
 
 def options(arguments: argparse.Namespace) -> Options:
@@ -244,6 +257,7 @@ def options(arguments: argparse.Namespace) -> Options:
         drain_delay_s=arguments.drain_delay,
         drain_timeout_s=arguments.drain_timeout,
         sidecar_version=__version__,
+        workers=arguments.workers or usable_cores(),
     )
 
 
@@ -275,6 +289,15 @@ def _parse_label(text: str) -> str:
 def _parse_weight(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 10_000:
         raise ValueError(f"{text!r} is not a weight: give a number from 1 to 10000")
+    return int(text)
+
+
+def _parse_workers(text: str) -> int:
+    """A number; 0 stands for `auto`."""
+    if text == "auto":
+        return 0
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_WORKERS:
+        raise ValueError(f"{text!r} is not a number of workers: give one from 1 to {MAX_WORKERS}, or auto")
     return int(text)
 
 

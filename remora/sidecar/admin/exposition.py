@@ -27,6 +27,7 @@ class SidecarCollector:
         from prometheus_client.core import CounterMetricFamily
 
         yield from self._requests()
+        yield from self._grpc()
         retries = CounterMetricFamily("mesh_retries", "Retries made.", labels=["service", "reason"])
         for key, count in self._metrics.retries.items():
             retries.add_metric(list(key), count)
@@ -51,6 +52,18 @@ class SidecarCollector:
         for labels, series in self._metrics.requests.items():
             _add(count, seconds, received, sent, list(labels), series)
         yield from (count, seconds, received, sent)
+
+    def _grpc(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily
+
+        labels = ["direction", "service", "method"]
+        streams = CounterMetricFamily("mesh_grpc_streams", "gRPC calls begun.", labels=labels)
+        messages = CounterMetricFamily("mesh_grpc_messages", "gRPC messages begun.", labels=[*labels, "way"])
+        for key, series in self._metrics.grpc.items():
+            streams.add_metric(list(key), series.streams)
+            messages.add_metric([*key, "request"], series.request_messages)
+            messages.add_metric([*key, "response"], series.response_messages)
+        yield from (streams, messages)
 
     def _gauge_families(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -60,17 +61,21 @@ class WorkerView(msgspec.Struct, frozen=True):
     """Open downstream connections by listener."""
 
 
-def cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
-    """How `cluster` is now, in this process."""
+def cluster_views(app: Cluster | None, clusters: Iterable[Cluster]) -> list[ClusterView]:
+    """How the app beside us and the services in use are now, in this process."""
+    inbound = [] if app is None else [_cluster_view(app, inbound=True)]
+    return [*inbound, *(_cluster_view(cluster) for cluster in clusters)]
+
+
+def _cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
     endpoints = tuple(
-        EndpointView(endpoint.endpoint, endpoint_state(endpoint), endpoint.active, endpoint.connections)
+        EndpointView(endpoint.endpoint, _state(endpoint), endpoint.active, endpoint.connections)
         for endpoint in cluster.endpoints
     )
     return ClusterView(cluster.name, cluster.policy.balancer, endpoints, inbound)
 
 
-def endpoint_state(endpoint: UpstreamEndpoint) -> EndpointState:
-    """How an endpoint is, as this process sees it."""
+def _state(endpoint: UpstreamEndpoint) -> EndpointState:
     if not endpoint.endpoint.healthy:
         return "unhealthy"
     return "unreachable" if endpoint.unreachable_until else "healthy"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from remora.model.address import Address
 from remora.model.snapshot import Snapshot, SnapshotError
 from remora.sidecar.admin.site import AdminView, admin_site, probe_site
-from remora.sidecar.admin.views import ClusterView, cluster_view
+from remora.sidecar.admin.views import cluster_views
 from remora.sidecar.app.membership import Membership
 from remora.sidecar.app.state_file import state_file
 from remora.sidecar.datapath import INBOUND, DataPath, places
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from remora.sidecar.workers.pool import WorkerPool
 
 log = logging.getLogger(__name__)
+
+
+class WorkersLostError(Exception):
+    """Workers that end cannot be replaced any more; the sidecar has drained."""
 
 
 class Plane(Protocol):
@@ -59,9 +63,10 @@ class Sidecar:
         if workers is None:
             path = DataPath(options, self._metrics)
             self._plane, self._own_ports = path, path.own_ports
-            self._view = AdminView(self._metrics, lambda: _cluster_views(path))
+            self._view = AdminView(self._metrics, lambda: cluster_views(path.app, path.clusters))
         else:
             self._plane, self._own_ports = workers, workers.own_ports
+            workers.on_lost = self._on_lost
             self._view = AdminView(self._metrics, workers.clusters, workers)
         self._membership = Membership(options, self._on_pushed)
         if self._membership.health is not None:
@@ -70,11 +75,15 @@ class Sidecar:
         self._admin_listeners: list[Listener] = []
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._lost = False
 
     # ── life ──
 
     async def run(self) -> None:
-        """Start, serve until SIGTERM or SIGINT, drain. Raises ListenError and SnapshotError while starting."""
+        """Start, serve until SIGTERM or SIGINT, drain.
+
+        Raises ListenError and SnapshotError while starting, and WorkersLostError when it had to stop by itself.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
@@ -89,6 +98,12 @@ class Sidecar:
                 log.warning("told to stop a second time: what is live is cut off")
         finally:
             await self._close()
+        if self._lost:
+            raise WorkersLostError("workers that end could not be replaced any more: start this sidecar anew")
+
+    def _on_lost(self) -> None:
+        self._lost = True
+        self._stop.set()
 
     def _on_signal(self) -> None:
         """The first asks for an orderly end, the second for one at once."""
@@ -207,8 +222,3 @@ class Sidecar:
         self._view.source, self._view.registrar = membership.source, membership.registrar
         if membership.source is not None:
             self._plane.discover_by(membership.source)
-
-
-def _cluster_views(path: DataPath) -> list[ClusterView]:
-    app = [] if path.app is None else [cluster_view(path.app, inbound=True)]
-    return [*app, *(cluster_view(cluster) for cluster in path.clusters)]

@@ -1,0 +1,92 @@
+"""What the parent and a worker say to each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from remora.model.names import ServiceName
+from remora.model.snapshot import Snapshot
+from remora.sidecar.admin.views import ClusterView
+
+
+class Message(msgspec.Struct, frozen=True, tag=True):
+    """Base: each kind is told by its name."""
+
+
+# The parent says:
+
+
+class Configure(Message, frozen=True):
+    """Use this; with the first, listen."""
+
+    snapshot: Snapshot
+    own_ports: tuple[int, ...]
+
+
+class Answer(Message, frozen=True):
+    """To Ask. When it is known, a Configure that has it went before."""
+
+    service: ServiceName
+    known: bool
+
+
+class Tell(Message, frozen=True):
+    """Report how things are; clusters only if they are asked for."""
+
+    serial: int
+    clusters: bool
+
+
+class Drain(Message, frozen=True):
+    """Go on answering, and tell callers to go elsewhere."""
+
+
+class Finish(Message, frozen=True):
+    """Take nothing new, let live requests end, and end."""
+
+
+# A worker says:
+
+
+class Up(Message, frozen=True):
+    """It listens."""
+
+
+class Failed(Message, frozen=True):
+    """It cannot listen."""
+
+    reason: str
+
+
+class Ask(Message, frozen=True):
+    """Subscribe to `service`, and say whether the mesh knows it."""
+
+    service: ServiceName
+
+
+class Report(Message, frozen=True):
+    """To Tell."""
+
+    serial: int
+    counts: dict[str, Any]
+    """What was counted since the last report: see `counts`."""
+    used: tuple[ServiceName, ...]
+    """Services that had requests since the last report."""
+    requests: int
+    """Live ones."""
+    connections: dict[str, int]
+    clusters: tuple[ClusterView, ...] | None
+
+
+class Finished(Message, frozen=True):
+    """All live requests have ended, or, with `clean` false, some were cut off."""
+
+    clean: bool
+
+
+FromParent = Configure | Answer | Tell | Drain | Finish
+FromWorker = Up | Failed | Ask | Report | Finished
+
+encode = msgspec.msgpack.Encoder().encode

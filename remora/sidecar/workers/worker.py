@@ -1,0 +1,124 @@
+"""A worker: one data path, and the channel to the parent that decides everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from remora.model.snapshot import SnapshotError
+from remora.sidecar.admin.views import cluster_views
+from remora.sidecar.datapath import DataPath
+from remora.sidecar.listener.listener import ListenError
+from remora.sidecar.options import Options
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.workers import counts
+from remora.sidecar.workers.channel import Channel
+from remora.sidecar.workers.discoverer import ParentDiscoverer
+from remora.sidecar.workers.messages import (
+    Answer,
+    Ask,
+    Configure,
+    Drain,
+    Failed,
+    Finish,
+    Finished,
+    FromParent,
+    Message,
+    Report,
+    Tell,
+    Up,
+    encode,
+)
+
+log = logging.getLogger(__name__)
+
+
+def run_worker(options: Options, end: socket.socket, number: int) -> None:
+    """The life of worker `number`, in its process. `options` have no port 0: all workers share their ports."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s worker {number} %(name)s: %(message)s"))
+    with contextlib.suppress(OSError):  # as `top` shows it, where there is /proc
+        Path("/proc/self/comm").write_text(f"sidecar-{number}")
+    uvloop.run(_Worker(options).run(end))
+
+
+class _Worker:
+    """Does what the parent says, until it says that it is over, or is gone."""
+
+    def __init__(self, options: Options) -> None:
+        self._metrics = Metrics()
+        self._path = DataPath(options, self._metrics)
+        self._decoder: msgspec.msgpack.Decoder[FromParent] = msgspec.msgpack.Decoder(FromParent)
+        self._channel: Channel | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._discoverer: ParentDiscoverer | None = None
+        if options.control:
+            self._discoverer = ParentDiscoverer(lambda service: self._send(Ask(service)))
+            self._path.discover_by(self._discoverer)
+
+    async def run(self, end: socket.socket) -> None:
+        self._channel = await Channel.open(end, self._on_message)
+        await self._channel.closed.wait()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._path.close()
+
+    def _on_message(self, data: bytes) -> None:
+        message = self._decoder.decode(data)
+        match message:
+            case Configure():
+                self._configure(message)
+            case Tell():
+                self._send(self._report(message.serial, message.clusters))
+            case Answer():
+                assert self._discoverer is not None, "only what was asked is answered"
+                self._discoverer.answered(message.service, message.known)
+            case Drain():
+                self._path.drain()
+            case Finish():
+                self._task = asyncio.get_running_loop().create_task(self._finish(), name="finish")
+
+    def _configure(self, message: Configure) -> None:
+        self._path.own_ports.update(message.own_ports)
+        try:
+            self._path.use(message.snapshot)
+        except SnapshotError as error:  # the parent has compiled it before; what is in use stays
+            log.error("Revision %d was not taken: %s", message.snapshot.revision, error)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._start(), name="start")
+
+    async def _start(self) -> None:
+        try:
+            await self._path.start(reuse_port=True)
+        except ListenError as error:
+            self._send(Failed(str(error)))
+        else:
+            self._send(Up())
+
+    async def _finish(self) -> None:
+        assert self._channel is not None, "the parent said so"
+        clean = await self._path.finish()
+        self._send(self._report(0, False))
+        self._send(Finished(clean))
+        self._channel.close()
+
+    def _report(self, serial: int, clusters: bool) -> Report:
+        return Report(
+            serial,
+            counts.take(self._metrics),
+            () if self._discoverer is None else self._discoverer.take_used(),
+            self._path.live_requests,
+            self._metrics.connections,
+            tuple(cluster_views(self._path.app, self._path.clusters)) if clusters else None,
+        )
+
+    def _send(self, message: Message) -> None:
+        assert self._channel is not None, "it speaks when it is spoken to"
+        self._channel.send(encode(message))
