@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from remora.sidecar.exchange import failures
 from remora.sidecar.policy.retry import AttemptFailure
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
-from remora.sidecar.upstream.pool import Pool
+from remora.sidecar.upstream.pool import Pool, UpstreamProtocol
 from remora.sidecar.wire.heads import Fields, ResponseHead, field_value
 from remora.sidecar.wire.stream import ClientConnection, ResetReason, ResponseStream
 
@@ -40,9 +40,10 @@ class Attempt:
         """Whether the request's data can be passed to it."""
         return self._stream is not None
 
-    def start(self, pool: Pool) -> None:
-        """Send the request on a free connection, or on the next that there is."""
+    def start(self, downstream: UpstreamProtocol) -> None:
+        """Send the request on a free connection, or on the next that there is; `downstream` is what the caller speaks."""
         self._endpoint.active += 1
+        pool = self._endpoint.pool(downstream)
         connection = pool.take()
         if connection is not None:
             self.on_connection(connection)

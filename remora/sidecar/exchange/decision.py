@@ -37,6 +37,10 @@ class Decision:
         self.request_timeout_s = request_timeout_s
         self.idle_timeout_s = idle_timeout_s
 
+    def with_idle_timeout(self, seconds: float) -> Decision:
+        """The same with another limit of silence."""
+        return Decision(self.service, self.route, self.cluster, self.retry, self.request_timeout_s, seconds)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:

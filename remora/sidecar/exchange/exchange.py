@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 import time
+from typing import ClassVar
 
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.attempt import Attempt
@@ -50,7 +51,16 @@ class Proxy:
         self.metrics = metrics
 
     def __call__(self, stream: RequestStream, head: RequestHead, end: bool) -> Exchange:
+        if not end and head.asks_for_tunnel:
+            return self._start_tunnel(stream, head)
         exchange = Exchange(self, stream, head, end)
+        exchange.start()
+        return exchange
+
+    def _start_tunnel(self, stream: RequestStream, head: RequestHead) -> Exchange:
+        from remora.sidecar.exchange.tunnel import TunnelExchange  # which builds on this module
+
+        exchange = TunnelExchange(self, stream, head)
         exchange.start()
         return exchange
 
@@ -84,6 +94,8 @@ class Exchange:
         "head",
         "timer",
     )
+
+    attempt_type: ClassVar[type[Attempt]] = Attempt
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
         self._proxy = proxy
@@ -162,10 +174,10 @@ class Exchange:
             return
         if self._deadline is not None:
             self.head.grpc_timeout = format_grpc_timeout(self._deadline - time.perf_counter())
-        self._attempt = attempt = Attempt(self, endpoint)
+        self._attempt = attempt = self.attempt_type(self, endpoint)
         if self._blocked:
             attempt.pause()
-        attempt.start(endpoint.pool(self._proxy.protocol))
+        attempt.start(self._proxy.protocol)
 
     def body_so_far(self) -> tuple[list[bytes], Fields | None, bool]:
         """(data, trailers, ended) of the request, for an attempt that has got its connection."""
