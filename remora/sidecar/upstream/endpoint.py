@@ -44,8 +44,9 @@ class UpstreamEndpoint:
         return sum(pool.connections for pool in self._pools.values())
 
     def pool(self, downstream: UpstreamProtocol) -> Pool:
-        """The pool for a request that came by `downstream`; an endpoint that declares a protocol gets that one."""
-        protocol = _DECLARED.get(self.endpoint.protocol, downstream)
+        """The pool for a request that came by `downstream`; an endpoint that declares a protocol gets that one, but
+        bytes that nobody reads into stay such."""
+        protocol = "tcp" if downstream == "tcp" else _DECLARED.get(self.endpoint.protocol, downstream)
         pool = self._pools.get(protocol)
         if pool is None:
             target = self.endpoint

@@ -15,16 +15,18 @@ from typing import Literal, Protocol
 from remora.sidecar.wire.http1.client import Http1ClientConnection
 from remora.sidecar.wire.http2 import Http2ClientConnection
 from remora.sidecar.wire.stream import ClientConnection
+from remora.sidecar.wire.tcp import TcpClientConnection
 
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 1024
 """Per endpoint (Envoy's circuit breaker default)."""
 
-UpstreamProtocol = Literal["http1", "h2"]
+UpstreamProtocol = Literal["http1", "h2", "tcp"]
+"""`tcp`: bytes that nobody reads into; each connection serves one tunnel."""
 
-_STREAMS_PER_CONNECTION: dict[UpstreamProtocol, int] = {"http1": 1, "h2": 100}
-"""How many waiting requests one connection under way is expected to serve."""
+_STREAMS_PER_CONNECTION: dict[UpstreamProtocol, int] = {"http1": 1, "h2": 100, "tcp": 1}
+"""How many waiting requests one connection under way is expected to serve, until an HTTP/2 endpoint has said it."""
 
 
 class Waiter(Protocol):
@@ -49,6 +51,7 @@ class Pool:
         "_on_connect",
         "_port",
         "_protocol",
+        "_streams_told",
         "_waiters",
     )
 
@@ -72,6 +75,8 @@ class Pool:
         self._connecting: set[asyncio.Task[None]] = set()
         self._waiters: deque[Waiter] = deque()
         self._draining = False
+        self._streams_told: int | None = None
+        """How many streams the endpoint takes on one connection, as one that was full has shown."""
 
     @property
     def connections(self) -> int:
@@ -123,11 +128,23 @@ class Pool:
     # ── ConnectionOwner ──
 
     def on_connection_free(self, connection: ClientConnection) -> None:
+        self._offer(connection)
+        if self._waiters:
+            self._connect_past(connection)
+
+    def _offer(self, connection: ClientConnection) -> None:
         if self._waiters:
             self._serve(connection)
         if self._draining:
             connection.drain()
         elif connection.free_slots > 0:
+            self._keep(connection)
+
+    def _keep(self, connection: ClientConnection) -> None:
+        if self._protocol == "tcp":
+            # Who asked for it is gone. A server may count on who connects to say something, or have said something.
+            connection.drain()
+        else:
             self._free[connection] = None
 
     def on_connection_closed(self, connection: ClientConnection) -> None:
@@ -142,8 +159,13 @@ class Pool:
         while self._waiters and connection.free_slots > 0:
             self._waiters.popleft().on_connection(connection)
 
+    def _connect_past(self, full: ClientConnection) -> None:
+        """`full` takes no more, though requests wait: others are needed."""
+        self._streams_told = max(1, full.free_slots + full.live_streams)
+        self._connect_as_needed()
+
     def _connect_as_needed(self) -> None:
-        served = _STREAMS_PER_CONNECTION[self._protocol]
+        served = self._streams_told or _STREAMS_PER_CONNECTION[self._protocol]
         while (
             len(self._connecting) * served < len(self._waiters)
             and len(self._connecting) + len(self._connections) < MAX_CONNECTIONS
@@ -152,8 +174,12 @@ class Pool:
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
 
-    def _make(self) -> Http1ClientConnection | Http2ClientConnection:
-        return Http1ClientConnection(self) if self._protocol == "http1" else Http2ClientConnection(self)
+    def _make(self) -> Http1ClientConnection | Http2ClientConnection | TcpClientConnection:
+        if self._protocol == "tcp":
+            return TcpClientConnection(self)
+        if self._protocol == "http1":
+            return Http1ClientConnection(self)
+        return Http2ClientConnection(self, expected_streams=self._streams_told or 1)
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -174,7 +200,9 @@ class Pool:
             return
         self._on_connect(True)
         self._connections.add(connection)
-        self.on_connection_free(connection)
+        self._offer(connection)
+        if self._waiters and isinstance(connection, Http2ClientConnection) and connection.settings_seen:
+            self._connect_past(connection)
 
     def _fail(self, reason: str) -> None:
         """All who wait fail: each may try another endpoint, rather than queue for one that does not answer."""

@@ -47,10 +47,10 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         "_max_streams",
         "_next_id",
         "_owner",
-        "_settings_seen",
         "_takes_switches",
         "_tunnels",
         "_usable",
+        "settings_seen",
     )
 
     def __init__(
@@ -66,7 +66,8 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         self._last_flushed_id = 0
         """Streams above it have not left this process."""
         self._max_streams = expected_streams
-        self._settings_seen = False
+        self.settings_seen = False
+        """Whether the peer has said how many streams it takes."""
         self._usable = True
         """New streams are welcome; owner.on_connection_closed says when no more."""
 
@@ -107,7 +108,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         """An extended CONNECT, once the peer has said that it takes them (RFC 8441 §3)."""
         request = TunnelRequest(head, handler, self._send_switch)
         self._tunnels.append(request)
-        if self._settings_seen:
+        if self.settings_seen:
             self.loop.call_soon(self._decide_tunnels)
         return request
 
@@ -217,9 +218,9 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
 
     def _on_settings(self, flags: int, payload: bytes) -> None:
         was_full = not self.free_slots
-        if not flags & frames.ACK and not self._settings_seen:
+        if not flags & frames.ACK and not self.settings_seen:
             # No word of a limit in the first SETTINGS means that there is none.
-            self._settings_seen = True
+            self.settings_seen = True
             self._max_streams = frames.MAX_STREAM_ID
         super()._on_settings(flags, payload)
         self._decide_tunnels()

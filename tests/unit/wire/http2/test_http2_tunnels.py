@@ -160,7 +160,7 @@ async def test_an_upgrade_is_an_extended_connect_to_the_peer_and_200_is_101_to_h
     stream = play.connection.open(upgrade((b"sec-websocket-version", b"13")), False, heard)
     await asyncio.sleep(0)
     await play.talk()
-    assert play.one(RequestReceived).headers == SWITCH[:3] + [(b":path", b"/chat")] + SWITCH[4:]
+    assert play.one(RequestReceived).headers == [*SWITCH[:3], (b":path", b"/chat"), *SWITCH[4:]]
 
     play.peer.send_headers(1, [(b":status", b"200"), (b"content-length", b"3"), (b"x-a", b"1")])
     play.peer.send_data(1, b"raw bytes")
