@@ -33,6 +33,7 @@ from remora.sidecar.app import run as run_sidecar
 from remora.sidecar.listener.listener import ListenError
 from remora.sidecar.source.addresses import parse_addresses
 from remora.sidecar.source.app_probe import Check, parse_check
+from remora.sidecar.translate.cors import parse_origin
 from remora.sidecar.workers.cores import usable_cores
 
 LOOPBACK = "127.0.0.1"
@@ -102,6 +103,20 @@ def _add_app_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
         default=parse_check("tcp"),
         metavar="CHECK",
         help="how the app is asked whether it is well: tcp (default), http:/path, grpc or grpc:service",
+    )
+    flags.add_list(
+        app,
+        "--grpc-json",
+        existing_file,
+        metavar="FILE.pb",
+        help="a descriptor set of the app: its methods with google.api.http are called by JSON too; may be repeated",
+    )
+    flags.add_list(
+        app,
+        "--cors-origin",
+        parse_origin,
+        metavar="ORIGIN",
+        help="an origin whose pages may call by gRPC-Web and JSON, such as https://shop.example, or *; may be repeated",
     )
     flags.add(app, "--service", _parse_label, metavar="NAME", help="the service that the app is one of")
     flags.add(
@@ -258,7 +273,24 @@ def options(arguments: argparse.Namespace) -> Options:
         drain_timeout_s=arguments.drain_timeout,
         sidecar_version=__version__,
         workers=arguments.workers or usable_cores(),
+        grpc_json=_grpc_json(arguments.grpc_json),
+        cors_origins=frozenset(arguments.cors_origin),
     )
+
+
+def _grpc_json(files: list[Path]) -> tuple[Path, ...]:
+    """The descriptor sets, which were tried: a bad one is the user's to mend."""
+    if not files:
+        return ()
+    try:
+        from remora.sidecar.translate.descriptors import DescriptorError, load_bindings
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--grpc-json needs {error.name}: pip install 'remora-mesh[json]'") from None
+    try:
+        load_bindings(files)
+    except DescriptorError as error:
+        raise UsageError(f"--grpc-json: {error}") from None
+    return tuple(files)
 
 
 def _upstream(arguments: argparse.Namespace) -> Address | None:

@@ -22,6 +22,8 @@ from remora.sidecar.listener.outbound import Discoverer, Mesh, OutboundRouter
 from remora.sidecar.options import Options
 from remora.sidecar.routing.table import RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.translate.metered import MeteredProxy
+from remora.sidecar.translate.translator import Translation, before_app
 from remora.sidecar.upstream.cluster import Cluster, Clusters
 
 INBOUND = "inbound"
@@ -136,7 +138,15 @@ class DataPath:
         self.app = router.cluster
         return router
 
+    def _translation(self) -> Translation:
+        options = self._options
+        grpc_only = options.upstream_protocol == "grpc"
+        return before_app(grpc_only=grpc_only, json_files=options.grpc_json, origins=options.cors_origins)
+
     def _proxy_listener(self, name: str, router: Router) -> Listener:
         http1 = Proxy(router, "http1", self._timers, self._metrics)
-        http2 = Proxy(router, "h2", self._timers, self._metrics)
+        http2 = MeteredProxy(router, "h2", self._timers, self._metrics)
+        if name == INBOUND:
+            translated = self._translation()
+            return Listener(name, translated(http1, http2), translated(http2, http2), self._metrics)
         return Listener(name, http1, http2, self._metrics)

@@ -48,5 +48,9 @@ class Options:
     drain_timeout_s: float
     """How long live requests may take to end."""
     sidecar_version: str
+    grpc_json: tuple[Path, ...] = ()
+    """Descriptor sets of the app, whose annotated methods are called by JSON too."""
+    cors_origins: frozenset[bytes] = frozenset()
+    """Whose pages may call by gRPC-Web and JSON."""
     workers: int = 1
     """Processes that carry traffic. 1: this one, which then does all."""

@@ -6,6 +6,8 @@ import bisect
 from typing import NamedTuple
 
 from remora.model.grpc import GRPC_STATUS_NAMES
+from remora.sidecar.telemetry.grpc import MAX_GRPC_SERIES, GrpcSeries
+from remora.sidecar.telemetry.tcp import TcpSeries
 
 DURATION_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds, as Prometheus' `le`; the last bucket, +Inf, has no entry here."""
@@ -54,13 +56,17 @@ class RequestSeries:
 class Metrics:
     """All counters of one sidecar."""
 
-    __slots__ = ("config_rejected", "connections", "overflowed", "requests", "retries")
+    __slots__ = ("config_rejected", "connections", "grpc", "overflowed", "requests", "retries", "tcp")
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, str, str, str, str, str], RequestSeries] = {}
         """By the values of RequestLabels, in their order."""
         self.retries: dict[tuple[str, str], int] = {}
         """By (service, reason)."""
+        self.grpc: dict[tuple[str, str, str], GrpcSeries] = {}
+        """By (direction, service, method)."""
+        self.tcp: dict[tuple[str, str, str, str], TcpSeries] = {}
+        """By the values of TcpLabels, in their order. Services bound them: no client can make new ones."""
         self.connections: dict[str, int] = {}
         """Open downstream connections by listener."""
         self.overflowed = 0
@@ -76,6 +82,23 @@ class Metrics:
             if known is not None:
                 return known
         series = self.requests[labels] = RequestSeries()
+        return series
+
+    def new_grpc_series(self, labels: tuple[str, str, str]) -> GrpcSeries:
+        """The series of `labels`, seen for the first time; `other` once there are too many."""
+        if len(self.grpc) >= MAX_GRPC_SERIES:
+            labels = (labels[0], _OTHER, _OTHER)
+            known = self.grpc.get(labels)
+            if known is not None:
+                return known
+        series = self.grpc[labels] = GrpcSeries()
+        return series
+
+    def tcp_series(self, labels: tuple[str, str, str, str]) -> TcpSeries:
+        """The series of `labels`."""
+        series = self.tcp.get(labels)
+        if series is None:
+            series = self.tcp[labels] = TcpSeries()
         return series
 
     def count_retry(self, service: str, reason: str) -> None:

@@ -1,0 +1,73 @@
+"""gRPC statuses in answers, and how they and HTTP's stand for each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from urllib.parse import quote, unquote_to_bytes
+
+from remora.sidecar.wire.heads import Fields, field_value
+
+UNKNOWN = 2
+INVALID_ARGUMENT = 3
+NOT_FOUND = 5
+RESOURCE_EXHAUSTED = 8
+UNIMPLEMENTED = 12
+INTERNAL = 13
+UNAVAILABLE = 14
+
+HTTP_OF_GRPC = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
+"""By gRPC code (grpc-gateway, runtime/errors.go, HTTPStatusFromCode)."""
+
+_GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+"""gRPC's doc/http-grpc-status-mapping.md."""
+
+STATUS_FIELDS = frozenset((b"grpc-status", b"grpc-message", b"grpc-status-details-bin"))
+
+_UNESCAPED = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GrpcStatus:
+    """How a call ended."""
+
+    code: int
+    message: str = ""
+    details: bytes = b""
+    """`grpc-status-details-bin` as it came: base64 of a google.rpc.Status."""
+
+    @property
+    def http_status(self) -> int:
+        return HTTP_OF_GRPC[self.code] if self.code < len(HTTP_OF_GRPC) else 500
+
+    def fields(self) -> Fields:
+        """As fields of Trailers-Only or trailers."""
+        fields: Fields = [(b"grpc-status", b"%d" % self.code)]
+        if self.message:
+            fields.append((b"grpc-message", quote(self.message, safe=_UNESCAPED).encode()))
+        return fields
+
+
+NO_STATUS = GrpcStatus(UNKNOWN, "the app ended its answer without a gRPC status")
+
+
+def read_status(fields: Fields) -> GrpcStatus:
+    """The status in trailers, or in a Trailers-Only head."""
+    code = field_value(fields, b"grpc-status")
+    if code is None or not code.isdigit() or len(code) > 9:
+        return NO_STATUS
+    message = unquote_to_bytes(field_value(fields, b"grpc-message") or b"").decode("utf-8", "replace")
+    return GrpcStatus(int(code), message, field_value(fields, b"grpc-status-details-bin") or b"")
+
+
+def status_of_http(http_status: int, content_type: bytes | None) -> GrpcStatus:
+    """What an answer means that is no gRPC."""
+    kind = (content_type or b"nothing").decode("latin-1")
+    return GrpcStatus(
+        _GRPC_OF_HTTP.get(http_status, UNKNOWN),
+        f"the app answered {http_status} with {kind}, not gRPC: does it speak gRPC on this port?",
+    )
+
+
+def is_grpc_answer(status: int, content_type: bytes | None) -> bool:
+    """Whether an answer's head is one of gRPC."""
+    return status == 200 and content_type is not None and content_type.startswith(b"application/grpc")

@@ -1,0 +1,90 @@
+"""What stands before an app's exchanges: it takes the requests that are gRPC in other words, and passes on the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from remora.sidecar.translate.cors import Cors
+from remora.sidecar.translate.grpc_web import WEB, WebCall
+from remora.sidecar.wire.heads import Fields, RequestHead, field_value
+from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, RequestStream
+
+if TYPE_CHECKING:
+    # It imports protobuf's JSON: only with --grpc-json.
+    from remora.sidecar.translate.grpc_json import Transcoder
+
+
+Translation = Callable[[RequestHandlerFactory, RequestHandlerFactory], RequestHandlerFactory]
+"""(rest, grpc) → what stands before both: `rest` takes what is not translated, `grpc` calls of gRPC over HTTP/2."""
+
+
+def before_app(*, grpc_only: bool, json_files: Sequence[Path], origins: frozenset[bytes]) -> Translation:
+    """What to put before an app. `grpc_only`: it speaks nothing else, so gRPC-Web is gRPC to it; `json_files`: its
+    descriptor sets; `origins`: whose pages may call. Raises DescriptorError."""
+    if not grpc_only and not json_files:
+        return lambda rest, grpc: rest  # noqa: ARG005
+    cors = Cors(origins) if origins else None
+    transcoder = None
+    if json_files:
+        from remora.sidecar.translate.descriptors import load_bindings
+        from remora.sidecar.translate.grpc_json import Transcoder
+
+        transcoder = Transcoder(load_bindings(json_files), only=grpc_only)
+    return lambda rest, grpc: Translator(rest, grpc, web=grpc_only, transcoder=transcoder, cors=cors)
+
+
+class Translator:
+    """A RequestHandlerFactory before others. `web`: gRPC-Web is translated; `transcoder`: JSON is, by its bindings."""
+
+    __slots__ = ("_cors", "_grpc", "_rest", "_transcoder", "_web")
+
+    def __init__(
+        self,
+        rest: RequestHandlerFactory,
+        grpc: RequestHandlerFactory,
+        *,
+        web: bool,
+        transcoder: Transcoder | None,
+        cors: Cors | None,
+    ) -> None:
+        self._rest = rest
+        self._grpc = grpc
+        self._web = web
+        self._transcoder = transcoder
+        self._cors = cors
+
+    def __call__(self, stream: RequestStream, head: RequestHead, end: bool) -> RequestHandler:
+        kind = head.content_type
+        if kind is not None and kind.startswith(b"application/grpc"):
+            if self._web and kind.startswith(WEB):
+                return WebCall.start(self._grpc, stream, head, end, self._cors_fields(head))
+            return self._rest(stream, head, end)
+        if self._cors is not None and self._cors.answer_preflight(stream, head):
+            return DONE
+        if self._transcoder is not None and not head.upgrade:
+            call = self._transcoder.start(self._grpc, stream, head, end, self._cors_fields(head))
+            if call is not None:
+                return call
+        return self._rest(stream, head, end)
+
+    def _cors_fields(self, head: RequestHead) -> Fields:
+        return [] if self._cors is None else self._cors.answer_fields(field_value(head.fields, b"origin"))
+
+
+class _Done:
+    """The handler of a request that has its answer."""
+
+    __slots__ = ()
+
+    def on_data(self, data: bytes, end: bool) -> None: ...
+
+    def on_trailers(self, trailers: Fields) -> None: ...
+
+    def on_reset(self, reason: object) -> None: ...
+
+    def on_writable(self, writable: bool) -> None: ...
+
+
+DONE = _Done()
