@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seconds=options.seconds or (QUICK_SECONDS if options.quick else FULL_SECONDS),
             cores=machine.pick_cores(),
             folder=Path(folder),
+            open_files=machine.raise_file_limit(),
         )
-        machine.raise_file_limit()
         runner = Runner(plan)
         try:
             runner.run()
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Compare Remora with Envoy and others.")
-    parser.add_argument("--quick", action="store_true", help="about two minutes, for a first look")
+    parser.add_argument("--quick", action="store_true", help="about three minutes, for a first look")
     parser.add_argument("--rows", nargs="+", metavar="ROW", choices=[row.key for row in ROWS], help="only these")
     names = [contestant.name for contestant in contestants.everyone()]
     parser.add_argument(

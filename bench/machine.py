@@ -39,11 +39,12 @@ def describe() -> str:
     )
 
 
-def raise_file_limit() -> None:
-    """A thousand connections through a proxy are several thousand descriptors."""
+def raise_file_limit() -> int:
+    """As many open files as this process may allow itself and its children, and what is of use; gives the number."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65536 if hard == resource.RLIM_INFINITY else min(65536, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def _cpu_name() -> str:

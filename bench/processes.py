@@ -34,22 +34,22 @@ def free_port() -> int:
 
 
 class Process:
-    """A running child, pinned to one core, with its output in a file."""
+    """A running child, pinned to one core, with its output in a file; `told` ones take lines on standard input."""
 
-    def __init__(self, name: str, command: Sequence[str], core: int, folder: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], core: int, folder: Path, *, told: bool = False) -> None:
         self.name = name
         self.log = folder / f"{name}.{time.monotonic_ns()}.log"
         try:
-            self._popen = self._start(command, core, folder)
+            self._popen = self._start(command, core, folder, subprocess.PIPE if told else subprocess.DEVNULL)
         except OSError as error:
             raise StartError(f"{name}: {command[0]} cannot be started: {error.strerror}") from None
         self._stats = psutil.Process(self._popen.pid)
 
-    def _start(self, command: Sequence[str], core: int, folder: Path) -> subprocess.Popen[bytes]:
+    def _start(self, command: Sequence[str], core: int, folder: Path, stdin: int) -> subprocess.Popen[bytes]:
         with self.log.open("wb") as log:
             return subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
@@ -63,6 +63,15 @@ class Process:
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input. Raises StartError when it has ended."""
+        assert self._popen.stdin is not None, "it was started to be told"
+        try:
+            self._popen.stdin.write(line.encode() + b"\n")
+            self._popen.stdin.flush()
+        except BrokenPipeError:
+            raise StartError(f"{self.name} does not listen any more: {self._last_words()}") from None
 
     def wait_for_port(self, port: int) -> None:
         """Return when `port` takes connections. Raises StartError when the process ends or the deadline passes."""
@@ -85,7 +94,7 @@ class Process:
             ended = self._popen.poll() is not None
             if ended or time.monotonic() > deadline:
                 why = f"ended with {self._popen.returncode}" if ended else complaint
-                raise StartError(f"{self.name} {why}: {self.output()[-600:].strip()}")
+                raise StartError(f"{self.name} {why}: {self._last_words()}")
             time.sleep(POLL_S)
 
     def running(self) -> bool:
@@ -101,8 +110,11 @@ class Process:
 
     def _family(self) -> list[psutil.Process]:
         if self._popen.poll() is not None:
-            raise StartError(f"{self.name} ended with {self._popen.returncode}: {self.output()[-600:].strip()}")
+            raise StartError(f"{self.name} ended with {self._popen.returncode}: {self._last_words()}")
         return [self._stats, *self._stats.children(recursive=True)]
+
+    def _last_words(self) -> str:
+        return self.output()[-600:].strip()
 
     def __enter__(self) -> Process:
         return self
@@ -112,6 +124,9 @@ class Process:
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL; returns when it is gone."""
+        if self._popen.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._popen.stdin.close()
         if self._popen.poll() is not None:
             return
         children = self._stats.children(recursive=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from bench import rounds, stats
+from bench import held, rounds, stats
 from bench.contestants import BASELINE, DIRECT
 from bench.rounds import Results, Sample
 from bench.rows import HOPS, ROWS, Row
@@ -48,9 +48,7 @@ def render(results: Results, conditions: Conditions) -> str:
         "## Remora against Envoy\n\n" + _bars(results) + _PROCESSOR_NOTE,
         "## Everyone\n\nMedian ± half the distance between the quartiles; in brackets the ratio to Envoy.\n\n"
         + _everyone(results, names),
-        "## How busy the proxy's core was\n\n"
-        "Median share of its core that the proxy used. Well under 100 % means that load and backend on the other core "
-        "were the limit, and the proxy could do more.\n\n" + _busy(results, names),
+        *_busy(results, names),
         "## How it is measured\n\n" + _method(conditions),
     ]
     problems = [*conditions.skipped, *_errors(results)]
@@ -158,14 +156,20 @@ def _ceiling_note(results: Results, names: Sequence[str]) -> str:
     return f"\n\nNear what load and backend can do at all: {', '.join(near)}." if near else ""
 
 
-def _busy(results: Results, names: Sequence[str]) -> str:
+def _busy(results: Results, names: Sequence[str]) -> list[str]:
     proxies = [name for name in names if name != DIRECT]
     lines = []
     for row in _measured(results):
         cells = [_busy_share(results[row.key].get(name, [])) for name in proxies]
         if any(cell != "-" for cell in cells):
             lines.append([row.title, *cells])
-    return _table(["work", *proxies], lines)
+    if not lines:
+        return []
+    note = (
+        "Median share of its core that the proxy used. Well under 100 % means that load and backend on the other core "
+        "were the limit, and the proxy could do more."
+    )
+    return ["## How busy the proxy's core was", note, _table(["work", *proxies], lines)]
 
 
 def _busy_share(samples: Sequence[Sample]) -> str:
@@ -189,8 +193,11 @@ def _method(conditions: Conditions) -> str:
   due, so waiting in line counts.
 - Two hops: the same client at {rounds.HOPS_RATE:,.0f} per second through two proxies, one at the caller and one in
   front of the backend, both on the proxy's core; the median less the median without a proxy.
-- Memory is RSS of all processes of a proxy. Idle: a second after the start. With live connections: the most while wrk
-  keeps them all busy.
+- Memory is RSS of all processes of a proxy; what the kernel keeps for sockets is not in it. Idle: a second after the
+  start. With live connections: the most while wrk keeps them all busy.
+- Idle connections: `bench/idle_client.py` opens {held.HELD_CONNECTIONS:,}, or {held.HELD_H2_CONNECTIONS:,} of HTTP/2,
+  and has one answer on each. What each costs is what the last nine in ten of them added to RSS. In the end, after the
+  load beside them, each is asked once more; what does not answer then, or did not at first, is told below as failed.
 - The samples are few and the machine is not quiet: differences within the spread are none."""
 
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from bench import backends, rows, stats
+from bench import backends, held, rows, stats
 from bench.backends import Address, Family
 from bench.contestants import BASELINE, Contestant
 from bench.contestants.base import Hop, Job
+from bench.held import Held
 from bench.loads import Loads, ParseError, Throughput, parse_wrk
 from bench.machine import Cores
 from bench.processes import Process, StartError
@@ -66,6 +67,8 @@ class Plan:
     """Of each measurement."""
     cores: Cores
     folder: Path
+    open_files: int
+    """That a process may have."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,10 +103,18 @@ class Runner:
             "hops": lambda target: self._p50(target),
             "live": lambda target: self._live_memory(target),
             "idle": lambda target: Sample(target.rss_bytes()),
+            "per_idle": lambda target: Sample(self._held(target, "http1").bytes_each),
+            "per_idle_h2": lambda target: self._held_h2(target),
+            "beside": lambda target: self._beside(target),
+            "held": lambda target: self._still_held(target),
         }
+        self._holding: dict[Target, Held] = {}
 
     def run(self) -> None:
         self._phase("http1", (rows.IDLE, rows.LIVE), _ONE_HOP)
+        # The last row asks whether the connections of the first are alive.
+        self._phase("http1", (rows.PER_IDLE, rows.BESIDE, rows.HELD), _ONE_HOP)
+        self._phase("h2", (rows.PER_IDLE_H2,), _ONE_HOP)
         self._phase("http1", (rows.SMALL, rows.POST, rows.LARGE, rows.P99), _ONE_HOP)
         self._phase("h2", (rows.GRPC,), _ONE_HOP)
         self._phase("http1", (rows.HOPS,), _TWO_HOPS)
@@ -115,7 +126,7 @@ class Runner:
 
     def _phase(self, family: Family, wanted: tuple[Row, ...], hops: tuple[Hop, ...]) -> None:
         """Rows that the same started processes serve."""
-        chosen = [row for row in wanted if row in self.plan.rows and self._has_tools(row)]
+        chosen = [row for row in wanted if row in self.plan.rows and self._is_possible(row)]
         if not chosen:
             return
         try:
@@ -127,7 +138,11 @@ class Runner:
             for row in chosen:
                 self._row(row, targets)
 
-    def _has_tools(self, row: Row) -> bool:
+    def _is_possible(self, row: Row) -> bool:
+        if row in (rows.PER_IDLE, rows.BESIDE, rows.HELD) and self.plan.open_files < held.DESCRIPTORS:
+            few = f"{self.plan.open_files:,} open files are allowed, {held.DESCRIPTORS:,} are needed (ulimit -Hn)"
+            self.skipped.append(f"{row.title}: {few}")
+            return False
         tools = [tool for tool in (row.tool, backends.tool_of(row.family)) if tool]
         missing = [f"{tool} ({_PACKAGES[tool]})" for tool in tools if not shutil.which(tool)]
         if missing:
@@ -145,6 +160,7 @@ class Runner:
                     targets.append(self._start(contestant, family, hops, backend, stack))
                 except StartError as error:
                     self.skipped.append(f"{contestant.name} ({family}): {error}")
+            stack.callback(self._let_go)
             time.sleep(SETTLE_S)
             yield targets
 
@@ -168,10 +184,9 @@ class Runner:
 
     def _row(self, row: Row, targets: list[Target]) -> None:
         samples: dict[str, list[Sample]] = {target.name: [] for target in targets}
-        memory = row in (rows.IDLE, rows.LIVE)
-        if memory:
+        if row.once:
             targets = [target for target in targets if target.processes]
-        for number in range(1 if memory else self.plan.rounds):
+        for number in range(1 if row.once else self.plan.rounds):
             for target in list(targets):
                 print(f"{row.title}: round {number + 1}, {target.name}", file=sys.stderr, flush=True)
                 try:
@@ -209,6 +224,31 @@ class Runner:
                 peak = max(peak, target.rss_bytes())
                 time.sleep(_SAMPLE_S)
             return Sample(peak, parse_wrk(load.output()).errors)
+
+    def _held(self, target: Target, family: Family) -> Held:
+        """Idle connections through a target, held until the phase ends."""
+        if target not in self._holding:
+            cores, folder = self.plan.cores, self._folder()
+            self._holding[target] = held.hold(target.address, family, cores.load, folder, target.rss_bytes)
+        return self._holding[target]
+
+    def _let_go(self) -> None:
+        for holding in self._holding.values():
+            holding.client.stop()
+        self._holding.clear()
+
+    def _held_h2(self, target: Target) -> Sample:
+        holding = self._held(target, "h2")
+        return Sample(holding.bytes_each, holding.failed + holding.lost())
+
+    def _beside(self, target: Target) -> Sample:
+        if target.processes:
+            self._held(target, "http1")
+        return self._throughput(target, self._loads.small)
+
+    def _still_held(self, target: Target) -> Sample:
+        holding = self._held(target, "http1")
+        return Sample(holding.rss_bytes, holding.failed + holding.lost())
 
     def _with_busy(self, target: Target, load: Callable[[], Measured]) -> tuple[Measured, float | None]:
         before, start = target.cpu_seconds(), time.monotonic()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from bench import loads
+from bench import held, loads
 from bench.backends import Family
 
 Better = Literal["higher", "lower"]
-RowKey = Literal["small", "post", "large", "grpc", "p99", "idle", "live", "hops"]
+RowKey = Literal[
+    "small", "post", "large", "grpc", "p99", "idle", "live", "hops", "held", "per_idle", "beside", "per_idle_h2"
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,16 +29,23 @@ class Row:
     better: Better
     bar: float
     aim: float
+    once: bool = False
+    """Memory is measured once: a second time would find what the first one left."""
 
     def meets(self, ratio: float, bound: float) -> bool:
         """Whether a ratio to Envoy is as good as `bound`."""
         return ratio >= bound if self.better == "higher" else ratio <= bound
 
 
-IDLE = Row("idle", "RSS idle", "", "http1", "MiB", 2**20, "lower", 0.6, 0.4)
-LIVE = Row(
-    "live", f"RSS with {loads.MANY_CONNECTIONS:,} live connections", "wrk", "http1", "MiB", 2**20, "lower", 0.8, 0.6
-)
+IDLE = Row("idle", "RSS idle", "", "http1", "MiB", 2**20, "lower", 0.6, 0.4, once=True)
+_LIVE = f"RSS with {loads.MANY_CONNECTIONS:,} live connections"
+LIVE = Row("live", _LIVE, "wrk", "http1", "MiB", 2**20, "lower", 0.8, 0.6, once=True)
+_MANY = f"{held.HELD_CONNECTIONS:,} idle connections"
+_MANY_H2 = f"{held.HELD_H2_CONNECTIONS:,} idle HTTP/2 connections"
+HELD = Row("held", f"RSS with {_MANY}", "", "http1", "MiB", 2**20, "lower", 0.8, 0.5, once=True)
+PER_IDLE = Row("per_idle", f"RSS for each of {_MANY}", "", "http1", "KiB", 2**10, "lower", 0.8, 0.4, once=True)
+PER_IDLE_H2 = Row("per_idle_h2", f"RSS for each of {_MANY_H2}", "", "h2", "KiB", 2**10, "lower", 0.8, 0.4, once=True)
+BESIDE = Row("beside", f"HTTP/1.1 small GET beside {_MANY}", "wrk", "http1", "rps", 1, "higher", 1.0, 1.4)
 SMALL = Row(
     "small", f"HTTP/1.1 small GET, {loads.CONNECTIONS} connections", "wrk", "http1", "rps", 1, "higher", 1.0, 1.4
 )
@@ -56,5 +65,5 @@ GRPC = Row(
 )
 HOPS = Row("hops", "two hops, added p50", "", "http1", "ms", 1e-3, "lower", 1.0, 0.8)
 
-ROWS = (SMALL, POST, GRPC, LARGE, P99, IDLE, LIVE, HOPS)
+ROWS = (SMALL, POST, GRPC, LARGE, P99, IDLE, LIVE, HELD, PER_IDLE, BESIDE, PER_IDLE_H2, HOPS)
 """In the order of the report."""

@@ -17,6 +17,10 @@ CONNECT_TIMEOUT_S = 5
 REQUEST_TIMEOUT_S = 15
 RETRIES = 2
 RETRY_CODES = (502, 503, 504)
+DOWNSTREAM_CONNECTIONS = 12_000
+"""For those that must be told: more than any row opens."""
+IDLE_TIMEOUT_S = 3600
+"""How long an idle keep-alive connection stays: Envoy's default."""
 UPSTREAM_CONNECTIONS = 1024
 """The usual cap of connections to one service: Envoy's circuit breaker and the mesh have the same default."""
 

@@ -39,10 +39,11 @@ def configuration(job: Job, listen: Address) -> str:
     return f"""\
 global
     nbthread 1
-    maxconn 8192
+    maxconn {base.DOWNSTREAM_CONNECTIONS}
+    no strict-limits
 defaults
     mode http
-    timeout client {base.REQUEST_TIMEOUT_S}s
+    timeout client {base.IDLE_TIMEOUT_S}s
     timeout connect {base.CONNECT_TIMEOUT_S}s
     timeout server {base.REQUEST_TIMEOUT_S}s
     retries {base.RETRIES}

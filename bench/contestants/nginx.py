@@ -41,11 +41,11 @@ daemon off;
 worker_processes 1;
 pid {root}/pid;
 error_log stderr crit;
-worker_rlimit_nofile 16384;
-events {{ worker_connections 8192; }}
+events {{ worker_connections {base.DOWNSTREAM_CONNECTIONS + base.UPSTREAM_CONNECTIONS}; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
+    keepalive_timeout {base.IDLE_TIMEOUT_S}s;
     client_max_body_size 64m;
     client_body_temp_path {root}/body;
     proxy_temp_path {root}/proxy;

@@ -76,3 +76,16 @@ def test_without_tools_the_bench_says_what_to_install(tmp_path: Path) -> None:
     assert "wrk (apt-get install wrk), nginx (apt-get install nginx-light)" in done.stderr
     assert "h2load (apt-get install nghttp2-client), nghttpd (apt-get install nghttp2-server)" in done.stderr
     assert not (tmp_path / "results.md").exists()
+
+
+def test_a_process_is_told_lines_until_it_ends(tmp_path: Path) -> None:
+    reader = "import sys\nfor line in sys.stdin: print('got', line.strip(), flush=True)\n"
+    with Process("told", [sys.executable, "-c", reader], CORE, tmp_path, told=True) as process:
+        process.tell("hold 3")
+        assert process.wait_for_line("got ") == "hold 3"
+
+    with Process("short", [sys.executable, "-c", "print('no more')"], CORE, tmp_path, told=True) as process:
+        with pytest.raises(StartError, match="short ended with 0"):
+            process.wait_for_line("never ")
+        with pytest.raises(StartError, match="short does not listen any more: no more"):
+            process.tell("check")

@@ -96,6 +96,14 @@ def test_a_missing_contestant_leaves_a_gap_and_a_reason() -> None:
     assert "- Envoy: not installed" in text
 
 
+def test_memory_alone_says_nothing_of_busy_cores() -> None:
+    results: Results = {"per_idle": {"Remora": samples(4096), "Envoy": samples(16384)}}
+    text = report.render(results, conditions("Remora", "Envoy"))
+
+    assert "| 4 KiB | 16 KiB | **0.25** | - | ≤ 0.8 | 0.4 | aim met |" in row_of(text, PER_IDLE.title)
+    assert "How busy" not in text
+
+
 def test_failed_requests_and_measured_ceilings_are_told() -> None:
     results: Results = {
         "small": {"nginx": samples(75_000, errors=3), "Envoy": samples(30_000), "no proxy": samples(80_000)}
