@@ -110,23 +110,28 @@ def _bars(results: Results) -> str:
     lines = []
     for row in _measured(results):
         ratio = ratio_to_baseline(results, row, SUBJECT)
-        sign = "≥" if row.better == "higher" else "≤"
         cells = [row.title, *(_value(row, values_of(results, row, name)) for name in (SUBJECT, BASELINE))]
         processor = _processor_ratio(results, row, SUBJECT)
         cells += [
             f"**{ratio:.2f}**" if ratio is not None else "-",
             f"{processor:.2f}" if processor is not None else "-",
-            f"{sign} {row.bar}",
-            str(row.aim),
+            *_bounds(row),
             _verdict(row, ratio),
         ]
         lines.append(cells)
     return _table(["work, one core", SUBJECT, BASELINE, "ratio", "per CPU second", "bar", "aim", ""], lines)
 
 
+def _bounds(row: Row) -> tuple[str, str]:
+    sign = "≥" if row.better == "higher" else "≤"
+    return f"{sign} {row.bar}" if row.bar is not None else "-", str(row.aim) if row.aim is not None else "-"
+
+
 def _verdict(row: Row, ratio: float | None) -> str:
     if ratio is None:
         return "not measured"
+    if row.bar is None or row.aim is None:
+        return ""
     if row.meets(ratio, row.aim):
         return "aim met"
     return "bar met" if row.meets(ratio, row.bar) else "below the bar"

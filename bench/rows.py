@@ -16,7 +16,10 @@ RowKey = Literal[
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """One kind of work. `bar` and `aim` bound Remora's ratio to Envoy, from below or above as `better` says."""
+    """One kind of work. `bar` and `aim` bound Remora's ratio to Envoy, from below or above as `better` says.
+
+    Rows without a bar are there to be known: the ratio is told, and no verdict.
+    """
 
     key: RowKey
     title: str
@@ -27,8 +30,8 @@ class Row:
     scale: float
     """Measured values (per second, bytes, seconds) are divided by it for the report."""
     better: Better
-    bar: float
-    aim: float
+    bar: float | None = None
+    aim: float | None = None
     once: bool = False
     """Memory is measured once: a second time would find what the first one left."""
 
@@ -42,10 +45,10 @@ _LIVE = f"RSS with {loads.MANY_CONNECTIONS:,} live connections"
 LIVE = Row("live", _LIVE, "wrk", "http1", "MiB", 2**20, "lower", 0.8, 0.6, once=True)
 _MANY = f"{held.HELD_CONNECTIONS:,} idle connections"
 _MANY_H2 = f"{held.HELD_H2_CONNECTIONS:,} idle HTTP/2 connections"
-HELD = Row("held", f"RSS with {_MANY}", "", "http1", "MiB", 2**20, "lower", 0.8, 0.5, once=True)
-PER_IDLE = Row("per_idle", f"RSS for each of {_MANY}", "", "http1", "KiB", 2**10, "lower", 0.8, 0.4, once=True)
-PER_IDLE_H2 = Row("per_idle_h2", f"RSS for each of {_MANY_H2}", "", "h2", "KiB", 2**10, "lower", 0.8, 0.4, once=True)
-BESIDE = Row("beside", f"HTTP/1.1 small GET beside {_MANY}", "wrk", "http1", "rps", 1, "higher", 1.0, 1.4)
+HELD = Row("held", f"RSS with {_MANY}", "", "http1", "MiB", 2**20, "lower", once=True)
+PER_IDLE = Row("per_idle", f"RSS for each of {_MANY}", "", "http1", "KiB", 2**10, "lower", once=True)
+PER_IDLE_H2 = Row("per_idle_h2", f"RSS for each of {_MANY_H2}", "", "h2", "KiB", 2**10, "lower", once=True)
+BESIDE = Row("beside", f"HTTP/1.1 small GET beside {_MANY}", "wrk", "http1", "rps", 1, "higher")
 SMALL = Row(
     "small", f"HTTP/1.1 small GET, {loads.CONNECTIONS} connections", "wrk", "http1", "rps", 1, "higher", 1.0, 1.4
 )
