@@ -8,7 +8,7 @@ indexes shift with each insertion, and costs a few bytes that never leave the ma
 from remora.sidecar.wire.hpack.decoder import Decoder
 from remora.sidecar.wire.hpack.encoder import NO_DYNAMIC_TABLE, SENSITIVE, encode_field, encode_int, literal_prefix
 from remora.sidecar.wire.hpack.errors import HpackBombError, HpackError
-from remora.sidecar.wire.hpack.table import NeverIndexed
+from remora.sidecar.wire.hpack.never_indexed import NeverIndexed
 
 __all__ = [
     "NO_DYNAMIC_TABLE",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from remora.sidecar.wire.hpack.errors import HpackBombError, HpackError
 from remora.sidecar.wire.hpack.huffman import huffman_decode
-from remora.sidecar.wire.hpack.table import ENTRY_OVERHEAD_BYTES, DynamicTable, Field, NeverIndexed
+from remora.sidecar.wire.hpack.never_indexed import NeverIndexed
+from remora.sidecar.wire.hpack.table import ENTRY_OVERHEAD_BYTES, DynamicTable, Field
 
 DEFAULT_TABLE_BYTES = 4096
 """SETTINGS_HEADER_TABLE_SIZE when nobody says otherwise (RFC 9113 §6.5.2)."""
@@ -27,7 +28,7 @@ class Decoder:
     __slots__ = (
         "_max_list_bytes",
         "_max_table_bytes",
-        "_volatile",
+        "_volatile_names",
         "list_bytes",
         "table",
         "volatile_count",
@@ -45,7 +46,7 @@ class Decoder:
         """As long as its generation is the same, so is the meaning of equal blocks."""
         self._max_table_bytes = max_table_bytes
         self._max_list_bytes = max_list_bytes
-        self._volatile = volatile
+        self._volatile_names = volatile
         self.list_bytes = 0
         """Size of the list last decoded, dropped fields included."""
         self.volatile_offset = -1
@@ -94,7 +95,7 @@ class Decoder:
             else:
                 begin = offset
                 field, offset = self._read_literal(block, offset, first)
-                if self.volatile_offset < 0 and field[0] in self._volatile:
+                if self.volatile_offset < 0 and field[0] in self._volatile_names:
                     self.volatile_offset = begin
                     self.volatile_count = len(fields)
             total += len(field[0]) + len(field[1]) + ENTRY_OVERHEAD_BYTES
@@ -132,7 +133,7 @@ class Decoder:
             field = (name, value)
             self.table.add(field)
             return field, offset
-        return NeverIndexed((name, value)) if first & 0x10 else (name, value), offset
+        return (name, NeverIndexed(value) if first & 0x10 else value), offset
 
 
 def _read_int(block: bytes, offset: int, mask: int) -> tuple[int, int]:

@@ -6,7 +6,8 @@ more than their length put before them.
 
 from __future__ import annotations
 
-from remora.sidecar.wire.hpack.table import STATIC_FIELDS, Field, NeverIndexed
+from remora.sidecar.wire.hpack.never_indexed import NeverIndexed
+from remora.sidecar.wire.hpack.table import STATIC_FIELDS, Field
 
 NO_DYNAMIC_TABLE = b"\x20"
 """Size update to 0, the first thing in a connection's first block: the peer can free its table, and whatever
@@ -43,7 +44,7 @@ def literal_prefix(name: bytes, flags: int = 0) -> bytes:
 def encode_field(field: Field) -> bytes:
     """One field, its name in lower case already."""
     name, value = field
-    sensitive = name in SENSITIVE or type(field) is NeverIndexed
+    sensitive = name in SENSITIVE or type(value) is NeverIndexed
     index = None if sensitive else _STATIC_INDEX.get(field)
     if index is not None:
         return encode_int(index, 0x7F, 0x80)

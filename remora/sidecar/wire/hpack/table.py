@@ -77,18 +77,6 @@ STATIC_FIELDS: tuple[Field, ...] = (
 STATIC_COUNT = len(STATIC_FIELDS)
 
 
-class NeverIndexed(tuple[bytes, bytes]):
-    """A field that its sender wants in no table (RFC 7541 §6.2.3), which whoever passes it on has to honour.
-
-    Reads as the plain pair. Hashes apart from it, so that what is remembered of the one is never taken for the other.
-    """
-
-    __slots__ = ()
-
-    def __hash__(self) -> int:
-        return ~super().__hash__()
-
-
 class DynamicTable:
     """The peer's recent fields, newest last, bounded by their size."""
 

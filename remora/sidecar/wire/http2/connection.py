@@ -107,8 +107,8 @@ class Http2Connection(ConnectionLife[StreamT]):
                 self._tail = data[offset:]
         except Http2ConnectionError as fault:
             self._fail(fault)
-        except HpackBombError as error:
-            self._fail(Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, str(error)))
+        except HpackBombError as bomb:
+            self._fail(Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, str(bomb)))
         except HpackError as error:
             self._fail(Http2ConnectionError(ErrorCode.COMPRESSION_ERROR, str(error)))
         finally:

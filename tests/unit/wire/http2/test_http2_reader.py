@@ -26,7 +26,7 @@ kinds = st.sampled_from(["library", "raw", "ours"])
 
 
 def facts(head: RequestHead) -> tuple[object, ...]:
-    return tuple(getattr(head, slot) for slot in RequestHead.__slots__)
+    return tuple(getattr(head, name) for name in dir(head) if not name.startswith("_"))
 
 
 def first(values: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
