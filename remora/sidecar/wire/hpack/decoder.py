@@ -133,7 +133,9 @@ class Decoder:
             field = (name, value)
             self.table.add(field)
             return field, offset
-        return (name, NeverIndexed(value) if first & 0x10 else value), offset
+        if first & 0x10 and not name.startswith(b":"):
+            value = NeverIndexed(value)
+        return (name, value), offset
 
 
 def _read_int(block: bytes, offset: int, mask: int) -> tuple[int, int]:

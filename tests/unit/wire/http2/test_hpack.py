@@ -125,6 +125,12 @@ def test_never_indexed_fields_stay_so_on_the_next_hop() -> None:
     assert isinstance(passed_on, hpack.NeverIndexedHeaderTuple)
 
 
+def test_never_indexed_pseudo_fields_can_be_looked_up() -> None:
+    block = hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(b":method", b"PATCH")])
+    ((_, method),) = decoder().decode(block)
+    assert method in {b"PATCH"}
+
+
 def test_the_first_volatile_field_is_found() -> None:
     ours = Decoder(max_list_bytes=LIST_BYTES, volatile=frozenset([b"traceparent"]))
     start = encode_field((b"x-a", b"1")) + b"\x82"
