@@ -50,6 +50,10 @@ class Message:
         """Bytes of the body still to be read; -1: chunked, or no body."""
 
 
+_NO_MESSAGE = Message()
+"""Between requests: an idle connection keeps no head."""
+
+
 class RequestSink(Protocol):
     """Who gets the requests, in order. May refuse nothing: what it cannot serve yet it keeps."""
 
@@ -89,7 +93,7 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._past_parser = False
         """The rest of this body is not parsed."""
-        self._message = Message()
+        self._message = _NO_MESSAGE
         self._trailers: Fields | None = None
         self._url = b""
         self._in_head = True
@@ -143,6 +147,11 @@ class RequestReader:
     def is_reading(self, message: Message) -> bool:
         """Whether `message` is the one whose bytes come now."""
         return self._message is message
+
+    def forget(self, message: Message) -> None:
+        """`message` has come whole, and its answer has gone."""
+        if self._message is message:
+            self._message = _NO_MESSAGE
 
     # ── the parser's calls ──
 

@@ -73,7 +73,8 @@ class Http1ServerConnection(asyncio.Protocol):
         self._on_closed = on_closed
         self._reader = RequestReader(self, limits)
         self._transport: asyncio.Transport | None = None
-        self._backlog: deque[Message | bytes | Fields] = deque()
+        self._backlog: deque[Message | bytes | Fields] | None = None
+        """Made for the first that waits: few connections ever need one, and an empty deque is 600 bytes."""
         self._handler: RequestHandler | None = None
         self._serving: Message | None = None
         self._tunnel: ServerTunnel | None = None
@@ -138,7 +139,7 @@ class Http1ServerConnection(asyncio.Protocol):
         if self._closing:
             return
         if self._serving is not None:
-            self._backlog.append(message)
+            self._wait_in_line(message)
             self._update_reading()
         else:
             self._serve(message)
@@ -147,13 +148,13 @@ class Http1ServerConnection(asyncio.Protocol):
         if self._serving is message:
             self._deliver(data, end)
         elif not self._closing:
-            self._backlog.append(data)
+            self._wait_in_line(data)
 
     def on_request_end(self, message: Message, trailers: Fields | None) -> None:
         if self._serving is message:
             self._deliver_end(trailers)
         elif not self._closing:
-            self._backlog.append(trailers or [])
+            self._wait_in_line(trailers or [])
 
     def on_tunnel_data(self, message: Message, data: bytes) -> bool:
         tunnel = self._tunnel
@@ -161,13 +162,18 @@ class Http1ServerConnection(asyncio.Protocol):
             return True
         if self._serving is not message:
             # Its turn has not come, or it has been refused at once.
-            waiting = bool(self._backlog) and self._backlog[-1] is message
+            waiting = self._backlog is not None and len(self._backlog) > 0 and self._backlog[-1] is message
             if waiting:
-                self._backlog.append(data)
+                self._wait_in_line(data)
             return waiting
         if tunnel is not None:
             tunnel.data_received(data)
         return tunnel is not None
+
+    def _wait_in_line(self, item: Message | bytes | Fields) -> None:
+        if self._backlog is None:
+            self._backlog = deque()
+        self._backlog.append(item)
 
     # ── from messages to handlers ──
 
@@ -253,6 +259,7 @@ class Http1ServerConnection(asyncio.Protocol):
             return
         self._serving = self._handler = None
         self._handler_paused = False
+        self._reader.forget(message)
         if not message.keep_alive or (self._draining and not self._backlog):
             self._close()
         elif self._backlog:
@@ -289,7 +296,7 @@ class Http1ServerConnection(asyncio.Protocol):
     def _lose_handler(self, reason: ResetReason) -> None:
         handler, self._handler = self._handler, None
         self._serving = None
-        self._backlog.clear()
+        self._backlog = None
         self._request_open = self._response_open = False
         if handler is not None:
             handler.on_reset(reason)
