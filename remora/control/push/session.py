@@ -122,14 +122,15 @@ class Session:
                 self._sent.pop(key, None)
             else:
                 self._sent[key] = encoded
-        if len(done.upserts) == 1:
-            guilty = done.upserts[0]
-            self._suspects.pop(guilty.key, None)
-            self._rejected[guilty.key] = guilty
+        # What came again with a removal, or was asked for again, had been taken before.
+        new = [encoded for encoded in done.upserts if done.previous[encoded.key] is not encoded]
+        if len(new) == 1:
+            self._suspects.pop(new[0].key, None)
+            self._rejected[new[0].key] = new[0]
         else:
-            self._suspects.update((encoded.key, encoded) for encoded in done.upserts)
-        # Without upserts only removals were refused: nothing to isolate; they go out again with the next change.
-        self._stale = self._stale or bool(done.upserts)
+            self._suspects.update((encoded.key, encoded) for encoded in new)
+        # With nothing new only removals were refused: nothing to isolate; they go out again with the next change.
+        self._stale = self._stale or bool(new)
         return done
 
     def _uses_endpoints(self, name: ServiceName) -> bool:
@@ -164,14 +165,17 @@ class Session:
 
     def _full(self) -> pb.Delta | None:
         wanted = self._wanted()
-        removals = {name for kind, name in self._sent if (kind, name) not in wanted}
+        suspects = self._suspects.items()
+        self._suspects = {key: e for key, e in suspects if wanted.get(key) is e and self._sent.get(key) is not e}
+        # While the one at fault is looked for nothing is removed, or what comes again with a removal would never end.
+        removals = set() if self._suspects else {name for kind, name in self._sent if (kind, name) not in wanted}
         upserts = [encoded for key, encoded in wanted.items() if self._must_send(key, encoded, removals)]
         # Endpoints before the routes that need them, which matters where a delta is taken apart.
         upserts.sort(key=lambda encoded: (-encoded.key[0], encoded.key[1]))
-        self._stale = False
+        self._stale = bool(self._suspects)
         self._stale_endpoints.clear()
         if self._suspects:
-            upserts, removals = self._isolated(upserts, removals)
+            upserts = self._isolated(upserts)
         unknown = {name for name in self._unanswered if (SERVICE, name) not in wanted}
         self._unanswered.clear()
         if not upserts and not removals and not unknown and not self._must_answer:
@@ -184,14 +188,15 @@ class Session:
         # A removal takes both parts of a service away: what is still wanted of it comes again in the same delta.
         return self._sent.get(key) is not encoded or key[1] in self._unanswered or key[1] in removals
 
-    def _isolated(self, upserts: list[Encoded], removals: set[ServiceName]) -> tuple[list[Encoded], set[ServiceName]]:
+    def _isolated(self, upserts: list[Encoded]) -> list[Encoded]:
         """What to send while one of the suspects is at fault: first all others, then the suspects one by one."""
-        self._suspects = {e.key: e for e in upserts if self._suspects.get(e.key) is e}
-        if not self._suspects:
-            return upserts, removals
-        self._stale = True
-        innocent = [e for e in upserts if e.key not in self._suspects]
-        return innocent or [next(iter(self._suspects.values()))], set()
+        innocent = [e for e in upserts if e.key not in self._suspects and not self._needs_suspect(e)]
+        return innocent or [next(e for e in upserts if e.key in self._suspects)]
+
+    def _needs_suspect(self, encoded: Encoded) -> bool:
+        """Whether it is a service with routes to endpoints that the sidecar has no version of yet."""
+        keys = [(ENDPOINTS, backend) for backend in encoded.backends]
+        return any(key in self._suspects and key not in self._sent for key in keys)
 
     def _endpoints_only(self) -> pb.Delta | None:
         candidates = [self._resources.endpoints(name) for name in sorted(self._stale_endpoints)]

@@ -191,6 +191,38 @@ def test_the_one_that_is_refused_is_found_and_not_sent_again() -> None:
     assert mesh.sidecar.services[name("s3")].routes[0].name == "mended"
 
 
+def refusing_mesh() -> Mesh:
+    """Its sidecar refuses routes named `bad`."""
+    mesh = Mesh()
+    mesh.sidecar.accepts = lambda services: all(
+        route.name != "bad" for service in services.values() for route in service.routes
+    )
+    return mesh
+
+
+def test_the_search_for_the_one_that_is_refused_ends_though_another_is_to_be_removed() -> None:
+    mesh = refusing_mesh()
+    mesh.put(routed("orders", "orders"))
+    mesh.put(routed("shop", "orders", route="bad"))
+    mesh.session.subscribe([name("orders")])
+    mesh.sidecar.settle()
+    mesh.catalog.services.pop(name("orders"))
+    mesh.changed({name("orders")})
+    mesh.session.subscribe([name("shop")])
+    mesh.sidecar.settle()
+    assert not mesh.sidecar.services
+
+
+def test_a_service_waits_for_endpoints_that_are_under_suspicion() -> None:
+    mesh = refusing_mesh()
+    mesh.put(routed("orders", "orders"), routed("shop", "orders", route="bad"), endpoints_of("orders", "o-1"))
+    mesh.session.subscribe([name("shop")])
+    mesh.sidecar.take_one()
+    mesh.session.subscribe([name("orders")])
+    mesh.sidecar.settle()  # which checks that there are endpoints for each route
+    assert set(mesh.sidecar.services) == {name("orders")}
+
+
 NAMES = ["a", "b", "c", "d"]
 PARTS = st.one_of(
     st.builds(
@@ -231,11 +263,7 @@ def play(mesh: Mesh, step: str, subject: object) -> None:
 def test_whatever_happens_the_sidecar_ends_with_what_it_should_have(
     steps: list[tuple[str, object]], refuses: bool
 ) -> None:
-    mesh = Mesh()
-    if refuses:
-        mesh.sidecar.accepts = lambda services: all(
-            route.name != "bad" for service in services.values() for route in service.routes
-        )
+    mesh = refusing_mesh() if refuses else Mesh()
     for step, subject in steps:
         play(mesh, step, subject)
     mesh.sidecar.settle()
