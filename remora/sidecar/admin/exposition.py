@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from remora.sidecar.admin.pages import Page, Question
 from remora.sidecar.telemetry.metrics import DURATION_BUCKETS_S, Metrics, RequestLabels, RequestSeries
+from remora.sidecar.telemetry.tcp import TcpLabels
 
 if TYPE_CHECKING:
     from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -28,6 +29,7 @@ class SidecarCollector:
 
         yield from self._requests()
         yield from self._grpc()
+        yield from self._tcp()
         retries = CounterMetricFamily("mesh_retries", "Retries made.", labels=["service", "reason"])
         for key, count in self._metrics.retries.items():
             retries.add_metric(list(key), count)
@@ -64,6 +66,22 @@ class SidecarCollector:
             messages.add_metric([*key, "request"], series.request_messages)
             messages.add_metric([*key, "response"], series.response_messages)
         yield from (streams, messages)
+
+    def _tcp(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily
+
+        labels = list(TcpLabels._fields)
+        opened = CounterMetricFamily("mesh_tcp_connections_opened", "Tunnels opened.", labels=labels)
+        closed = CounterMetricFamily("mesh_tcp_connections_closed", "Tunnels ended.", labels=[*labels, "flag"])
+        received = CounterMetricFamily("mesh_tcp_received_bytes", "Bytes from downstream.", labels=labels)
+        sent = CounterMetricFamily("mesh_tcp_sent_bytes", "Bytes to downstream.", labels=labels)
+        for key, series in self._metrics.tcp.items():
+            opened.add_metric(list(key), series.opened)
+            received.add_metric(list(key), series.received_bytes)
+            sent.add_metric(list(key), series.sent_bytes)
+            for flag, count in series.closed.items():
+                closed.add_metric([*key, flag], count)
+        yield from (opened, closed, received, sent)
 
     def _gauge_families(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

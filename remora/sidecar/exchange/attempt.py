@@ -41,7 +41,7 @@ class Attempt:
         return self._stream is not None
 
     def start(self, downstream: UpstreamProtocol) -> None:
-        """Send the request on a free connection, or on the next that there is; `downstream` is what the caller speaks."""
+        """Send the request on a free connection, or on the next that there is; the caller speaks `downstream`."""
         self._endpoint.active += 1
         pool = self._endpoint.pool(downstream)
         connection = pool.take()

@@ -20,7 +20,7 @@ from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from remora.sidecar.exchange.exchange import Proxy
-    from remora.sidecar.wire.stream import RequestStream
+    from remora.sidecar.wire.stream import ClientConnection, RequestStream
 
 CONNECT_IDLE_S = 3600.0
 """Longest silence of a connection that nobody reads into (Envoy's tcp_proxy idle timeout). A service's own idle timeout
@@ -55,7 +55,9 @@ class TunnelExchange(Exchange):
     @property
     def is_raw(self) -> bool:
         """Whether the upstream gets bytes only: CONNECT ends here, but for an app that is asked itself."""
-        return self.head.upgrade is None and (self._proxy.protocol == "tcp" or self._proxy.router.direction == "outbound")
+        return self.head.upgrade is None and (
+            self._proxy.protocol == "tcp" or self._proxy.router.direction == "outbound"
+        )
 
     # ── deciding, and attempts ──
 
@@ -78,7 +80,7 @@ class TunnelExchange(Exchange):
         return status == 101 if self.head.upgrade is not None else 200 <= status < 300
 
     def open(self, head: ResponseHead) -> None:
-        """The answer is yes. The request is counted now: it has taken as long as it took, the tunnel is another story."""
+        """The answer is yes. The request is counted now: the tunnel is another story."""
         decision = self.decision
         assert decision is not None, "only decided requests are answered"
         self._status = head.status
@@ -142,6 +144,21 @@ class TunnelAttempt(Attempt):
 
     def start(self, downstream: UpstreamProtocol) -> None:
         super().start("tcp" if self._tunnel.is_raw else downstream)
+
+    def on_connection(self, connection: ClientConnection) -> None:
+        """The head never ends the request: that the downstream is done goes in the tunnel too."""
+        self._pool = None
+        tunnel = self._tunnel
+        data, _, ended = tunnel.body_so_far()
+        self._stream = stream = connection.open(tunnel.head, False, self)
+        if self._paused:
+            stream.pause()
+        for piece in data:
+            stream.send_data(piece, False)
+        if ended:
+            stream.send_data(b"", True)
+        if data:
+            tunnel.on_attempt_sent()
 
     def on_head(self, head: ResponseHead, end: bool) -> None:
         if not self._over and not end and self._tunnel.opens(head.status):

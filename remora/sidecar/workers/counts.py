@@ -20,7 +20,9 @@ GAUGES = frozenset(("connections",))
 """What is as it is now, not counted."""
 
 NEW: dict[str, Callable[[Metrics, tuple[Any, ...]], object]] = {
-    "requests": lambda metrics, key: metrics.new_series(key)
+    "requests": lambda metrics, key: metrics.new_series(key),
+    "grpc": lambda metrics, key: metrics.new_grpc_series(key),
+    "tcp": lambda metrics, key: metrics.tcp_series(key),
 }
 """Where objects are in a dict, by its place in Metrics: what makes the one for a key that is new, within its bounds."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 
 from remora.sidecar.wire.heads import Fields, RequestHead
 from remora.sidecar.wire.problem import phrase
@@ -57,6 +58,9 @@ SWITCH_LINES = b"connection: upgrade\r\nupgrade: %b\r\n\r\n"
 _HARMLESS = frozenset((b"", b",keep-alive", b",Keep-Alive", b",close", b",Close"))
 """What Connection nearly always is; it names no field."""
 
+_PROTOCOL = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+(/[-!#$%&'*+.^_`|~0-9A-Za-z]+)?")
+"""RFC 9110 §7.8."""
+
 _CLEARTEXT_HTTP2 = frozenset((b"h2c", b"h2"))
 
 STATUS_LINES = {
@@ -79,7 +83,7 @@ def upgrade_token(value: bytes) -> bytes | None:
     """The protocol of an Upgrade field to pass on: the first that is not HTTP/2, which each hop speaks by itself."""
     for token in value.split(b","):
         name = token.strip()
-        if name and name.lower() not in _CLEARTEXT_HTTP2:
+        if _PROTOCOL.fullmatch(name) and name.lower() not in _CLEARTEXT_HTTP2:
             return name
     return None
 

@@ -87,7 +87,10 @@ def _request_start(pseudo: dict[bytes, bytes], limits: RequestLimits) -> Request
         if b":path" in pseudo or b":scheme" in pseudo or not authority:
             raise malformed("CONNECT takes :method and :authority only")
         return RequestHead(method, path, authority, [])
-    if protocol is not None and (method != b"CONNECT" or not authority or not _is_token(protocol)):
+    # HTTP/1's Upgrade may name a version behind a slash (RFC 9110 §7.8): then it comes with it.
+    if protocol is not None and (
+        method != b"CONNECT" or not authority or not _is_token(protocol.replace(b"/", b"", 1))
+    ):
         raise malformed(":protocol comes with CONNECT and :authority, and is a token")
     if not _is_scheme(scheme):
         raise malformed("a request without :scheme, or with one that is none")
