@@ -114,6 +114,8 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
     if mesh.discoverer is not None:
         mesh.discoverer.touch(name)
     route = service.route(head)
+    if route is None and head.method == b"CONNECT":
+        return _decide_unrouted(mesh, service)
     if route is None:
         method, path = head.method.decode("latin-1"), head.path.decode("latin-1")
         return _refusal(failures.NO_ROUTE, name, service=name, method=method, path=path)
@@ -125,6 +127,15 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
         return _refusal(failures.NO_ENDPOINT, name, service=backend)
     idle_s = service.service.policy.timeouts.idle_s
     return Decision(name, route.name, cluster, route.retry, route.request_timeout_s, idle_s)
+
+
+def _decide_unrouted(mesh: Mesh, service: CompiledService) -> Decision | Refusal:
+    """Bytes have no path and no fields: what no rule without such matches takes goes to the service itself."""
+    name, policy = service.service.name, service.service.policy
+    cluster = mesh.clusters.get(name)
+    if cluster is None:
+        return _refusal(failures.NO_ENDPOINT, name, service=name)
+    return Decision(name, "default", cluster, policy.retry, policy.timeouts.request_s, policy.timeouts.idle_s)
 
 
 def _discover(mesh: Mesh, name: ServiceName) -> Discovery | None:
