@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import contestants, machine, report
-from bench.contestants import Contestant
+from bench.contestants import Contestant, NoRemoraError
 from bench.report import Conditions
 from bench.rounds import Plan, Runner
 from bench.rows import ROWS
@@ -27,9 +27,13 @@ FULL_ROUNDS, FULL_SECONDS = 9, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    chosen, absent = _contestants(options.contestants)
+    try:
+        chosen, absent = _contestants(options.python, options.contestants)
+    except NoRemoraError as error:
+        parser.error(f"--python: {error}")
     load_average = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="remora-bench-") as folder:
         plan = Plan(
@@ -61,9 +65,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Compare Remora with Envoy and others.")
     parser.add_argument("--quick", action="store_true", help="about three minutes, for a first look")
     parser.add_argument("--rows", nargs="+", metavar="ROW", choices=[row.key for row in ROWS], help="only these")
-    names = [contestant.name for contestant in contestants.everyone()]
+    names = contestants.names()
     parser.add_argument(
         "--contestants", nargs="+", metavar="NAME", choices=names, help=f"only these of: {', '.join(names)}"
+    )
+    parser.add_argument(
+        "--python",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="interpreters of virtual environments: the remora that is installed there is measured, not this checkout; "
+        "several stand side by side",
     )
     parser.add_argument("--rounds", type=_positive, help="times that each contestant is measured")
     parser.add_argument("--seconds", type=_positive, help="length of each measurement")
@@ -77,11 +90,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _contestants(wanted: Sequence[str] | None) -> tuple[list[Contestant], list[str]]:
-    """Those that can take part, and why the others cannot."""
-    asked = [contestant for contestant in contestants.everyone() if not wanted or contestant.name in wanted]
-    present = [contestant for contestant in asked if not contestant.missing()]
-    return present, [f"{contestant.name}: {contestant.missing()}" for contestant in asked if contestant.missing()]
+def _contestants(pythons: list[Path], wanted: Sequence[str] | None) -> tuple[list[Contestant], list[str]]:
+    """Those that can take part, and why the others cannot. Raises NoRemoraError for one of `pythons`."""
+    # absolute() and not resolve(): an interpreter of a virtual environment is a link to one that has no remora.
+    asked = contestants.everyone([python.absolute() for python in pythons], wanted or ())
+    missing = {contestant.name: contestant.missing() for contestant in asked}
+    present = [contestant for contestant in asked if not missing[contestant.name]]
+    return present, [f"{name}: {why}" for name, why in missing.items() if why]
 
 
 def _conditions(runner: Runner, absent: list[str], load_average: float) -> Conditions:

@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 HOST = "127.0.0.1"
+ROOT = Path(__file__).parents[1]
+"""Where `bench` is imported from; `remora` as well, unless another interpreter's is asked for."""
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 5.0
 POLL_S = 0.02
@@ -34,18 +36,33 @@ def free_port() -> int:
 
 
 class Process:
-    """A running child, pinned to one core, with its output in a file; `told` ones take lines on standard input."""
+    """A running child, pinned to one core, with its output in a file; `told` ones take lines on standard input.
 
-    def __init__(self, name: str, command: Sequence[str], core: int, folder: Path, *, told: bool = False) -> None:
+    `imports` is where a Python child finds what its interpreter has not installed: None for nowhere.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        core: int,
+        folder: Path,
+        *,
+        told: bool = False,
+        imports: Path | None = ROOT,
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.{time.monotonic_ns()}.log"
+        stdin = subprocess.PIPE if told else subprocess.DEVNULL
         try:
-            self._popen = self._start(command, core, folder, subprocess.PIPE if told else subprocess.DEVNULL)
+            self._popen = self._start(command, core, folder, stdin, environment(imports))
         except OSError as error:
             raise StartError(f"{name}: {command[0]} cannot be started: {error.strerror}") from None
         self._stats = psutil.Process(self._popen.pid)
 
-    def _start(self, command: Sequence[str], core: int, folder: Path, stdin: int) -> subprocess.Popen[bytes]:
+    def _start(
+        self, command: Sequence[str], core: int, folder: Path, stdin: int, env: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
         with self.log.open("wb") as log:
             return subprocess.Popen(
                 command,
@@ -53,7 +70,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": "1"},
+                env={**env, "PYTHONUNBUFFERED": "1"},
                 preexec_fn=lambda: _prepare_child(core),
             )
 
@@ -101,8 +118,19 @@ class Process:
         return self._popen.poll() is None
 
     def rss_bytes(self) -> int:
-        """Resident memory of the process and its children. Raises StartError when it has ended."""
-        return sum(part.memory_info().rss for part in self._family())
+        """Resident memory of the process and its children, in which what they share counts once.
+
+        PSS would not do: it shares pages of a library or program with all processes of the machine. Raises StartError
+        when it has ended.
+        """
+        family = self._family()
+        if len(family) == 1:
+            rss: int = family[0].memory_info().rss
+            return rss
+        weights = [part.memory_full_info() for part in family]
+        own: int = sum(weight.uss for weight in weights)
+        shared: int = max(weight.rss - weight.uss for weight in weights)
+        return own + shared
 
     def cpu_seconds(self) -> float:
         """Processor time, user and system, of the process and its children so far. Raises StartError as `rss_bytes`."""
@@ -141,6 +169,12 @@ class Process:
                 child.kill()
 
 
+def environment(imports: Path | None) -> dict[str, str]:
+    """This process's, with PYTHONPATH of `imports` alone, or without one."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return env if imports is None else {**env, "PYTHONPATH": str(imports)}
+
+
 def run_pinned(command: Sequence[str], core: int, timeout_s: float) -> str:
     """Standard output of a command that runs to its end on `core`.
 
@@ -154,7 +188,7 @@ def run_pinned(command: Sequence[str], core: int, timeout_s: float) -> str:
             text=True,
             timeout=timeout_s,
             check=False,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env=environment(ROOT),
             preexec_fn=lambda: _prepare_child(core),
         )
     except subprocess.TimeoutExpired as error:

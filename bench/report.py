@@ -6,17 +6,15 @@ import dataclasses
 from collections.abc import Sequence
 
 from bench import held, rounds, stats
-from bench.contestants import BASELINE, DIRECT
+from bench.contestants import BASELINE, DIRECT, SUBJECT
 from bench.rounds import Results, Sample
-from bench.rows import HOPS, ROWS, Row
+from bench.rows import HOPS, ROWS, WORKERS_AT_ONCE, Row
 
-SUBJECT = "Remora"
 CEILING_SHARE = 0.85
 """Above this share of what load and backend reach without a proxy, a row measures them as well."""
 
 
-_PROCESSOR_NOTE = """
-
+_PROCESSOR_NOTE = """\
 “Per CPU second” is the same ratio for each second of processor time that the proxy itself used: it leaves out what
 other programs took of the core, and a load that could give no more."""
 
@@ -45,7 +43,8 @@ def render(results: Results, conditions: Conditions) -> str:
     parts = [
         "# Benchmarks",
         _introduction(conditions),
-        "## Remora against Envoy\n\n" + _bars(results) + _PROCESSOR_NOTE,
+        *(f"## {name} against Envoy\n\n{_bars(results, name)}" for name in _subjects(names)),
+        _PROCESSOR_NOTE,
         "## Everyone\n\nMedian ± half the distance between the quartiles; in brackets the ratio to Envoy.\n\n"
         + _everyone(results, names),
         *_busy(results, names),
@@ -106,12 +105,16 @@ def _introduction(conditions: Conditions) -> str:
     )
 
 
-def _bars(results: Results) -> str:
+def _subjects(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name.startswith(SUBJECT)] or [SUBJECT]
+
+
+def _bars(results: Results, subject: str) -> str:
     lines = []
     for row in _measured(results):
-        ratio = ratio_to_baseline(results, row, SUBJECT)
-        cells = [row.title, *(_value(row, values_of(results, row, name)) for name in (SUBJECT, BASELINE))]
-        processor = _processor_ratio(results, row, SUBJECT)
+        ratio = ratio_to_baseline(results, row, subject)
+        cells = [row.title, *(_value(row, values_of(results, row, name)) for name in (subject, BASELINE))]
+        processor = _processor_ratio(results, row, subject)
         cells += [
             f"**{ratio:.2f}**" if ratio is not None else "-",
             f"{processor:.2f}" if processor is not None else "-",
@@ -119,7 +122,7 @@ def _bars(results: Results) -> str:
             _verdict(row, ratio),
         ]
         lines.append(cells)
-    return _table(["work, one core", SUBJECT, BASELINE, "ratio", "per CPU second", "bar", "aim", ""], lines)
+    return _table(["work, one core", subject, BASELINE, "ratio", "per CPU second", "bar", "aim", ""], lines)
 
 
 def _bounds(row: Row) -> tuple[str, str]:
@@ -185,21 +188,24 @@ def _busy_share(samples: Sequence[Sample]) -> str:
 def _method(conditions: Conditions) -> str:
     return f"""\
 - One core for the proxy; on the other one wrk, h2load or our own client, and the backend (nginx for HTTP/1.1, nghttpd
-  for HTTP/2). Everything on loopback, in clear text. One worker in each proxy.
+  for HTTP/2). Everything on loopback, in clear text. One worker in each proxy. What several workers reach together is
+  not measured: they would need cores that the load leaves free. What {WORKERS_AT_ONCE} of them weigh is.
 - The same policies in each: a table of 100 routes by path prefix of which the one in the middle is used, at most
   2 retries on connect failures, resets and 502/503/504, 5 s to connect, 15 s for a request, metrics on, access log off.
-  Remora stands at the caller (its outbound port). It has no breaker, rate limit or trace export yet, so they are not
-  configured in the others either; Envoy's default circuit breakers stay. Remora sends W3C trace context on, which the
-  others do not do here.
+  Remora stands at the caller (its outbound port). It also gives each request a W3C trace context, 1 % of them sampled,
+  and a request id; Envoy gives it a request id, the others neither.
+- What is missing: Remora has no rate limits, no circuit breakers but its cap of connections, and no export of traces
+  yet. So none of these are configured in the others either; Envoy's default circuit breakers stay. A comparison with
+  all policies of a mesh on is still to come.
 - gRPC unary is a POST with a message of 128 bytes each way, `content-type: application/grpc`, and `grpc-status` in the
   trailers.
 - p99: an open-loop client (`bench/openloop.py`) sends small GETs at Poisson-distributed times,
-  {conditions.rate:,.0f} per second, half of Envoy's median above. A latency counts from when its request was
-  due, so waiting in line counts.
+  {conditions.rate:,.0f} per second, half of Envoy's median above where that was measured. A latency counts from when
+  its request was due, so waiting in line counts.
 - Two hops: the same client at {rounds.HOPS_RATE:,.0f} per second through two proxies, one at the caller and one in
-  front of the backend, both on the proxy's core; the median less the median without a proxy.
-- Memory is RSS of all processes of a proxy; what the kernel keeps for sockets is not in it. Idle: a second after the
-  start. With live connections: the most while wrk keeps them all busy.
+  front of the backend, both on the proxy's core; the median less the median without a proxy. The second has one route.
+- Memory is RSS of all processes of a proxy, where pages that they share count once; what the kernel keeps for its
+  sockets is not in it. Idle: a second after the start. With live connections: the most while wrk keeps them all busy.
 - Idle connections: `bench/idle_client.py` opens {held.HELD_CONNECTIONS:,}, or {held.HELD_H2_CONNECTIONS:,} of HTTP/2,
   and has one answer on each. What each costs is what the last nine in ten of them added to RSS. In the end, after the
   load beside them, each is asked once more; what does not answer then, or did not at first, is told below as failed.

@@ -103,6 +103,7 @@ class Runner:
             "hops": lambda target: self._p50(target),
             "live": lambda target: self._live_memory(target),
             "idle": lambda target: Sample(target.rss_bytes()),
+            "workers": lambda target: Sample(target.rss_bytes()),
             "per_idle": lambda target: Sample(self._held(target, "http1").bytes_each),
             "per_idle_h2": lambda target: self._held_h2(target),
             "beside": lambda target: self._beside(target),
@@ -112,6 +113,7 @@ class Runner:
 
     def run(self) -> None:
         self._phase("http1", (rows.IDLE, rows.LIVE), _ONE_HOP)
+        self._phase("http1", (rows.WORKERS,), _ONE_HOP, workers=rows.WORKERS_AT_ONCE)
         # The last row asks whether the connections of the first are alive.
         self._phase("http1", (rows.PER_IDLE, rows.BESIDE, rows.HELD), _ONE_HOP)
         self._phase("h2", (rows.PER_IDLE_H2,), _ONE_HOP)
@@ -120,11 +122,11 @@ class Runner:
         self._phase("http1", (rows.HOPS,), _TWO_HOPS)
 
     def rate(self) -> float:
-        """Requests per second of the p99 row: half of what Envoy reached in this run."""
+        """Requests per second of the p99 row: half of what Envoy reached in this run, where it was measured."""
         samples = self.results.get("small", {}).get(BASELINE)
         return stats.median([sample.value for sample in samples]) / 2 if samples else RATE_WITHOUT_BASELINE
 
-    def _phase(self, family: Family, wanted: tuple[Row, ...], hops: tuple[Hop, ...]) -> None:
+    def _phase(self, family: Family, wanted: tuple[Row, ...], hops: tuple[Hop, ...], workers: int = 1) -> None:
         """Rows that the same started processes serve."""
         chosen = [row for row in wanted if row in self.plan.rows and self._is_possible(row)]
         if not chosen:
@@ -134,7 +136,7 @@ class Runner:
         except StartError as error:
             self.skipped.append(f"{', '.join(row.title for row in chosen)}: {error}")
             return
-        with backend, self._running(family, hops, address) as targets:
+        with backend, self._running(family, hops, address, workers) as targets:
             for row in chosen:
                 self._row(row, targets)
 
@@ -150,14 +152,14 @@ class Runner:
         return not missing
 
     @contextlib.contextmanager
-    def _running(self, family: Family, hops: tuple[Hop, ...], backend: Address) -> Iterator[list[Target]]:
+    def _running(self, family: Family, hops: tuple[Hop, ...], backend: Address, workers: int) -> Iterator[list[Target]]:
         with contextlib.ExitStack() as stack:
             targets = []
             for contestant in self.plan.contestants:
-                if family not in contestant.families:
+                if family not in contestant.families or workers > contestant.most_workers:
                     continue
                 try:
-                    targets.append(self._start(contestant, family, hops, backend, stack))
+                    targets.append(self._start(contestant, family, hops, backend, workers, stack))
                 except StartError as error:
                     self.skipped.append(f"{contestant.name} ({family}): {error}")
             stack.callback(self._let_go)
@@ -170,11 +172,12 @@ class Runner:
         family: Family,
         hops: tuple[Hop, ...],
         backend: Address,
+        workers: int,
         stack: contextlib.ExitStack,
     ) -> Target:
         upstream, processes = backend, []
         for hop in hops:
-            job = Job(family, upstream, hop, self.plan.cores.proxy, self._folder())
+            job = Job(family, upstream, hop, self.plan.cores.proxy, self._folder(), workers)
             started = contestant.start(job)
             upstream = started.address
             if started.process is not None:

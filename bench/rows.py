@@ -10,7 +10,19 @@ from bench.backends import Family
 
 Better = Literal["higher", "lower"]
 RowKey = Literal[
-    "small", "post", "large", "grpc", "p99", "idle", "live", "hops", "held", "per_idle", "beside", "per_idle_h2"
+    "small",
+    "post",
+    "large",
+    "grpc",
+    "p99",
+    "idle",
+    "live",
+    "hops",
+    "held",
+    "per_idle",
+    "beside",
+    "per_idle_h2",
+    "workers",
 ]
 
 
@@ -41,6 +53,8 @@ class Row:
 
 
 IDLE = Row("idle", "RSS idle", "", "http1", "MiB", 2**20, "lower", 0.6, 0.4, once=True)
+WORKERS_AT_ONCE = 2
+WORKERS = Row("workers", f"RSS idle, {WORKERS_AT_ONCE} workers", "", "http1", "MiB", 2**20, "lower", once=True)
 _LIVE = f"RSS with {loads.MANY_CONNECTIONS:,} live connections"
 LIVE = Row("live", _LIVE, "wrk", "http1", "MiB", 2**20, "lower", 0.8, 0.6, once=True)
 _MANY = f"{held.HELD_CONNECTIONS:,} idle connections"
@@ -68,5 +82,5 @@ GRPC = Row(
 )
 HOPS = Row("hops", "two hops, added p50", "", "http1", "ms", 1e-3, "lower", 1.0, 0.8)
 
-ROWS = (SMALL, POST, GRPC, LARGE, P99, IDLE, LIVE, HELD, PER_IDLE, BESIDE, PER_IDLE_H2, HOPS)
+ROWS = (SMALL, POST, GRPC, LARGE, P99, IDLE, WORKERS, LIVE, HELD, PER_IDLE, BESIDE, PER_IDLE_H2, HOPS)
 """In the order of the report."""

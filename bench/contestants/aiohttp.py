@@ -15,6 +15,7 @@ from bench.contestants.base import Job, Running
 class AiohttpProxy:
     name = "aiohttp"
     families: tuple[Family, ...] = ("http1",)
+    most_workers = 1
 
     def missing(self) -> str:
         return "" if importlib.util.find_spec("aiohttp") else "aiohttp is not installed (pip install aiohttp)"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol
 
-from bench.backends import Address, Family
+from bench.backends import REQUESTED_ROUTE, ROUTES, Address, Family, route_prefix
 from bench.processes import Process
 
 Hop = Literal["first", "second"]
@@ -21,6 +21,8 @@ DOWNSTREAM_CONNECTIONS = 12_000
 """For those that must be told: more than any row opens."""
 IDLE_TIMEOUT_S = 3600
 """How long an idle keep-alive connection stays: Envoy's default."""
+ANY_NUMBER = 2**31
+"""Of workers."""
 UPSTREAM_CONNECTIONS = 1024
 """The usual cap of connections to one service: Envoy's circuit breaker and the mesh have the same default."""
 
@@ -34,6 +36,13 @@ class Job:
     hop: Hop
     core: int
     folder: Path
+    workers: int = 1
+    """Processes or threads that carry traffic, on the one core."""
+
+    def route_prefixes(self) -> list[str]:
+        """The table of routes: at the caller all; in front of a backend there is nothing to choose, as in a mesh."""
+        indexes = range(ROUTES) if self.hop == "first" else (REQUESTED_ROUTE,)
+        return [route_prefix(self.family, index) for index in indexes]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +58,7 @@ class Contestant(Protocol):
 
     name: str
     families: tuple[Family, ...]
+    most_workers: int
 
     def missing(self) -> str:
         """Why it cannot take part on this machine, or nothing."""

@@ -9,6 +9,7 @@ from bench.contestants.base import Job, Running
 class Direct:
     name = "no proxy"
     families: tuple[Family, ...] = ("http1", "h2")
+    most_workers = 1
 
     def missing(self) -> str:
         return ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import processes
-from bench.backends import ROUTES, Address, Family, route_prefix
+from bench.backends import Address, Family
 from bench.contestants import base
 from bench.contestants.base import Job, Running
 
@@ -19,6 +19,7 @@ _TYPE = "type.googleapis.com/envoy.extensions"
 class Envoy:
     name = "Envoy"
     families: tuple[Family, ...] = ("http1", "h2")
+    most_workers = base.ANY_NUMBER
 
     def missing(self) -> str:
         found = _binary() is not None
@@ -31,7 +32,7 @@ class Envoy:
         port = processes.free_port()
         config = job.folder / f"envoy.{port}.json"
         config.write_text(json.dumps(bootstrap(job, port), indent=1))
-        command = [str(_binary()), "-c", str(config), "--concurrency", "1", "--log-level", "error"]
+        command = [str(_binary()), "-c", str(config), "--concurrency", str(job.workers), "--log-level", "error"]
         return base.start_with("envoy", job, port, lambda: [*command, "--use-dynamic-base-id"])
 
 
@@ -44,7 +45,7 @@ def bootstrap(job: Job, port: int) -> dict[str, Any]:
                 {
                     "name": "main",
                     "address": _socket(Address(port)),
-                    "filter_chains": [{"filters": [_connection_manager(job.family)]}],
+                    "filter_chains": [{"filters": [_connection_manager(job)]}],
                 }
             ],
             "clusters": [_cluster(job)],
@@ -64,7 +65,7 @@ def _socket(address: Address) -> dict[str, Any]:
     return {"socket_address": {"address": address.host, "port_value": address.port}}
 
 
-def _connection_manager(family: Family) -> dict[str, Any]:
+def _connection_manager(job: Job) -> dict[str, Any]:
     return {
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": {
@@ -73,7 +74,7 @@ def _connection_manager(family: Family) -> dict[str, Any]:
             "codec_type": "AUTO",
             "route_config": {
                 "name": "main",
-                "virtual_hosts": [{"name": "bench", "domains": ["*"], "routes": _routes(family)}],
+                "virtual_hosts": [{"name": "bench", "domains": ["*"], "routes": _routes(job)}],
             },
             "http_filters": [
                 {
@@ -85,7 +86,7 @@ def _connection_manager(family: Family) -> dict[str, Any]:
     }
 
 
-def _routes(family: Family) -> list[dict[str, Any]]:
+def _routes(job: Job) -> list[dict[str, Any]]:
     action = {
         "cluster": "bench",
         "timeout": f"{base.REQUEST_TIMEOUT_S}s",
@@ -101,8 +102,9 @@ def _routes(family: Family) -> list[dict[str, Any]]:
             ],
         },
     }
-    prefixes = [route_prefix(family, index) for index in range(ROUTES)]
-    return [{"name": prefix, "match": {"path_separated_prefix": prefix}, "route": action} for prefix in prefixes]
+    return [
+        {"name": prefix, "match": {"path_separated_prefix": prefix}, "route": action} for prefix in job.route_prefixes()
+    ]
 
 
 def _cluster(job: Job) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 from bench import processes
-from bench.backends import ROUTES, Address, Family, route_prefix
+from bench.backends import Address, Family
 from bench.contestants import base
 from bench.contestants.base import Job, Running
 
@@ -14,6 +14,7 @@ from bench.contestants.base import Job, Running
 class Haproxy:
     name = "HAProxy"
     families: tuple[Family, ...] = ("http1", "h2")
+    most_workers = base.ANY_NUMBER
 
     def missing(self) -> str:
         return "" if shutil.which("haproxy") else "haproxy is not installed (apt-get install haproxy)"
@@ -33,12 +34,11 @@ class Haproxy:
 def configuration(job: Job, listen: Address) -> str:
     """haproxy.cfg for a job."""
     proto = " proto h2" if job.family == "h2" else ""
-    prefixes = (route_prefix(job.family, index) for index in range(ROUTES))
-    rules = "\n".join(f"    use_backend bench if {{ path_beg {prefix}/ }}" for prefix in prefixes)
+    rules = "\n".join(f"    use_backend bench if {{ path_beg {prefix}/ }}" for prefix in job.route_prefixes())
     codes = " ".join(str(code) for code in base.RETRY_CODES)
     return f"""\
 global
-    nbthread 1
+    nbthread {job.workers}
     maxconn {base.DOWNSTREAM_CONNECTIONS}
     no strict-limits
 defaults

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 from bench import processes
-from bench.backends import ROUTES, Address, Family, route_prefix
+from bench.backends import Address, Family
 from bench.contestants import base
 from bench.contestants.base import Job, Running
 
@@ -14,6 +14,7 @@ from bench.contestants.base import Job, Running
 class Nginx:
     name = "nginx"
     families: tuple[Family, ...] = ("http1", "h2")
+    most_workers = base.ANY_NUMBER
 
     def missing(self) -> str:
         return "" if shutil.which("nginx") else "nginx is not installed (apt-get install nginx-light)"
@@ -38,7 +39,7 @@ def configuration(job: Job, listen: Address, root: str) -> str:
     return f"""\
 user root;
 daemon off;
-worker_processes 1;
+worker_processes {job.workers};
 pid {root}/pid;
 error_log stderr crit;
 events {{ worker_connections {base.DOWNSTREAM_CONNECTIONS + base.UPSTREAM_CONNECTIONS}; }}
@@ -57,22 +58,22 @@ http {{
     server {{
         listen {listen}{http2} backlog=4096;
         location = /stub_status {{ stub_status; }}
-{_locations(job.family)}
+{_locations(job)}
     }}
 }}
 """
 
 
-def _locations(family: Family) -> str:
-    kind = "grpc" if family == "h2" else "proxy"
-    extra = "" if family == "h2" else 'proxy_http_version 1.1; proxy_set_header Connection "";'
+def _locations(job: Job) -> str:
+    kind = "grpc" if job.family == "h2" else "proxy"
+    extra = "" if job.family == "h2" else 'proxy_http_version 1.1; proxy_set_header Connection "";'
     codes = " ".join(f"http_{code}" for code in base.RETRY_CODES)
     body = f"""{{
-            {kind}_pass {"grpc" if family == "h2" else "http"}://bench;
+            {kind}_pass {"grpc" if job.family == "h2" else "http"}://bench;
             {kind}_connect_timeout {base.CONNECT_TIMEOUT_S}s;
             {kind}_read_timeout {base.REQUEST_TIMEOUT_S}s;
             {kind}_next_upstream error timeout {codes};
             {kind}_next_upstream_tries {base.RETRIES + 1};
             {extra}
         }}"""
-    return "\n".join(f"        location {route_prefix(family, index)}/ {body}" for index in range(ROUTES))
+    return "\n".join(f"        location {prefix}/ {body}" for prefix in job.route_prefixes())

@@ -50,6 +50,19 @@ def test_a_process_that_ends_is_an_error_with_what_it_said(tmp_path: Path) -> No
         process.rss_bytes()
 
 
+def test_memory_that_a_process_shares_with_its_children_counts_once(tmp_path: Path) -> None:
+    mib = 50
+    code = (
+        f"import os, signal; data = b'x' * ({mib} << 20); [os.fork() or signal.pause() for _ in range(2)]; "
+        "print('ready here', flush=True); signal.pause()"
+    )
+    with Process("parent", [sys.executable, "-c", code], CORE, tmp_path) as process:
+        process.wait_for_line("ready ")
+
+        assert len(psutil.Process(process.pid).children()) == 2
+        assert mib << 20 < process.rss_bytes() < 2 * mib << 20
+
+
 def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="gone: /no/such/program cannot be started: No such file or directory"):
         Process("gone", ["/no/such/program"], CORE, tmp_path)
