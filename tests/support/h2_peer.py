@@ -15,6 +15,7 @@ from h2.events import (
     DataReceived,
     Event,
     InformationalResponseReceived,
+    PingReceived,
     RequestReceived,
     ResponseReceived,
     StreamEnded,
@@ -116,6 +117,7 @@ class Peer(asyncio.Protocol):
         self.calls: dict[int, Call] = {}
         self.terminated: ConnectionTerminated | None = None
         self.is_open = False
+        self.pings = 0
         self.tasks: set[asyncio.Task[None]] = set()
         self.transport: asyncio.Transport
         self._serve = serve
@@ -168,13 +170,14 @@ class Peer(asyncio.Protocol):
     def _on_event(self, event: Event) -> None:
         if isinstance(event, ConnectionTerminated):
             self.terminated = event
-            return
-        if isinstance(event, RequestReceived):
+        elif isinstance(event, RequestReceived):
             self._on_request(event)
-            return
-        call = self.calls.get(getattr(event, "stream_id", None) or 0)
-        if call is None:
-            return
+        elif isinstance(event, PingReceived):
+            self.pings += 1
+        elif call := self.calls.get(getattr(event, "stream_id", None) or 0):
+            self._on_event_of(call, event)
+
+    def _on_event_of(self, call: Call, event: Event) -> None:
         if isinstance(event, InformationalResponseReceived):
             call.informational.append(event.headers)
         elif isinstance(event, ResponseReceived):

@@ -195,8 +195,9 @@ class Pool:
 
     def _on_connected(self, connection: ClientConnection) -> None:
         if connection.free_slots == 0:
-            # Lost again before anyone could use it, and its on_connection_closed has been.
-            self._fail(f"{self._host}:{self._port} closed the connection at once")
+            # Lost again before anyone could use it, and its on_connection_closed has been; or it takes no stream.
+            self._fail(f"{self._host}:{self._port} closed the connection at once, or takes no request on it")
+            connection.drain()
             return
         self._on_connect(True)
         self._connections.add(connection)

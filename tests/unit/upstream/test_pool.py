@@ -105,6 +105,8 @@ async def test_a_connection_lost_before_its_first_use_is_not_kept() -> None:
 
         free_slots = 0
 
+        def drain(self) -> None: ...
+
     connects: list[bool] = []
     pool = Pool("127.0.0.1", 9, "http1", 5.0, connects.append)
     pool._on_connected(Lost())  # type: ignore[arg-type]

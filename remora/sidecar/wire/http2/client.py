@@ -4,34 +4,45 @@ from __future__ import annotations
 
 import asyncio
 
-from remora.sidecar.wire.heads import RequestHead
+from remora.sidecar.wire.heads import RequestHead, ResponseHead
 from remora.sidecar.wire.http2 import frames
 from remora.sidecar.wire.http2.blocks import request_block, tunnel_block
 from remora.sidecar.wire.http2.connection import Http2Connection
 from remora.sidecar.wire.http2.errors import ErrorCode, Http2ConnectionError, Http2StreamError
 from remora.sidecar.wire.http2.limits import DEFAULT_LIMITS, Http2Limits
 from remora.sidecar.wire.http2.liveness import Liveness
-from remora.sidecar.wire.http2.stream import Http2Stream
+from remora.sidecar.wire.http2.stream import AWAITING_HEAD, LENGTH_UNKNOWN, Http2Stream
 from remora.sidecar.wire.http2.tunnels import TunnelAnswer, TunnelRequest
 from remora.sidecar.wire.stream import ConnectionOwner, ResetReason, ResponseHandler, ResponseStream
 
 LIVENESS_PING = b"liveness"
 
 
+def _body_length(stream: ClientStream, head: ResponseHead) -> int:
+    """How much data may follow a final head (RFC 9110 §6.4.1)."""
+    if stream.asks_for_tunnel and head.status < 300:
+        return LENGTH_UNKNOWN
+    if stream.bodiless or head.status == 204 or head.status == 304:
+        return 0
+    return LENGTH_UNKNOWN if head.content_length is None else head.content_length
+
+
 class ClientStream(Http2Stream):
     """A ResponseStream."""
 
-    __slots__ = ("bodiless", "head_handler")
+    __slots__ = ("asks_for_tunnel", "bodiless", "head_handler")
 
     def __init__(
         self, connection: Http2ClientConnection, stream_id: int, handler: ResponseHandler, method: bytes
     ) -> None:
         super().__init__(connection, stream_id, connection.initial_window, False)
         self.handler = handler
+        self.left = AWAITING_HEAD
         self.head_handler: ResponseHandler | None = handler
         """None once the final head has come."""
         self.bodiless = method == b"HEAD"
-        """The answer's content-length says nothing about its body."""
+        """The answer has no body, whatever its content-length says."""
+        self.asks_for_tunnel = False
 
 
 class Http2ClientConnection(Http2Connection[ClientStream]):
@@ -97,7 +108,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         if end:
             stream.send_ended = stream.end_sent = True
         elif head.method == b"CONNECT":
-            stream.bodiless = True
+            stream.asks_for_tunnel = True
             stream.head_handler = TunnelAnswer(head, handler)
         if stream_id + 2 > frames.MAX_STREAM_ID:
             # Out of numbers (RFC 9113 §5.1.1).
@@ -123,7 +134,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         stream_id = self._next_id
         self._next_id = stream_id + 2
         stream = ClientStream(self, stream_id, handler, head.method)
-        stream.bodiless = True
+        stream.asks_for_tunnel = True
         stream.head_handler = TunnelAnswer(head, handler)
         self.streams[stream_id] = stream
         self.write_headers(stream_id, tunnel_block(head, head.upgrade or b""), False)
@@ -184,13 +195,12 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
             handler.on_head(head, False)
             return
         stream.head_handler = None
+        stream.left = _body_length(stream, head)
         self._guard.progress = True
         if not end:
-            if head.content_length is not None and not stream.bodiless and head.status not in (204, 304):
-                stream.left = head.content_length
             handler.on_head(head, False)
             return
-        if head.content_length and not stream.bodiless and head.status not in (204, 304):
+        if stream.left > 0:
             raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "a content-length, but no body")
         gone = self._end_receiving(stream)
         handler.on_head(head, True)
@@ -218,13 +228,15 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
 
     def _on_settings(self, flags: int, payload: bytes) -> None:
         was_full = not self.free_slots
+        was_unknown = not self.settings_seen
         if not flags & frames.ACK and not self.settings_seen:
             # No word of a limit in the first SETTINGS means that there is none.
             self.settings_seen = True
             self._max_streams = frames.MAX_STREAM_ID
         super()._on_settings(flags, payload)
         self._decide_tunnels()
-        if was_full and self.free_slots:
+        if was_full if self.free_slots else was_unknown and self.streams:
+            # Where there is no room after all, whoever waits for it has to know.
             self._owner.on_connection_free(self)
 
     def _on_ping_ack(self, payload: bytes) -> None:

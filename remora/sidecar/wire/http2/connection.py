@@ -24,7 +24,7 @@ from remora.sidecar.wire.http2.life import ConnectionLife, StreamT
 from remora.sidecar.wire.http2.limits import Http2Limits
 from remora.sidecar.wire.http2.reader import BlockReader
 from remora.sidecar.wire.http2.sender import MAX_FRAME_SENT_BYTES
-from remora.sidecar.wire.http2.stream import LENGTH_UNKNOWN, Http2Stream
+from remora.sidecar.wire.http2.stream import AWAITING_HEAD, LENGTH_UNKNOWN, Http2Stream
 
 
 class Http2Connection(ConnectionLife[StreamT]):
@@ -214,6 +214,8 @@ class Http2Connection(ConnectionLife[StreamT]):
             self._count_control()
             return
         if stream.left != LENGTH_UNKNOWN:
+            if stream.left == AWAITING_HEAD:
+                raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "DATA before HEADERS")
             stream.left -= size
             if stream.left < 0 or (end and stream.left):
                 raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "the body is not as long as content-length says")

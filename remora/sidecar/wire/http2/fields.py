@@ -21,11 +21,12 @@ _special_in_response = HOP_BY_HOP | {b"content-length"}
 _NOT_IN_TRAILERS = HOP_BY_HOP | {b"content-length", b"host", b"te"}
 """Framing and routing come too late there (RFC 9110 §6.5.1)."""
 _is_name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
-_is_value = re.compile(rb"(?:[^\x00\r\n \t](?:[^\x00\r\n]*[^\x00\r\n \t])?)?").fullmatch
+_is_value = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?").fullmatch
+"""field-value (RFC 9110 §5.5): no control character but TAB, and no space at either end."""
 _is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
 _is_path = re.compile(rb"(?:/[^\x00-\x20\x7f#]*)|\*").fullmatch
-_is_authority = re.compile(rb"[^\x00-\x20\x7f@/?#\\,]*").fullmatch
+_is_authority = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+;=:%\[\]]*").fullmatch
 """What an HTTP/1 peer could read in another way than we do is not let through: these become its request line."""
 
 
@@ -82,7 +83,7 @@ def _request_start(pseudo: dict[bytes, bytes], limits: RequestLimits) -> Request
     if not _is_token(method):
         raise malformed("a request without :method, or with one that is no token")
     if not _is_authority(authority):
-        raise malformed("userinfo, a path or a control character in :authority")
+        raise malformed(":authority is no host and port")
     if method == b"CONNECT" and protocol is None:
         if b":path" in pseudo or b":scheme" in pseudo or not authority:
             raise malformed("CONNECT takes :method and :authority only")
@@ -127,7 +128,7 @@ def _take_special(head: RequestHead, kept: Fields, name: bytes, value: bytes) ->
 def _take_host(head: RequestHead, value: bytes) -> None:
     if not head.authority:
         if not _is_authority(value):
-            raise malformed("userinfo, a path or a control character in host")
+            raise malformed("host is no host and port")
         head.authority = value
     elif head.authority.lower() != value.lower():
         raise malformed("host is another than :authority")
@@ -153,7 +154,7 @@ VOLATILE = frozenset((b"traceparent", b"x-request-id", b"grpc-timeout", b"conten
 
 
 def is_value(value: bytes) -> bool:
-    """No NUL, CR or LF, and no space at either end (RFC 9113 §8.2.1)."""
+    """No control character but TAB, and no space at either end (RFC 9113 §8.2.1)."""
     return _is_value(value) is not None
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from remora.sidecar.wire.http2.sender import FrameSender
 
 LENGTH_UNKNOWN = -1
+AWAITING_HEAD = -2
+"""In place of a length: no final head has come, and so no data may."""
 
 
 class BodyHandler(Protocol):

@@ -148,6 +148,29 @@ async def test_malformed_responses_are_reset_and_others_go_on(headers: list[tupl
     assert other.ended
 
 
+@pytest.mark.parametrize("before", [[], [(b":status", b"103")]])
+@pytest.mark.parametrize("data", [wire.frame_head(3, wire.DATA, 0, 1) + b"abc", wire.frame_head(0, wire.DATA, 1, 1)])
+async def test_data_before_the_head_is_never_delivered(before: list[tuple[bytes, bytes]], data: bytes) -> None:
+    play = ClientPlay()
+    heard = play.open()
+    await play.talk()
+    if before:
+        play.peer.send_headers(1, before)
+    play.raw(play.peer.data_to_send() + data)
+    assert (heard.data, heard.ended, heard.reset) == (b"", False, ResetReason.PROTOCOL_ERROR)
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"HEAD", b"200"), (b"GET", b"204"), (b"GET", b"304")])
+async def test_data_of_an_answer_that_has_no_body_is_never_delivered(method: bytes, status: bytes) -> None:
+    play = ClientPlay()
+    heard = Heard()
+    play.connection.open(RequestHead(method, b"/", b"a", []), True, heard)
+    await play.talk()
+    play.peer.send_headers(1, [(b":status", status), (b"content-length", b"3")])
+    play.raw(play.peer.data_to_send() + wire.frame_head(3, wire.DATA, 0, 1) + b"abc")
+    assert (heard.data, heard.ended, heard.reset) == (b"", False, ResetReason.PROTOCOL_ERROR)
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [

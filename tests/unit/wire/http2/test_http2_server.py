@@ -170,6 +170,16 @@ async def test_what_varies_at_the_end_of_a_block_is_read_each_time() -> None:
         [*REQUEST, (b"content-length", b"+1")],
         [*REQUEST, (b"content-length", b"1,1")],
         [*REQUEST, (b"content-length", b"1" * 30)],
+        [*REQUEST, (b"x-a", b"a\x01b")],
+        [*REQUEST, (b"x-a", b"\x0c")],
+        [*REQUEST, (b"x-a", b"a\x7f")],
+        [*REQUEST, (b"content-type", b"a\x01")],
+        [*REQUEST, (b"traceparent", b"a\x01")],
+        [*REQUEST[:3], (b":authority", b"a\tb")],
+        [*REQUEST[:3], (b":authority", b"a\xe9")],
+        [*REQUEST[:3], (b":authority", b"a<b")],
+        [*REQUEST[:3], (b"host", b"a\x0c")],
+        [(b":method", b"G\xc9T"), *REQUEST[1:]],
     ],
 )
 async def test_malformed_requests_are_reset_and_others_go_on(fields: list[tuple[bytes, bytes]]) -> None:
