@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 import h11
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -221,3 +223,85 @@ async def test_large_bodies_are_whole_however_they_are_cut(cuts: list[int], junk
     heard = play.ask()
     play.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (heard.data, heard.ended, play.connection.free_slots) == (b"hi", True, 1)
+
+
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 001 X\r\n\r\n",
+        b"HTTP/1.1 199 OK\r\n" + CHUNKED + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 103 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + CHUNKED,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"0" * 5000 + b"1\r\n\r\nx",
+        b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000,
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 103 OK\r\nX: 1\r\n\r\n" * 3000,
+    ],
+)
+async def test_an_answer_that_is_none_is_not_handed_on(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    play = Play()
+    heard = play.ask()
+    play.send(answer)
+    assert heard.reset is ResetReason.PROTOCOL_ERROR
+    assert [head.status for head, _ in heard.heads if head.status >= 200] == []
+    assert heard.data == b""
+    assert play.transport.aborted
+    assert (play.owner.freed, play.owner.closed) == (0, 1)
+    assert "Traceback" not in caplog.text
+
+
+async def test_bytes_behind_an_answer_are_not_the_answer_to_the_next_request() -> None:
+    """The pool gives a free connection away at once: that must not happen while more of the read is to come."""
+    play = Play()
+    next_ = Heard()
+
+    class Pool(Owner):
+        def on_connection_free(self, connection: object) -> None:
+            super().on_connection_free(connection)
+            play.connection.open(RequestHead(b"GET", b"/next", b"shop", []), True, next_)
+
+    play.connection._owner = Pool()
+    heard = play.ask()
+    play.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+    assert (heard.data, heard.ended, heard.reset) == (b"ok", True, None)
+    assert (next_.heads, next_.data) == ([], b"")
+    assert play.transport.aborted
+
+
+@pytest.mark.parametrize("status", [200, 204, 304])
+async def test_a_body_where_none_can_be_ends_the_connection(status: int) -> None:
+    play = Play()
+    heard = play.ask(b"HEAD" if status == 200 else b"GET")
+    play.send(b"HTTP/1.1 %d X\r\nContent-Length: 4\r\n\r\nbody" % status)
+    await asyncio.sleep(0)
+    assert (heard.ended, heard.data) == (True, b"")
+    assert play.transport.closed
+    assert play.owner.freed == 0
+
+
+async def test_trailers_without_end_are_cut_off() -> None:
+    play = Play()
+    heard = play.ask()
+    play.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n")
+    for _ in range(70):
+        if not play.transport.closed:
+            play.send(b"X-T: " + b"a" * 1000 + b"\r\n")
+    assert (heard.reset, play.transport.aborted) == (ResetReason.PROTOCOL_ERROR, True)
+
+
+async def test_white_space_behind_a_value_is_not_of_it() -> None:
+    play = Play()
+    heard = play.ask()
+    play.send(b"HTTP/1.1 200 OK\r\nX: y z \t\r\nContent-Length: 0\r\n\r\n")
+    assert heard.heads[0][0].fields == [(b"X", b"y z")]

@@ -102,6 +102,53 @@ async def test_absolute_form_replaces_host() -> None:
     assert (play.last.head.authority, play.last.head.path) == (b"Shop:81", b"/x?y")
 
 
+@pytest.mark.parametrize(
+    ("line", "authority", "path"),
+    [
+        (b"GET http://b", b"b", b"/"),
+        (b"GET http://b?x=/y", b"b", b"/?x=/y"),
+        (b"OPTIONS http://b:81", b"b:81", b"*"),
+        (b"OPTIONS *", b"a", b"*"),
+    ],
+)
+async def test_targets_without_a_path(line: bytes, authority: bytes, path: bytes) -> None:
+    play = Play().send(line + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (play.last.head.authority, play.last.head.path) == (authority, path)
+
+
+async def test_white_space_behind_a_value_is_not_of_it() -> None:
+    play = Play().send(b"GET / HTTP/1.1\r\nHost: a \t\r\nX: y z\t\r\nContent-Type: a/b \r\n\r\n")
+    head = play.last.head
+    assert (head.authority, head.fields, head.content_type) == (b"a", [(b"X", b"y z")], b"a/b")
+
+
+async def test_what_follows_the_last_request_is_left_unread() -> None:
+    play = Play().send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
+    play.answer()
+    assert [status for status, _, _ in read_answers(play.transport.take())] == [200]
+    assert play.transport.closed
+    assert play.last.head.path == b"/"
+
+
+@pytest.mark.parametrize("garbage", [b"\x16\x03\x01", b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"])
+async def test_a_refusal_waits_for_the_answers_to_what_came_before(garbage: bytes) -> None:
+    play = Play().send(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n" + garbage)
+    assert play.last.reset is None
+    play.answer(body=b"one")
+    assert play.last.head.path == b"/2"
+    play.answer(body=b"two")
+    assert [status for status, _, _ in read_answers(play.transport.take())] == [200, 200, 400]
+    assert play.transport.eof_written
+
+
+async def test_a_pipelined_request_with_a_broken_body_is_refused_in_its_turn() -> None:
+    chunked = b"POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    play = Play().send(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" + chunked + b"1\r\nx\r\nno")
+    play.answer()
+    assert (play.last.head.path, play.last.data, play.last.reset) == (b"/2", b"x", ResetReason.PROTOCOL_ERROR)
+    assert [status for status, _, _ in read_answers(play.transport.take())] == [200, 400]
+
+
 async def test_chunked_body_with_trailers() -> None:
     play = Play().send(
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -248,6 +295,16 @@ async def test_a_slow_upstream_stops_reading() -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\n X: folded\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
         (b"GET ftp://x/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", 400),
+        (b"GET http://a@b/ HTTP/1.1\r\nHost: b\r\n\r\n", 400),
+        (b"GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: \xe9\r\n\r\n", 400),
+        (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"0" * 5000 + b"1\r\n\r\nx", 400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 100 + b"\r\n", 431),

@@ -10,6 +10,7 @@ import httptools
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.http1.fields import (
+    MAX_LENGTH_DIGITS,
     RESPONSE_KINDS,
     UNPARSED_BODY_BYTES,
     Kind,
@@ -32,6 +33,14 @@ from remora.sidecar.wire.stream import (
 log = logging.getLogger(__name__)
 
 _NO_BODY = frozenset((204, 304))
+_VERSIONS = ("1.1", "1.0")
+
+MAX_HEAD_BYTES = 60 * 1024
+"""Of an answer's head, with those of its interim answers, and of its trailers: Envoy's max_response_headers_kb."""
+
+
+class UpstreamProtocolError(Exception):
+    """An upstream's answer that is none; the text says why."""
 
 
 class Http1ClientConnection(asyncio.Protocol):
@@ -42,6 +51,7 @@ class Http1ClientConnection(asyncio.Protocol):
         "_content_length",
         "_fields",
         "_handler",
+        "_head_bytes",
         "_head_only",
         "_held_head",
         "_in_head",
@@ -82,6 +92,8 @@ class Http1ClientConnection(asyncio.Protocol):
         """The owner knows that no stream can be opened any more."""
         self._keep_alive = True
         self._head_only = False
+        self._head_bytes = 0
+        """What came since the request, or since the last piece of body."""
         self._held_head = b""
         self._in_head = True
         self._in_response = False
@@ -117,6 +129,7 @@ class Http1ClientConnection(asyncio.Protocol):
         self._response_open = self._in_response = True
         self._request_chunked = not end and head.content_length is None
         self._head_only = head.method == b"HEAD"
+        self._head_bytes = 0
         if end:
             transport.write(request_bytes(head, end))
         elif head.asks_for_tunnel:
@@ -220,17 +233,28 @@ class Http1ClientConnection(asyncio.Protocol):
         if self._past_parser:
             self._on_unparsed(data)
             return
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
             self._past_parser = self._left > UNPARSED_BODY_BYTES
         except httptools.HttpParserUpgrade as upgrade:
             self._on_switched(data[upgrade.args[0] :])
-        except httptools.HttpParserCallbackError:
-            log.exception("a response handler failed; its connection is closed")
-            self._fail()
         except httptools.HttpParserError as error:
-            log.debug("an upstream broke HTTP/1.1: %s", error)
-            self._fail()
+            self._on_parser_error(error)
+        else:
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._on_parser_error(UpstreamProtocolError(f"a head or trailers of over {MAX_HEAD_BYTES} bytes"))
+            elif not self._in_response and not self._request_open and not self._retired:
+                # Only now: had there been more behind the answer, it would have been read as that to the next request.
+                self._release()
+
+    def _on_parser_error(self, error: Exception) -> None:
+        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
+        if isinstance(cause, UpstreamProtocolError | httptools.HttpParserError):
+            log.debug("an upstream broke HTTP/1.1: %s", cause)
+        else:
+            log.error("a response handler failed; its connection is closed", exc_info=cause)
+        self._fail()
 
     def _on_switched(self, rest: bytes) -> None:
         """The peer has switched protocols; `rest` is of the new one."""
@@ -283,6 +307,8 @@ class Http1ClientConnection(asyncio.Protocol):
     # ── the parser's calls ──
 
     def on_message_begin(self) -> None:
+        if not self._in_response:
+            raise UpstreamProtocolError("bytes follow an answer that nobody asked for")
         self._in_head = True
         self._fields = []
         self._connection = b""
@@ -293,14 +319,22 @@ class Http1ClientConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         kind = RESPONSE_KINDS.get(name.lower())
+        # llhttp leaves spaces and tabs behind a value, which are not of it (RFC 9112 §5).
+        value = value.rstrip()
         if not self._in_head:
             if kind is None:
-                self._trailers = [*(self._trailers or ()), (name, value)]
+                if self._trailers is None:
+                    self._trailers = []
+                self._trailers.append((name, value))
         elif kind is None:
             self._fields.append((name, value))
         elif kind is Kind.CONTENT_LENGTH:
+            if len(value) > MAX_LENGTH_DIGITS:
+                raise UpstreamProtocolError("a Content-Length out of all measure")
             self._content_length = int(value)
         elif kind is Kind.TRANSFER_ENCODING:
+            if value.lower() != b"chunked" or self._response_chunked:
+                raise UpstreamProtocolError("a transfer coding other than `chunked`, which nobody offered to take")
             self._response_chunked = True
         elif kind is Kind.CONNECTION:
             self._connection += b"," + value
@@ -312,14 +346,17 @@ class Http1ClientConnection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         self._status = status
+        if self._head_bytes > MAX_HEAD_BYTES and sum(len(k) + len(v) for k, v in self._fields) > MAX_HEAD_BYTES:
+            # What was read may hold more than the head, so it is measured, but only where it can be too long.
+            raise UpstreamProtocolError(f"a head of over {MAX_HEAD_BYTES} bytes")
         fields = without_nominated(self._fields, self._connection) if self._connection else self._fields
         if status < 200:
-            if status != 101:
-                handler.on_head(ResponseHead(status, fields), False)
-            elif self._tunnel is not None:
-                self._settle_tunnel(self._tunnel, ResponseHead(status, fields), handler)
+            self._on_interim(status, fields, handler)
             return
-        self._keep_alive = self._keep_alive and self._parser.should_keep_alive()
+        if self._keep_alive:
+            self._keep_alive = self._parser.should_keep_alive()
+        if not self._keep_alive and self._parser.get_http_version() not in _VERSIONS:
+            raise UpstreamProtocolError("an answer of another version than HTTP/1.1 and 1.0")
         length = None if self._response_chunked else self._content_length
         head = ResponseHead(status, fields, content_length=length)
         if self._tunnel is not None and self._settle_tunnel(self._tunnel, head, handler):
@@ -332,6 +369,17 @@ class Http1ClientConnection(asyncio.Protocol):
         else:
             self._left = -1 if length is None else length
             handler.on_head(head, False)
+
+    def _on_interim(self, status: int, fields: Fields, handler: ResponseHandler) -> None:
+        if status < 100:
+            raise UpstreamProtocolError("a status under 100")
+        if self._response_chunked or self._content_length:
+            # It has no body (RFC 9110 §8.6, RFC 9112 §6.1); what follows would be read in two ways.
+            raise UpstreamProtocolError("an interim answer that announces a body")
+        if status != 101:
+            handler.on_head(ResponseHead(status, fields), False)
+        elif self._tunnel is not None:
+            self._settle_tunnel(self._tunnel, ResponseHead(status, fields), handler)
 
     def _settle_tunnel(self, tunnel: ClientTunnel, head: ResponseHead, handler: ResponseHandler) -> bool:
         transport = self._transport
@@ -348,8 +396,11 @@ class Http1ClientConnection(asyncio.Protocol):
         return False
 
     def on_body(self, data: bytes) -> None:
+        self._head_bytes = 0
         handler = self._handler
         if handler is None or not self._response_open:
+            # More than the answer has: to HEAD, for one.
+            self._keep_alive = False
             return
         if self._left > 0:
             self._left -= len(data)
@@ -369,7 +420,8 @@ class Http1ClientConnection(asyncio.Protocol):
                 handler.on_trailers(self._trailers)
             else:
                 handler.on_data(b"", True)
-        self._end_response()
+        # The connection is released when the parser has returned.
+        self._in_response = False
 
     # ── the end of a response, and of the connection ──
 

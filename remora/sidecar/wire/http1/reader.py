@@ -6,12 +6,14 @@ What is not a proper request is refused here, never repaired: two readings of on
 from __future__ import annotations
 
 import logging
+import re
 from typing import Protocol
 
 import httptools
 
 from remora.sidecar.wire.heads import Fields, RequestHead
 from remora.sidecar.wire.http1.fields import (
+    MAX_LENGTH_DIGITS,
     REQUEST_KINDS,
     UNPARSED_BODY_BYTES,
     Kind,
@@ -21,6 +23,15 @@ from remora.sidecar.wire.http1.fields import (
 from remora.sidecar.wire.limits import RequestLimits
 
 log = logging.getLogger(__name__)
+
+_is_authority = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+;=:%\[\]]*").fullmatch
+"""Host and port (RFC 3986 §3.2), without userinfo (RFC 9110 §4.2.4) and commas, which could join two."""
+_VERSIONS = ("1.1", "1.0")
+
+
+def _authority_of(rest: bytes) -> bytes:
+    """What stands between `http://` and the path or query."""
+    return rest[: min(end for end in (rest.find(b"/"), rest.find(b"?"), len(rest)) if end >= 0)]
 
 
 class RefusedError(Exception):
@@ -73,6 +84,7 @@ class RequestReader:
     """Feeds one connection's bytes to httptools and the requests in them to a sink."""
 
     __slots__ = (
+        "_authority",
         "_field_count",
         "_head_bytes",
         "_host_count",
@@ -85,6 +97,7 @@ class RequestReader:
         "_sink",
         "_trailers",
         "_url",
+        "between",
     )
 
     def __init__(self, sink: RequestSink, limits: RequestLimits) -> None:
@@ -101,6 +114,10 @@ class RequestReader:
         self._read_bytes = 0
         self._field_count = 0
         self._host_count = 0
+        self._authority = b""
+        """The last that was found good: on most connections there is only one."""
+        self.between = True
+        """No message is under way."""
 
     def feed(self, data: bytes) -> None:
         """Read on. Raises RefusedError; what the sink raises comes out as it is."""
@@ -156,6 +173,7 @@ class RequestReader:
     # ── the parser's calls ──
 
     def on_message_begin(self) -> None:
+        self.between = False
         self._message = Message()
         self._url = b""
         self._in_head = True
@@ -168,6 +186,8 @@ class RequestReader:
             raise RefusedError(414, "target_too_long", f"the request target is over {self._limits.target_bytes} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        # llhttp leaves spaces and tabs behind a value, which are not of it (RFC 9112 §5); other white space it refuses.
+        value = value.rstrip()
         if not self._in_head:
             self._on_trailer(name, value)
             return
@@ -186,6 +206,8 @@ class RequestReader:
             head.authority = value
         elif kind is Kind.CONTENT_LENGTH:
             # llhttp has refused what is not digits, and a second one.
+            if len(value) > MAX_LENGTH_DIGITS:
+                raise RefusedError(400, "bad_request", "a Content-Length out of all measure")
             head.content_length = int(value)
         elif kind is Kind.TRANSFER_ENCODING:
             if value.lower() != b"chunked":
@@ -240,11 +262,19 @@ class RequestReader:
         message.keep_alive = parser.should_keep_alive()
         if message.connection or not message.keep_alive:
             # A 1.1 message that stays open needs no Connection field, so the version is only asked for here.
-            message.http10 = parser.get_http_version() == "1.0"
+            version = parser.get_http_version()
+            if version not in _VERSIONS:
+                raise RefusedError(400, "bad_request", f"HTTP/{version} is not spoken here: use 1.1")
+            message.http10 = version == "1.0"
+            if message.http10 and not message.end:
+                # Who does not know of chunks may have passed them on unread (RFC 9112 §6.1).
+                message.keep_alive = False
             head.fields = without_nominated(head.fields, message.connection)
         if self._host_count != 1 and (self._host_count > 1 or not message.http10):
             raise RefusedError(400, "host", "a request has exactly one Host field (RFC 9112 §3.2)")
         self._complete_target(head)
+        if head.authority != self._authority:
+            self._check_authority(head.authority)
         if message.end and head.content_length:
             message.end = False
             message.left = head.content_length
@@ -276,22 +306,32 @@ class RequestReader:
         if not host or not colon or not port.isdigit():
             raise RefusedError(400, "target", "the target of CONNECT is HOST:PORT (RFC 9112 §3.2.3)")
         head.authority, head.path = head.path, b""
+        self._check_authority(head.authority)
 
     def _complete_target(self, head: RequestHead) -> None:
         url = self._url
-        if url.startswith(b"/") or url == b"*" or head.method == b"CONNECT":
+        if url.startswith(b"/") or head.method == b"CONNECT" or (url == b"*" and head.method == b"OPTIONS"):
             head.path = url
             return
         # Absolute form: it replaces Host (RFC 9112 §3.2.2).
         scheme, separator, rest = url.partition(b"://")
         if not separator or scheme.lower() != b"http":
             raise RefusedError(400, "target", "the request target is neither a path nor an http:// URL")
-        authority, slash, path = rest.partition(b"/")
-        if not slash:
-            authority, question, query = rest.partition(b"?")
-            path = question + query
+        authority = _authority_of(rest)
+        path = rest[len(authority) :]
+        if not authority:
+            raise RefusedError(400, "target", "an http:// URL without a host (RFC 9110 §4.2.1)")
         head.authority = authority
-        head.path = b"/" + path
+        if path.startswith(b"/"):
+            head.path = path
+        else:
+            # OPTIONS without a path asks about the server as a whole (RFC 9112 §3.2.4).
+            head.path = b"*" if not path and head.method == b"OPTIONS" else b"/" + path
+
+    def _check_authority(self, authority: bytes) -> None:
+        if _is_authority(authority) is None:
+            raise RefusedError(400, "host", "Host, or the target's authority, is not HOST or HOST:PORT")
+        self._authority = authority
 
     def _head_too_large(self) -> RefusedError:
         return RefusedError(431, "head_too_large", f"the request head is over {self._limits.head_bytes} bytes")
@@ -305,7 +345,7 @@ class RequestReader:
     def on_message_complete(self) -> None:
         message = self._message
         # The next message's head may begin in the same read.
-        self._in_head = True
+        self._in_head = self.between = True
         self._head_bytes = 0
         if not message.end and message.left != 0:
             self._sink.on_request_end(message, self._trailers)

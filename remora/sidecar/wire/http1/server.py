@@ -73,7 +73,7 @@ class Http1ServerConnection(asyncio.Protocol):
         self._on_closed = on_closed
         self._reader = RequestReader(self, limits)
         self._transport: asyncio.Transport | None = None
-        self._backlog: deque[Message | bytes | Fields] | None = None
+        self._backlog: deque[Message | bytes | Fields | RefusedError] | None = None
         """Made for the first that waits: few connections ever need one, and an empty deque is 600 bytes."""
         self._handler: RequestHandler | None = None
         self._serving: Message | None = None
@@ -170,7 +170,7 @@ class Http1ServerConnection(asyncio.Protocol):
             tunnel.data_received(data)
         return tunnel is not None
 
-    def _wait_in_line(self, item: Message | bytes | Fields) -> None:
+    def _wait_in_line(self, item: Message | bytes | Fields | RefusedError) -> None:
         if self._backlog is None:
             self._backlog = deque()
         self._backlog.append(item)
@@ -272,6 +272,11 @@ class Http1ServerConnection(asyncio.Protocol):
         self._in_backlog = True
         while self._backlog and not self._closing:
             item = self._backlog[0]
+            if isinstance(item, RefusedError):
+                if self._serving is None or self._request_open:
+                    self._backlog.popleft()
+                    self._refuse(item)
+                break
             if isinstance(item, Message):
                 if self._serving is not None:
                     break
@@ -289,7 +294,7 @@ class Http1ServerConnection(asyncio.Protocol):
             return
         # With a known length the end is the last piece: nothing but the next message may follow it.
         serving = self._serving
-        last = not self._backlog or isinstance(self._backlog[0], Message)
+        last = not self._backlog or not isinstance(self._backlog[0], bytes | list)
         complete = serving is not None and serving.left == 0
         self._deliver(item, last and complete)
 
@@ -446,8 +451,14 @@ class Http1ServerConnection(asyncio.Protocol):
 
     def _refuse(self, refused: RefusedError) -> None:
         """Answer what is not a proper request, and close: what follows it cannot be trusted."""
-        if self._serving is not None and (not self._reader.is_reading(self._serving) or self._response_framed):
-            # An answer is under way, or an earlier request waits for its own: no room for this one's.
+        serving, reader = self._serving, self._reader
+        if serving is not None and (self._backlog or reader.between or not reader.is_reading(serving)):
+            # What came before it is in order, and is answered first.
+            self._wait_in_line(refused)
+            self._update_reading()
+            return
+        if serving is not None and self._response_framed:
+            # The answer of the request that it is part of is under way.
             self._lose_handler(ResetReason.PROTOCOL_ERROR)
             self.abort()
             return
