@@ -32,7 +32,7 @@ class _Play:
 
     connection: Http2ServerConnection | Http2ClientConnection
 
-    def __init__(self, *, client_side: bool, validate: bool, settings: dict[SettingCodes, int] | None) -> None:
+    def __init__(self, *, client_side: bool, validate: bool, settings: dict[SettingCodes | int, int] | None) -> None:
         config = H2Configuration(
             client_side=client_side,
             header_encoding=None,
@@ -78,7 +78,7 @@ class ServerPlay(_Play):
         *,
         limits: Http2Limits = DEFAULT_LIMITS,
         validate: bool = True,
-        settings: dict[SettingCodes, int] | None = None,
+        settings: dict[SettingCodes | int, int] | None = None,
     ) -> None:
         super().__init__(client_side=True, validate=validate, settings=settings)
         self.requests = Requests()
@@ -106,7 +106,7 @@ class ClientPlay(_Play):
     """Our client; h2 answers."""
 
     def __init__(
-        self, *, limits: Http2Limits = DEFAULT_LIMITS, settings: dict[SettingCodes, int] | None = None
+        self, *, limits: Http2Limits = DEFAULT_LIMITS, settings: dict[SettingCodes | int, int] | None = None
     ) -> None:
         super().__init__(client_side=False, validate=False, settings=settings)
         self.owner = Owner()
