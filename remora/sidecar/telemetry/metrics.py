@@ -73,10 +73,11 @@ class Metrics:
         """Requests counted under `other` because MAX_SERIES was reached."""
         self.config_rejected = 0
 
-    def new_series(self, labels: tuple[str, str, str, str, str, str, str]) -> RequestSeries:
-        """The series of `labels`, seen for the first time; `other` once there are too many."""
+    def new_series(self, labels: tuple[str, str, str, str, str, str, str], requests: int = 1) -> RequestSeries:
+        """The series of `labels`, seen for the first time; `other` once there are too many. `requests` will be
+        counted by it."""
         if len(self.requests) >= MAX_SERIES:
-            self.overflowed += 1
+            self.overflowed += requests
             labels = (labels[0], _OTHER, _OTHER, _OTHER, _OTHER, labels[5], labels[6])
             known = self.requests.get(labels)
             if known is not None:

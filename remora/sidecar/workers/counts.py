@@ -14,17 +14,19 @@ from typing import Any
 from remora.sidecar.telemetry.metrics import Metrics
 
 Taken = dict[str, Any]
-"""By slot: numbers, lists of numbers, Taken of an object, and for a dict a list of (key, what is under it)."""
+"""By slot: numbers, lists of numbers, Taken of an object, and for a dict a list of (key, what is under it). Zeros are
+left out."""
 
 GAUGES = frozenset(("connections",))
 """What is as it is now, not counted."""
 
-NEW: dict[str, Callable[[Metrics, tuple[Any, ...]], object]] = {
-    "requests": lambda metrics, key: metrics.new_series(key),
-    "grpc": lambda metrics, key: metrics.new_grpc_series(key),
-    "tcp": lambda metrics, key: metrics.tcp_series(key),
+SERIES: dict[str, Callable[[Metrics, tuple[Any, ...], Taken], object]] = {
+    "requests": lambda metrics, key, taken: metrics.new_series(key, taken["count"]),
+    "grpc": lambda metrics, key, _: metrics.new_grpc_series(key),
+    "tcp": lambda metrics, key, _: metrics.tcp_series(key),
 }
-"""Where objects are in a dict, by its place in Metrics: what makes the one for a key that is new, within its bounds."""
+"""Where Metrics has objects in a dict: what makes the one for a key that is new, within its bounds, and what is added
+to it next."""
 
 
 def take(metrics: Metrics) -> Taken:
@@ -33,20 +35,21 @@ def take(metrics: Metrics) -> Taken:
 
 
 def _take_slots(owner: object) -> Taken:
-    taken: Taken = {}
-    for slot in _slots(owner):
-        value = getattr(owner, slot)
-        if isinstance(value, int | float):
-            taken[slot] = value
-            setattr(owner, slot, 0)
-        elif isinstance(value, list):
-            taken[slot] = value
-            setattr(owner, slot, [0] * len(value))
-        elif isinstance(value, dict):
-            taken[slot] = _take_items(value)
-        elif value is not None:
-            taken[slot] = _take_slots(value)
-    return taken
+    found = ((slot, _take_slot(owner, slot)) for slot in _slots(owner))
+    return {slot: value for slot, value in found if value}
+
+
+def _take_slot(owner: object, slot: str) -> Any:
+    value = getattr(owner, slot)
+    if isinstance(value, int | float):
+        setattr(owner, slot, 0)
+        return value
+    if isinstance(value, list):
+        if not any(value):
+            return None
+        setattr(owner, slot, [0] * len(value))
+        return value
+    return _take_items(value) if isinstance(value, dict) else _take_slots(value)
 
 
 def _take_items(items: dict[Any, Any]) -> list[tuple[Any, Any]]:
@@ -56,39 +59,39 @@ def _take_items(items: dict[Any, Any]) -> list[tuple[Any, Any]]:
         return numbers
     # The objects stay: who counts may hold one.
     taken = ((key, _take_slots(value)) for key, value in items.items())
-    return [(key, value) for key, value in taken if _is_something(value)]
-
-
-def _is_something(taken: Taken) -> bool:
-    return any(any(value) if isinstance(value, list) else value for value in taken.values())
+    return [(key, value) for key, value in taken if value]
 
 
 def add(metrics: Metrics, taken: Taken) -> None:
     """Add what a worker gave away."""
-    _add_slots(metrics, taken, metrics, "")
-
-
-def _add_slots(owner: object, taken: Taken, metrics: Metrics, place: str) -> None:
     for slot, value in taken.items():
-        mine = getattr(owner, slot)
-        if isinstance(mine, dict):
-            _add_items(mine, value, metrics, place + slot)
-        elif isinstance(mine, list):
-            setattr(owner, slot, [a + b for a, b in zip(mine, value, strict=True)])
-        elif isinstance(mine, int | float):
-            setattr(owner, slot, mine + value)
-        else:
-            _add_slots(mine, value, metrics, f"{place}{slot}.")
+        make = SERIES.get(slot)
+        if make is None:
+            _add_slot(metrics, slot, value)
+            continue
+        series = getattr(metrics, slot)
+        for wire_key, counted in value:
+            key = tuple(wire_key)  # a tuple comes as a list
+            _add_slots(series.get(key) or make(metrics, key, counted), counted)
 
 
-def _add_items(mine: dict[Any, Any], items: list[tuple[Any, Any]], metrics: Metrics, place: str) -> None:
-    for wire_key, value in items:
-        # A tuple comes as a list.
-        key = tuple(wire_key) if isinstance(wire_key, list | tuple) else wire_key
-        if isinstance(value, dict):
-            _add_slots(mine.get(key) or NEW[place](metrics, key), value, metrics, "")
-        else:
-            mine[key] = mine.get(key, 0) + value
+def _add_slots(owner: object, taken: Taken) -> None:
+    for slot, value in taken.items():
+        _add_slot(owner, slot, value)
+
+
+def _add_slot(owner: object, slot: str, value: Any) -> None:
+    mine = getattr(owner, slot)
+    if isinstance(mine, dict):
+        for wire_key, count in value:
+            key = tuple(wire_key) if isinstance(wire_key, list | tuple) else wire_key
+            mine[key] = mine.get(key, 0) + count
+    elif isinstance(mine, list):
+        setattr(owner, slot, [a + b for a, b in zip(mine, value, strict=True)])
+    elif isinstance(mine, int | float):
+        setattr(owner, slot, mine + value)
+    else:
+        _add_slots(mine, value)
 
 
 def _slots(owner: object) -> list[str]:
