@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs proto clean
+.PHONY: help demo test lint bench fuzz differential soak docs proto clean
 
 help:  ## Show what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 # One stamp a set of extras; rebuilt when the dependencies change.
 $(VENV)/.%: pyproject.toml
@@ -30,6 +30,15 @@ lint: $(VENV)/.lint $(VENV)/.test  ## ruff, mypy --strict, the layer rule
 
 bench: $(VENV)/.bench  ## Compare with Envoy and others on this machine, into bench/RESULTS.md
 	@$(BIN)/python -m bench
+
+fuzz: $(VENV)/.fuzz  ## Fuzz the codecs (ARGS="--seconds 300 --target hpack")
+	@$(BIN)/python -m fuzz $(ARGS)
+
+differential: $(VENV)/.test  ## The same bytes to sidecar, Envoy and h11: what came out? (ARGS="--minutes 10")
+	@$(BIN)/python -m tests.differential $(ARGS)
+
+soak: $(VENV)/.soak  ## Load of all kinds and trouble for half an hour (ARGS="--minutes 5 --seed 1")
+	@$(BIN)/python -m soak $(ARGS)
 
 docs: $(VENV)/.demo  ## Write docs/policy.md and docs/flags.md anew, from the code
 	@$(BIN)/python docs/build.py

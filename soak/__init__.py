@@ -1,7 +1,8 @@
-"""Long mixed load through two sidecars in a row, with apps that die: `make soak MINUTES=30`.
+"""Long mixed load through two sidecars in a row, with trouble: `make soak`, or `python -m soak --minutes 5 --seed 1`.
 
-    clients ─► outbound sidecar ─► inbound sidecar ─► app     (HTTP: two instances, gRPC: one)
+    clients ─► the caller's sidecar ─► an instance's sidecar ─► its app     (two services: HTTP and gRPC)
 
-`__main__.py` is the run; `world.py` starts and restarts the processes; `http1.py`, `http2.py`, `calls.py` and
-`websocket.py` are the clients; `ledger.py` judges what they saw; `leaks.py` compares the sidecars after with before.
+`__main__.py` prints how it went; `run.py` is one soak: warm up, look, load, look again. `world.py` starts and ends the
+parts, `trouble.py` decides what happens to them. `load.py` runs the clients of `http1.py`, `http2.py`, `calls.py` and
+`websocket.py`; `ledger.py` judges what they saw, `leaks.py` what the sidecars hold. `app.py` are the apps.
 """

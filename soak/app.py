@@ -1,9 +1,11 @@
-"""The apps: `python -m soak.app http|grpc PORT`. They say what they got by its digest, and send what was asked for."""
+"""The apps: `python -m soak.app http|grpc PORT EXECUTED`. They say what they got by its digest, and send what was asked
+for. The ids of requests that are not safe to execute twice are added to the file EXECUTED."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import signal
 import struct
 import sys
@@ -19,90 +21,122 @@ from soak.pattern import digest, pattern
 ASKED = struct.Struct(">QLL")
 """Of a gRPC request: seed, size of an answer, number of answers."""
 SERVICE = "soak.Soak"
+ID_FIELD = "x-soak-id"
 STOP_GRACE_S = 1.0
 
 
-async def echo(request: web.Request) -> web.StreamResponse:
-    """Reads the body, answers with its digest and `size` bytes of pattern `seed`, framed as `framing` says."""
-    seen = hashlib.sha256()
-    async for chunk in request.content.iter_any():
-        seen.update(chunk)
-    query = request.query
-    body = pattern(int(query["seed"]), int(query["size"]))
-    headers = {"x-digest": seen.hexdigest()}
-    if query["framing"] == "length":
-        return web.Response(body=body, headers=headers)
-    response = web.StreamResponse(headers=headers)
-    response.enable_chunked_encoding()
-    await response.prepare(request)
-    for start in range(0, len(body), 20_000):
-        await response.write(body[start : start + 20_000])
-    await response.write_eof()
-    return response
+class Executed:
+    """The file that all apps write to: a line by one write, so that lines stay whole and a kill loses none."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def add(self, number: str) -> None:
+        os.write(self._file, f"{number}\n".encode())
 
 
-async def websocket(request: web.Request) -> web.StreamResponse:
-    """Says each message again."""
-    socket = web.WebSocketResponse()
-    await socket.prepare(request)
-    async for message in socket:
-        if message.type is WSMsgType.BINARY:
-            await socket.send_bytes(message.data)
-        elif message.type is WSMsgType.TEXT:
-            await socket.send_str(message.data)
-    return socket
+class HttpApp:
+    """An echo with checksums, and a WebSocket that says each message again."""
+
+    def __init__(self, executed: Executed) -> None:
+        self._executed = executed
+
+    async def echo(self, request: web.Request) -> web.StreamResponse:
+        """Reads the body, answers with its digest and `size` bytes of pattern `seed`, framed as `framing` says."""
+        if request.method == "POST":
+            self._executed.add(request.headers[ID_FIELD])
+        seen = hashlib.sha256()
+        async for chunk in request.content.iter_any():
+            seen.update(chunk)
+        query = request.query
+        body = pattern(int(query["seed"]), int(query["size"]))
+        headers = {"x-digest": seen.hexdigest()}
+        if query["framing"] == "length":
+            return web.Response(body=body, headers=headers)
+        response = web.StreamResponse(headers=headers)
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        for start in range(0, len(body), 20_000):
+            await response.write(body[start : start + 20_000])
+        await response.write_eof()
+        return response
+
+    async def websocket(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(max_msg_size=0)
+        await socket.prepare(request)
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                await socket.send_bytes(message.data)
+            elif message.type is WSMsgType.TEXT:
+                await socket.send_str(message.data)
+        return socket
+
+    def serve(self, port: int) -> None:
+        app = web.Application(client_max_size=0)
+        app.router.add_route("*", "/echo", self.echo)
+        app.router.add_get("/ws", self.websocket)
+        said = f"listening 127.0.0.1:{port}"
+        web.run_app(
+            app, host="127.0.0.1", port=port, shutdown_timeout=STOP_GRACE_S, print=lambda *_: print(said, flush=True)
+        )
 
 
-def serve_http(port: int) -> None:
-    app = web.Application(client_max_size=0)
-    app.router.add_route("*", "/echo", echo)
-    app.router.add_get("/ws", websocket)
-    web.run_app(app, host="127.0.0.1", port=port, shutdown_timeout=STOP_GRACE_S, print=lambda *_: None)
+class GrpcApp:
+    """One method for each direction of streaming."""
+
+    def __init__(self, executed: Executed) -> None:
+        self._executed = executed
+
+    async def unary(self, request: bytes, _: Any) -> bytes:
+        seed, size, _ = ASKED.unpack_from(request)
+        return digest(request).encode() + pattern(seed, size)
+
+    async def client_stream(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
+        self._note(context)
+        seen, count = hashlib.sha256(), 0
+        async for message in requests:
+            seen.update(message)
+            count += 1
+        return f"{count} {seen.hexdigest()}".encode()
+
+    async def server_stream(self, request: bytes, _: Any) -> AsyncIterator[bytes]:
+        seed, size, count = ASKED.unpack_from(request)
+        for number in range(count):
+            yield pattern(seed + number, size)
+
+    async def bidirectional(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        self._note(context)
+        async for message in requests:
+            yield message
+
+    def _note(self, context: Any) -> None:
+        self._executed.add(dict(context.invocation_metadata())[ID_FIELD])
+
+    async def serve(self, port: int) -> None:
+        server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+        handlers = {
+            "Unary": grpc.unary_unary_rpc_method_handler(self.unary),
+            "ClientStream": grpc.stream_unary_rpc_method_handler(self.client_stream),
+            "ServerStream": grpc.unary_stream_rpc_method_handler(self.server_stream),
+            "Bidirectional": grpc.stream_stream_rpc_method_handler(self.bidirectional),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+        print(f"listening 127.0.0.1:{port}", flush=True)
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        await stop.wait()
+        await server.stop(STOP_GRACE_S)
 
 
-async def unary(request: bytes, context: Any) -> bytes:
-    seed, size, _ = ASKED.unpack_from(request)
-    return digest(request).encode() + pattern(seed, size)
-
-
-async def client_stream(requests: AsyncIterator[bytes], context: Any) -> bytes:
-    seen, count = hashlib.sha256(), 0
-    async for message in requests:
-        seen.update(message)
-        count += 1
-    return f"{count} {seen.hexdigest()}".encode()
-
-
-async def server_stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
-    seed, size, count = ASKED.unpack_from(request)
-    for number in range(count):
-        yield pattern(seed + number, size)
-
-
-async def bidirectional(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-    async for message in requests:
-        yield message
-
-
-async def serve_grpc(port: int) -> None:
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
-    handlers = {
-        "Unary": grpc.unary_unary_rpc_method_handler(unary),
-        "ClientStream": grpc.stream_unary_rpc_method_handler(client_stream),
-        "ServerStream": grpc.unary_stream_rpc_method_handler(server_stream),
-        "Bidirectional": grpc.stream_stream_rpc_method_handler(bidirectional),
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await stop.wait()
-    await server.stop(STOP_GRACE_S)
+def main() -> None:
+    kind, port, executed = sys.argv[1:]
+    if kind == "http":
+        HttpApp(Executed(executed)).serve(int(port))
+    else:
+        asyncio.run(GrpcApp(Executed(executed)).serve(int(port)))
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "http":
-        serve_http(int(sys.argv[2]))
-    else:
-        asyncio.run(serve_grpc(int(sys.argv[2])))
+    main()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import itertools
 from collections.abc import AsyncIterator
+from random import Random
 
 import aiohttp
 
-from soak.ledger import BEFORE, WITHIN, ClientFailure, WrongByteError
+from soak.app import ID_FIELD
+from soak.ledger import BEFORE, REPLAYED_BYTES, SAFE, WITHIN, ClientFailure, WrongByteError
 from soak.pattern import digest, pattern
 
-SIZES = (0, 1, 200, 5_000, 70_000, 400_000)
+SIZES = (0, 1, 200, 5_000, 5_000, 70_000, 300_000)
+LARGE = (3_000_000,)
+LARGE_SHARE = 0.01
+EXPECTING_SHARE = 0.1
 PIPELINED = 5
 SLOW_STEPS = 12
 SLOW_STEP_S = 0.05
@@ -21,12 +26,17 @@ TIMEOUT_S = 60.0
 class Ask:
     """One request and its answer: random, but known to both ends."""
 
-    def __init__(self, method: str = "", sizes: tuple[int, ...] = SIZES) -> None:
-        self.seed = random.randrange(1 << 30)
-        self.method = method or random.choice(("GET", "GET", "HEAD", "PUT", "POST", "POST"))
-        self.body = pattern(self.seed, random.choice(sizes)) if self.method in ("PUT", "POST") else b""
-        self.size = random.choice(sizes)
-        self.framing = random.choice(("length", "chunked"))
+    _numbers = itertools.count()
+
+    def __init__(self, rnd: Random, method: str = "", sizes: tuple[int, ...] = SIZES) -> None:
+        if rnd.random() < LARGE_SHARE:
+            sizes = LARGE
+        self.id = f"h{next(self._numbers)}"
+        self.seed = rnd.randrange(1 << 30)
+        self.method = method or rnd.choice(("GET", "GET", "HEAD", "PUT", "POST", "POST"))
+        self.body = pattern(self.seed, rnd.choice(sizes)) if self.method in ("PUT", "POST") else b""
+        self.size = rnd.choice(sizes)
+        self.framing = rnd.choice(("length", "chunked"))
 
     @property
     def target(self) -> str:
@@ -36,9 +46,13 @@ class Ask:
     def answer(self) -> bytes:
         return b"" if self.method == "HEAD" else pattern(self.seed + 1, self.size)
 
+    def failure(self, phase: str, what: str) -> ClientFailure:
+        replayed = self.method in SAFE and len(self.body) <= REPLAYED_BYTES
+        return ClientFailure(self.method, phase, what, replayed=replayed)
+
     def check_status(self, status: int, error: str) -> None:
         if status != 200:
-            raise ClientFailure(self.method, BEFORE, f"{status} {error}".strip())
+            raise self.failure(BEFORE, f"{status} {error}".strip())
 
     def check(self, seen_digest: str, body: bytes) -> None:
         if seen_digest != digest(self.body):
@@ -47,11 +61,11 @@ class Ask:
             raise WrongByteError(f"{self.method} {self.target}: {len(body)} bytes came, not those {len(self.answer)}")
 
 
-async def pieces(data: bytes) -> AsyncIterator[bytes]:
+async def pieces(rnd: Random, data: bytes) -> AsyncIterator[bytes]:
     """`data` in random pieces: a body of unknown length."""
     start = 0
     while start < len(data):
-        size = random.choice((1, 100, 5_000, 40_000))
+        size = rnd.choice((1, 100, 5_000, 40_000))
         yield data[start : start + size]
         start += size
 
@@ -59,7 +73,8 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
 class KeepAlive:
     """aiohttp with its pool. `close`: each request on a connection of its own."""
 
-    def __init__(self, port: int, close: bool = False) -> None:
+    def __init__(self, rnd: Random, port: int, *, close: bool = False) -> None:
+        self._rnd = rnd
         self._url = f"http://127.0.0.1:{port}"
         connector = aiohttp.TCPConnector(force_close=close, limit=20)
         timeout = aiohttp.ClientTimeout(TIMEOUT_S)
@@ -69,16 +84,20 @@ class KeepAlive:
         await self._session.close()
 
     async def once(self) -> int:
-        ask = Ask()
-        body = None if not ask.body else pieces(ask.body) if random.random() < 0.5 else ask.body
-        phase = BEFORE
+        rnd = self._rnd
+        ask = Ask(rnd)
+        body = None if not ask.body else pieces(rnd, ask.body) if rnd.random() < 0.5 else ask.body
+        expecting = body is not None and rnd.random() < EXPECTING_SHARE
+        phase, fields = BEFORE, {ID_FIELD: ask.id}
         try:
-            async with self._session.request(ask.method, self._url + ask.target, data=body) as answer:
+            async with self._session.request(
+                ask.method, self._url + ask.target, data=body, headers=fields, expect100=expecting
+            ) as answer:
                 ask.check_status(answer.status, answer.headers.get("x-mesh-error", ""))
                 phase = WITHIN
                 got = await answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ClientFailure(ask.method, phase, type(error).__name__) from error
+            raise ask.failure(phase, type(error).__name__) from error
         ask.check(answer.headers["x-digest"], got)
         return len(got) + len(ask.body)
 
@@ -96,7 +115,7 @@ class Raw:
     def ask(self, ask: Ask, *fields: str) -> None:
         """The head of a request of known length."""
         length = [f"content-length: {len(ask.body)}"] if ask.method in ("PUT", "POST") else []
-        lines = [f"{ask.method} {ask.target} HTTP/1.1", "host: soak", *length, *fields]
+        lines = [f"{ask.method} {ask.target} HTTP/1.1", "host: soak", f"{ID_FIELD}: {ask.id}", *length, *fields]
         self.writer.write("\r\n".join([*lines, "", ""]).encode())
 
     async def answer(self, ask: Ask, read_size: int = 65536, pause_s: float = 0.0) -> int:
@@ -109,7 +128,7 @@ class Raw:
                 phase = WITHIN
                 body = b"" if ask.method == "HEAD" else await self._body(fields, read_size, pause_s)
         except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
-            raise ClientFailure(ask.method, phase, type(error).__name__) from error
+            raise ask.failure(phase, type(error).__name__) from error
         ask.check(fields["x-digest"], body)
         return len(body) + len(ask.body)
 
@@ -143,30 +162,27 @@ class Raw:
         self.writer.transport.abort()
 
 
-async def pipelined(port: int) -> int:
+async def pipelined(rnd: Random, port: int) -> int:
     """Several requests in one write; the answers come in order."""
     connection = await Raw.open(port)
     try:
-        asks = [Ask("GET", SIZES[:5]) for _ in range(PIPELINED)]
+        asks = [Ask(rnd, "GET", SIZES[:5]) for _ in range(PIPELINED)]
         for ask in asks:
             connection.ask(ask)
         total = 0
         for ask in asks:
-            try:
-                total += await connection.answer(ask)
-            except ClientFailure as failure:
-                # An answer that was cut off takes those behind it along.
-                raise ClientFailure("GET", WITHIN if total else failure.phase, failure.what) from failure
+            # An answer that is cut off takes those behind it along; it is the one that is told.
+            total += await connection.answer(ask)
         return total
     finally:
         connection.abort()
 
 
-async def half_closed(port: int) -> int:
+async def half_closed(rnd: Random, port: int) -> int:
     """A client that has said all, and says so by closing its half."""
     connection = await Raw.open(port)
     try:
-        ask = Ask(random.choice(("GET", "POST")), SIZES[:5])
+        ask = Ask(rnd, rnd.choice(("GET", "POST")), SIZES[:5])
         connection.ask(ask)
         connection.writer.write(ask.body)
         connection.writer.write_eof()
@@ -175,11 +191,11 @@ async def half_closed(port: int) -> int:
         connection.abort()
 
 
-async def slow_writer(port: int) -> int:
+async def slow_writer(rnd: Random, port: int) -> int:
     """A body of known length that comes in drops."""
     connection = await Raw.open(port)
     try:
-        ask = Ask("POST", (5_000,))
+        ask = Ask(rnd, "POST", (5_000,))
         connection.ask(ask)
         step = len(ask.body) // SLOW_STEPS + 1
         for start in range(0, len(ask.body), step):
@@ -190,23 +206,23 @@ async def slow_writer(port: int) -> int:
         connection.abort()
 
 
-async def slow_reader(port: int) -> int:
+async def slow_reader(rnd: Random, port: int) -> int:
     """A large answer that is taken slowly: backpressure all the way to the app."""
     connection = await Raw.open(port)
     try:
-        ask = Ask("GET", (1_500_000,))
+        ask = Ask(rnd, "GET", (1_500_000,))
         connection.ask(ask)
         return await connection.answer(ask, 100_000, SLOW_STEP_S)
     finally:
         connection.abort()
 
 
-async def aborting(port: int) -> int:
+async def aborting(rnd: Random, port: int) -> int:
     """A client that resets its connection: in the head, in the request's body, or in the answer."""
     connection = await Raw.open(port)
     try:
-        ask = Ask("POST", (400_000,))
-        match random.randrange(3):
+        ask = Ask(rnd, "POST", (400_000,))
+        match rnd.randrange(3):
             case 0:
                 connection.writer.write(b"POST /echo HTTP/1.1\r\nhost: so")
                 await connection.writer.drain()

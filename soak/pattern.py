@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-_BLOCK = hashlib.shake_128(b"soak").digest(4 * 1024 * 1024)
-MAX_BYTES = 2 * 1024 * 1024
+_BLOCK = hashlib.shake_128(b"soak").digest(6 * 1024 * 1024)
+MAX_BYTES = 4 * 1024 * 1024
 
 
 def pattern(seed: int, size: int) -> bytes:

@@ -1,38 +1,47 @@
-"""WebSocket by aiohttp: messages come back as they were sent, in order."""
+"""WebSocket by the websockets library: messages come back as they were sent, in order."""
 
 from __future__ import annotations
 
 import asyncio
-import random
+from random import Random
 
-import aiohttp
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 
 from soak.ledger import BEFORE, WITHIN, ClientFailure, WrongByteError
 from soak.pattern import pattern
 
-SIZES = (0, 10, 5_000, 100_000)
+SIZES = (0, 10, 125, 126, 5_000, 100_000)
 MESSAGES = 20
+AHEAD = 4
+"""Messages sent before the first is read back."""
+DROPPED_SHARE = 0.1
 TIMEOUT_S = 60.0
 
 
-async def converse(port: int) -> int:
+async def converse(rnd: Random, port: int) -> int:
     """One connection, MESSAGES to and fro, closed properly or dropped."""
-    total, phase = 0, BEFORE
+    phase = BEFORE
     try:
-        async with asyncio.timeout(TIMEOUT_S), aiohttp.ClientSession() as session:
-            async with session.ws_connect(f"http://127.0.0.1:{port}/ws", max_msg_size=0) as socket:
-                phase = WITHIN
-                for number in range(MESSAGES):
-                    message = pattern(number, random.choice(SIZES))
-                    await socket.send_bytes(message)
-                    got = await socket.receive()
-                    if got.type is not aiohttp.WSMsgType.BINARY:
-                        raise ClientFailure("GET", WITHIN, got.type.name)
-                    if got.data != message:
-                        raise WrongByteError(f"WebSocket: message {number} is not what was sent")
-                    total += 2 * len(message)
-    except aiohttp.WSServerHandshakeError as error:
-        raise ClientFailure("GET", BEFORE, f"{error.status}") from error
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            connect(f"ws://127.0.0.1:{port}/ws", max_size=None, compression=None, proxy=None) as socket,
+        ):
+            phase = WITHIN
+            messages = [pattern(number, rnd.choice(SIZES)) for number in range(MESSAGES)]
+            for message in messages[:AHEAD]:
+                await socket.send(message)
+            for number, message in enumerate(messages):
+                if number + AHEAD < MESSAGES:
+                    await socket.send(messages[number + AHEAD])
+                if await socket.recv() != message:
+                    raise WrongByteError(f"message {number} is not what was sent")
+            if rnd.random() < DROPPED_SHARE:
+                socket.transport.abort()
+    except InvalidStatus as error:
+        response = error.response
+        what = f"{response.status_code} {response.headers.get('x-mesh-error', '')}".strip()
+        raise ClientFailure("GET", BEFORE, what) from error
+    except (ConnectionClosed, InvalidHandshake, InvalidMessage, OSError, TimeoutError, EOFError) as error:
         raise ClientFailure("GET", phase, type(error).__name__) from error
-    return total
+    return 2 * sum(map(len, messages))

@@ -118,11 +118,12 @@ def metrics_page(collector: SidecarCollector) -> Callable[[Question], Page]:
     """The page for scrapers: OpenMetrics where they accept it, else the text format."""
 
     def page(question: Question) -> Page:
-        from prometheus_client import CollectorRegistry
+        from prometheus_client import CollectorRegistry, ProcessCollector
         from prometheus_client.exposition import choose_encoder
 
         registry = CollectorRegistry(auto_describe=False)
         registry.register(collector)
+        ProcessCollector(registry=registry)
         encode, content_type = choose_encoder(question.accept)
         return Page(encode(registry), content_type)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
@@ -157,6 +158,11 @@ def _endpoint(view: EndpointView) -> dict[str, object]:
 
 def _gauges(view: AdminView) -> Iterator[Gauge]:
     for cluster in view.clusters():
+        where = {"direction": "inbound" if cluster.inbound else "outbound", "service": cluster.name}
+        open_ones = sum(endpoint.connections for endpoint in cluster.endpoints)
+        live = sum(endpoint.active for endpoint in cluster.endpoints)
+        yield Gauge("mesh_upstream_connections", "Open upstream connections.", open_ones, **where)
+        yield Gauge("mesh_upstream_requests", "Requests in flight upstream.", live, **where)
         if cluster.inbound:
             continue
         counts = dict.fromkeys(("healthy", "unhealthy", "unreachable"), 0)
@@ -166,6 +172,7 @@ def _gauges(view: AdminView) -> Iterator[Gauge]:
             yield Gauge("mesh_endpoints", "Endpoints of a service.", count, service=cluster.name, state=state)
     for listener, count in view.metrics.connections.items():
         yield Gauge("mesh_connections", "Open downstream connections.", count, listener=listener)
+    yield Gauge("mesh_asyncio_tasks", "Tasks on the event loop.", len(asyncio.all_tasks()))
     yield Gauge("mesh_config_revision", "etcd revision of the configuration in use.", view.snapshot.revision)
     yield Gauge("mesh_ready", "1 when the sidecar is ready.", 0 if missing(view) else 1)
     for worker in view.workers.views() if view.workers is not None else ():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -33,6 +35,7 @@ def test_openmetrics_has_what_was_counted() -> None:
     assert samples["mesh_response_bytes_total", None] == 22
     assert samples["mesh_retries_total", None] == 1
     assert samples["mesh_connections", None] == 3
+    assert sys.platform != "linux" or samples["process_open_fds", None] > 0
     bucket = "mesh_request_duration_seconds_bucket"
     assert (samples[bucket, "0.0025"], samples[bucket, "0.005"], samples[bucket, "+Inf"]) == (0, 1, 2)
 
