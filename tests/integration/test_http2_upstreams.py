@@ -206,7 +206,7 @@ async def test_an_idle_connection_is_closed_after_a_while() -> None:
         assert owner.closed == 0
         await until(lambda: owner.closed == 1)
         await until(lambda: server.open_connections == 0)
-        assert server.peers[0].terminated is not None
+        assert server.peers[0].goaways
 
 
 async def test_a_silent_server_behind_a_sidecar_does_not_hold_requests_for_good() -> None:

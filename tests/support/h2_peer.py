@@ -11,10 +11,10 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
     Event,
     InformationalResponseReceived,
+    PingAckReceived,
     PingReceived,
     RequestReceived,
     ResponseReceived,
@@ -24,7 +24,9 @@ from h2.events import (
 )
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
+from hyperframe.frame import Frame, GoAwayFrame
 
+PeerSettings = dict[SettingCodes | int, int]
 Headers = Sequence[tuple[bytes, bytes]]
 DEADLINE_S = 20
 
@@ -39,11 +41,15 @@ class Call:
         self.headers: Headers = []
         self.data = b""
         self.size = 0
+        self.sent = 0
+        self.largest_frame = 0
         self.trailers: Headers | None = None
         self.ended = False
         self.reset_code: int | None = None
         self.reads = True
         """False: the peer gets no more window."""
+        self.held = 0
+        """Bytes that it was not given back."""
         self.keeps = True
         """False: data is counted only."""
 
@@ -74,19 +80,35 @@ class Call:
         self._peer.connection.send_headers(self.stream_id, list(headers), end_stream=end)
         self._peer.flush()
 
-    async def send_data(self, data: bytes, end: bool = False) -> None:
+    @property
+    def room(self) -> int:
+        """How much may be sent now."""
+        return self._peer.connection.local_flow_control_window(self.stream_id)
+
+    def read_on(self) -> None:
+        """Give the window back that was held back, and hold none from now on."""
+        self.reads = True
+        if self.held:
+            self._peer.connection.acknowledge_received_data(self.held, self.stream_id)
+            self.held = 0
+            self._peer.flush()
+
+    async def send_data(self, data: bytes, end: bool = False, pad: int | None = None) -> None:
         """Send as the windows allow."""
         connection = self._peer.connection
         view = memoryview(data)
         while view:
-            room = min(connection.local_flow_control_window(self.stream_id), connection.max_outbound_frame_size)
+            room = min(self.room, connection.max_outbound_frame_size)
+            if pad is not None:
+                room -= pad + 1
             if room <= 0:
                 await self._peer.wait()
                 if self.reset_code is not None or not self._peer.is_open:
                     raise ConnectionError("the stream ended")
                 continue
             piece, view = view[:room], view[room:]
-            connection.send_data(self.stream_id, bytes(piece), end_stream=end and not view)
+            connection.send_data(self.stream_id, bytes(piece), end_stream=end and not view, pad_length=pad)
+            self.sent += len(piece)
             self._peer.flush()
         if end and not data:
             connection.end_stream(self.stream_id)
@@ -103,7 +125,7 @@ Serve = Callable[[Call], Awaitable[None]]
 class Peer(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, *, client: bool, settings: dict[SettingCodes, int] | None = None, serve: Serve | None = None):
+    def __init__(self, *, client: bool, settings: PeerSettings | None = None, serve: Serve | None = None):
         config = H2Configuration(
             client_side=client,
             header_encoding=None,
@@ -112,12 +134,18 @@ class Peer(asyncio.Protocol):
             validate_inbound_headers=True,
         )
         self.connection = H2Connection(config)
-        if settings:
-            self.connection.local_settings = Settings(client, {**self.connection.local_settings, **settings})
+        self._settings = dict(settings or {})
+        # h2 holds the other side to all that it says first, even before that can have heard of it.
+        self._window = self._settings.pop(SettingCodes.INITIAL_WINDOW_SIZE, None)
+        self.connection.local_settings = Settings(client, dict(self.connection.local_settings) | self._settings)
         self.calls: dict[int, Call] = {}
-        self.terminated: ConnectionTerminated | None = None
+        # h2 would end all streams with it.
+        self.connection._frame_dispatch_table[GoAwayFrame] = self._on_goaway
+        self.goaways: list[tuple[int, int]] = []
+        """(last stream id, code) of each GOAWAY that has come."""
         self.is_open = False
         self.pings = 0
+        self.pongs = 0
         self.tasks: set[asyncio.Task[None]] = set()
         self.transport: asyncio.Transport
         self._serve = serve
@@ -148,6 +176,8 @@ class Peer(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.is_open = True
         self.connection.initiate_connection()
+        if self._window is not None:
+            self.connection.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: self._window})
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -168,10 +198,10 @@ class Peer(asyncio.Protocol):
         self._wake()
 
     def _on_event(self, event: Event) -> None:
-        if isinstance(event, ConnectionTerminated):
-            self.terminated = event
-        elif isinstance(event, RequestReceived):
+        if isinstance(event, RequestReceived):
             self._on_request(event)
+        elif isinstance(event, PingAckReceived):
+            self.pongs += 1
         elif isinstance(event, PingReceived):
             self.pings += 1
         elif call := self.calls.get(getattr(event, "stream_id", None) or 0):
@@ -185,15 +215,25 @@ class Peer(asyncio.Protocol):
         elif isinstance(event, TrailersReceived):
             call.trailers = event.headers
         elif isinstance(event, DataReceived):
-            call.size += len(event.data)
-            if call.keeps:
-                call.data += event.data
-            if call.reads and event.flow_controlled_length:
-                self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            self._on_data(call, event)
         elif isinstance(event, StreamEnded):
             call.ended = True
         elif isinstance(event, StreamReset):
             call.reset_code = event.error_code
+
+    def _on_data(self, call: Call, event: DataReceived) -> None:
+        call.size += len(event.data)
+        call.largest_frame = max(call.largest_frame, event.flow_controlled_length)
+        if call.keeps:
+            call.data += event.data
+        if not call.reads:
+            call.held += event.flow_controlled_length
+        elif event.flow_controlled_length:
+            self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+
+    def _on_goaway(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        self.goaways.append((frame.last_stream_id, frame.error_code))
+        return [], []
 
     def _on_request(self, event: RequestReceived) -> None:
         call = self.calls[event.stream_id] = Call(self, event.stream_id)
@@ -219,6 +259,21 @@ class Peer(asyncio.Protocol):
         call.send_headers(headers, end)
         return call
 
+    def change(self, settings: PeerSettings) -> None:
+        """Change settings in the middle."""
+        self.connection.update_settings(settings)
+        self.flush()
+
+    async def ping(self) -> None:
+        """Wait for the answer to a PING: what was sent before has been read by then."""
+        pongs = self.pongs
+        self.connection.ping(b"testping")
+        self.flush()
+        async with asyncio.timeout(DEADLINE_S):
+            while self.pongs == pongs:
+                assert self.is_open
+                await self.wait()
+
     def goaway(self, last_stream_id: int | None = None) -> None:
         """Take no more streams. Unlike h2 by itself, go on with those that are there."""
         last = self.connection.highest_inbound_stream_id if last_stream_id is None else last_stream_id
@@ -232,7 +287,7 @@ def request_headers(method: str = "GET", path: str = "/", *fields: tuple[bytes, 
 
 
 @asynccontextmanager
-async def h2_client(port: int, settings: dict[SettingCodes, int] | None = None) -> AsyncIterator[Peer]:
+async def h2_client(port: int, settings: PeerSettings | None = None) -> AsyncIterator[Peer]:
     """A connection to 127.0.0.1:`port`."""
     loop = asyncio.get_running_loop()
     transport, peer = await loop.create_connection(lambda: Peer(client=True, settings=settings), "127.0.0.1", port)
@@ -261,7 +316,7 @@ class Server:
 @asynccontextmanager
 async def h2_server(
     serve: Serve,
-    settings: dict[SettingCodes, int] | None = None,
+    settings: PeerSettings | None = None,
     on_request: Callable[[Peer, Call], bool] | None = None,
 ) -> AsyncIterator[Server]:
     """A server that runs `serve` for each request."""
