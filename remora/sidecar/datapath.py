@@ -22,7 +22,6 @@ from remora.sidecar.listener.outbound import Discoverer, Mesh, OutboundRouter
 from remora.sidecar.options import Options
 from remora.sidecar.routing.table import RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
-from remora.sidecar.translate.metered import MeteredProxy
 from remora.sidecar.translate.translator import Translation, before_app
 from remora.sidecar.upstream.cluster import Cluster, Clusters
 
@@ -145,7 +144,7 @@ class DataPath:
 
     def _proxy_listener(self, name: str, router: Router) -> Listener:
         http1 = Proxy(router, "http1", self._timers, self._metrics)
-        http2 = MeteredProxy(router, "h2", self._timers, self._metrics)
+        http2 = Proxy(router, "h2", self._timers, self._metrics)
         if name == INBOUND:
             translated = self._translation()
             return Listener(name, translated(http1, http2), translated(http2, http2), self._metrics)

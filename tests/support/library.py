@@ -24,7 +24,8 @@ def compile_set(proto: Path, target: Path, *flags: str) -> Path:
     """A descriptor set of `proto`, by protoc."""
     commons = Path(next(iter(google.api.__path__))).parents[1]
     spec = importlib.util.find_spec("grpc_tools")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     well_known = Path(spec.origin).with_name("_proto")
     includes = [f"-I{folder}" for folder in (proto.parent, commons, well_known)]
     status = protoc.main(["protoc", *includes, f"--descriptor_set_out={target}", *flags, str(proto)])

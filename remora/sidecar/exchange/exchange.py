@@ -21,6 +21,7 @@ from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.grpc_timeout import format_grpc_timeout, parse_grpc_timeout
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry
+from remora.sidecar.telemetry.grpc import PREFIX_BYTES, GrpcSeries, MessageScanner, length_of
 from remora.sidecar.telemetry.metrics import STATUS_CLASSES, Metrics, grpc_status_name
 from remora.sidecar.telemetry.trace import child_traceparent, new_request_id
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
@@ -41,7 +42,7 @@ class Proxy:
     """What the exchanges of one listener and one downstream protocol share. Calling it starts an exchange: it is the
     codec's RequestHandlerFactory."""
 
-    __slots__ = ("metrics", "protocol", "router", "timers")
+    __slots__ = ("grpc", "metrics", "protocol", "router", "timers")
 
     def __init__(self, router: Router, protocol: UpstreamProtocol, timers: TimerWheel, metrics: Metrics) -> None:
         self.router = router
@@ -49,6 +50,8 @@ class Proxy:
         """What the downstream speaks."""
         self.timers = timers
         self.metrics = metrics
+        self.grpc: dict[tuple[str, bytes], GrpcSeries] = {}
+        """Series of gRPC's messages by service and path: short cuts to those of `metrics`."""
 
     def __call__(self, stream: RequestStream, head: RequestHead, end: bool) -> Exchange:
         if not end and head.asks_for_tunnel:
@@ -56,6 +59,17 @@ class Proxy:
         exchange = Exchange(self, stream, head, end)
         exchange.start()
         return exchange
+
+    def find_grpc_series(self, service: str, path: bytes) -> GrpcSeries:
+        """Where the messages of a method are counted, if `grpc` has it not."""
+        labels = (self.router.direction, service, path.decode("latin-1"))
+        series = self.metrics.grpc.get(labels)
+        if series is None:
+            series = self.metrics.new_grpc_series(labels)
+        if labels in self.metrics.grpc:
+            # What is counted as `other` is not kept here: callers choose the paths.
+            self.grpc[service, path] = series
+        return series
 
     def _start_tunnel(self, stream: RequestStream, head: RequestHead) -> Exchange:
         from remora.sidecar.exchange.tunnel import TunnelExchange  # which builds on this module
@@ -76,11 +90,15 @@ class Exchange:
         "_deadline",
         "_downstream",
         "_heard",
+        "_is_grpc",
+        "_messages",
         "_on_total",
         "_proxy",
         "_request_bytes",
         "_request_ended",
+        "_request_scanner",
         "_response_bytes",
+        "_response_scanner",
         "_retries",
         "_retry_handle",
         "_started",
@@ -127,6 +145,12 @@ class Exchange:
         self.grpc_status: bytes | None = None
         self._request_bytes = 0
         self._response_bytes = 0
+        self._is_grpc = head.content_type is not None and head.is_grpc
+        self._messages: GrpcSeries | None = None
+        """Where this call's messages are counted, from when it is decided where it goes."""
+        # Nearly all messages of unary calls come in one piece, and need no scanner.
+        self._request_scanner: MessageScanner | None = None
+        self._response_scanner: MessageScanner | None = None
         self.timer: int | asyncio.TimerHandle | None = None
 
     # ── deciding ──
@@ -155,6 +179,14 @@ class Exchange:
 
     def _begin(self, decision: Decision) -> None:
         self.decision = decision
+        if self._is_grpc:
+            path, service, proxy = self.head.path, decision.cluster.name, self._proxy
+            messages = proxy.grpc.get((service, path)) or proxy.find_grpc_series(service, path)
+            messages.streams += 1
+            self._messages = messages
+            if self._body:
+                for data in self._body:
+                    self._scan_request(messages, data)
         if self.head.grpc_timeout is not None:
             self._take_grpc_deadline(self.head.grpc_timeout)
         if self._request_ended:
@@ -264,19 +296,26 @@ class Exchange:
             self._limit_silence()
         self._downstream.send_head(head, end)
         if end:
-            self.grpc_status = field_value(head.fields, b"grpc-status") if self.head.is_grpc else None
+            self.grpc_status = field_value(head.fields, b"grpc-status") if self._is_grpc else None
             self._finish("")
 
     def forward_data(self, data: bytes, end: bool) -> None:
         self._heard = True
-        self._response_bytes += len(data)
+        size = len(data)
+        self._response_bytes += size
+        messages = self._messages
+        if messages is not None and size:
+            if self._response_scanner is None and size >= PREFIX_BYTES and length_of(data)[0] == size - PREFIX_BYTES:
+                messages.response_messages += 1
+            else:
+                self._scan_response(messages, data)
         self._downstream.send_data(data, end)
         if end:
             self._finish("")
 
     def forward_trailers(self, trailers: Fields) -> None:
         self._downstream.send_trailers(trailers)
-        if self.head.is_grpc:
+        if self._is_grpc:
             self.grpc_status = field_value(trailers, b"grpc-status")
         self._finish("")
 
@@ -317,7 +356,14 @@ class Exchange:
         if self.done:
             return
         self._heard = True
-        self._request_bytes += len(data)
+        size = len(data)
+        self._request_bytes += size
+        messages = self._messages
+        if messages is not None and size:
+            if self._request_scanner is None and size >= PREFIX_BYTES and length_of(data)[0] == size - PREFIX_BYTES:
+                messages.request_messages += 1
+            else:
+                self._scan_request(messages, data)
         if end:
             self._end_request()
         attempt = self._attempt
@@ -437,7 +483,7 @@ class Exchange:
 
     def _count(self, flag: str, service: str, route: str) -> None:
         head, metrics = self.head, self._proxy.metrics
-        if head.is_grpc:
+        if self._is_grpc:
             # gRPC paths are known from routes or bounded by the cap on series.
             method, status = head.path.decode("latin-1"), grpc_status_name(self.grpc_status)
         else:
@@ -445,3 +491,15 @@ class Exchange:
         labels = (self._proxy.router.direction, service, "", route, method, status, flag)
         series = metrics.requests.get(labels) or metrics.new_series(labels)
         series.observe(time.perf_counter() - self._started, self._request_bytes, self._response_bytes)
+
+    # ── gRPC's messages ──
+
+    def _scan_request(self, messages: GrpcSeries, data: bytes) -> None:
+        if self._request_scanner is None:
+            self._request_scanner = MessageScanner()
+        messages.request_messages += self._request_scanner.feed(data)
+
+    def _scan_response(self, messages: GrpcSeries, data: bytes) -> None:
+        if self._response_scanner is None:
+            self._response_scanner = MessageScanner()
+        messages.response_messages += self._response_scanner.feed(data)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+
 MAX_GRPC_SERIES = 1_000
 """Methods that are kept apart; callers choose the path, so what comes after is counted as `other`."""
 
 PREFIX_BYTES = 5
 """Before each message: a flag and its length (gRPC's doc/PROTOCOL-HTTP2.md, Length-Prefixed-Message)."""
+
+length_of = struct.Struct(">xI").unpack_from
+"""(length of a message,) of what begins with its prefix."""
 
 
 class GrpcSeries:
@@ -35,13 +40,6 @@ class MessageScanner:
     def feed(self, data: bytes) -> int:
         """How many messages begin in `data`: their prefix is whole with it."""
         size = len(data)
-        if not self._left and not self._prefix and size >= PREFIX_BYTES:
-            length = int.from_bytes(data[1:5], "big")
-            if length == size - PREFIX_BYTES:
-                return 1
-        return self._scan(data, size)
-
-    def _scan(self, data: bytes, size: int) -> int:
         found = 0
         at = self._left
         if self._prefix:
@@ -49,11 +47,11 @@ class MessageScanner:
             self._prefix += data[:at]
             if len(self._prefix) < PREFIX_BYTES:
                 return 0
-            at += int.from_bytes(self._prefix[1:5], "big")
+            at += length_of(self._prefix)[0]
             self._prefix = b""
             found = 1
         while at <= size - PREFIX_BYTES:
-            at += PREFIX_BYTES + int.from_bytes(data[at + 1 : at + PREFIX_BYTES], "big")
+            at += PREFIX_BYTES + length_of(data, at)[0]
             found += 1
         if at < size:
             self._prefix = data[at:]

@@ -390,3 +390,36 @@ async def test_no_endpoint() -> None:
     play.ask()
     assert play.downstream.heads[0].status == 503
     assert b"no_healthy_endpoint" in play.downstream.data
+
+
+async def test_messages_of_grpc_are_counted_both_ways() -> None:
+    play = Play()
+    exchange = play.ask(b"POST", end=False, **GRPC)
+    exchange.on_data(b"\x00\x00\x00\x00\x01a", False)
+    exchange.on_data(b"\x00\x00\x00\x00\x01b" * 2 + b"\x00\x00", False)
+    exchange.on_data(b"\x00\x00\x01c", True)
+    play.asked.handler.on_head(GRPC_OK, False)
+    play.asked.handler.on_data(b"\x00\x00\x00\x00\x00", False)
+    play.asked.handler.on_trailers([(b"grpc-status", b"0")])
+    series = play.metrics.grpc["outbound", "shop.default", "/x"]
+    assert (series.streams, series.request_messages, series.response_messages) == (1, 4, 1)
+
+
+async def test_messages_that_come_before_it_is_decided_are_counted() -> None:
+    play = Play()
+    found, play.answer = play.answer, Discovery(asyncio.get_running_loop().create_future())
+    exchange = play.ask(b"POST", end=False, **GRPC)
+    exchange.on_data(b"\x00\x00\x00\x00\x01a\x00\x00", False)
+    assert not play.metrics.grpc
+    assert isinstance(play.answer, Discovery)
+    discovery, play.answer = play.answer, found
+    discovery.answer.set_result(None)
+    await play.attempt(1)
+    exchange.on_data(b"\x00\x00\x00", True)
+    assert play.metrics.grpc["outbound", "shop.default", "/x"].request_messages == 2
+
+
+async def test_what_is_not_grpc_has_no_messages() -> None:
+    play = Play()
+    play.ask(b"POST", end=False, content_type=b"application/grpc-web").on_data(b"\x00\x00\x00\x00\x01a", True)
+    assert not play.metrics.grpc
