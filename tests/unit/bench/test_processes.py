@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,22 @@ def test_without_tools_the_bench_says_what_to_install(tmp_path: Path) -> None:
     assert "wrk (apt-get install wrk), nginx (apt-get install nginx-light)" in done.stderr
     assert "h2load (apt-get install nghttp2-client), nghttpd (apt-get install nghttp2-server)" in done.stderr
     assert not (tmp_path / "results.md").exists()
+
+
+def test_too_few_open_files_for_the_idle_connections_are_said(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--rows", "held", "--out", str(tmp_path / "results.md")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024)),
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert (
+        "RSS with 10,000 idle connections: 1,024 open files are allowed, 12,000 are needed (ulimit -Hn)" in done.stderr
+    )
 
 
 def test_a_process_is_told_lines_until_it_ends(tmp_path: Path) -> None:
