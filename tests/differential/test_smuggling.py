@@ -46,7 +46,7 @@ def is_refusal(answer: bytes) -> bool:
     """One answer, 400 or 501, that says that the connection closes."""
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head[:12]
-    closes = b"\r\nconnection: close" in head
+    closes = b"\r\nConnection: close" in head
     return status in (b"HTTP/1.1 400", b"HTTP/1.1 501") and closes and b"HTTP/1.1 2" not in body
 
 

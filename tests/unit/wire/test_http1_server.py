@@ -81,9 +81,9 @@ async def test_a_request_and_its_answer() -> None:
 async def test_what_belongs_to_the_connection_is_not_handed_on() -> None:
     play = Play().send(
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\nKeep-Alive: 5\r\n"
-        b"TE: trailers\r\nUpgrade: h2c\r\nProxy-Connection: x\r\nX-Kept: 1\r\n\r\n"
+        b"TE: deflate, Trailers\r\nUpgrade: h2c\r\nProxy-Connection: x\r\nX-Kept: 1\r\nExpect: x\r\n\r\n"
     )
-    assert play.last.head.fields == [(b"X-Kept", b"1")]
+    assert play.last.head.fields == [(b"TE", b"trailers"), (b"X-Kept", b"1"), (b"Expect", b"x")]
 
 
 async def test_fields_that_the_mesh_uses_are_lifted() -> None:
@@ -216,7 +216,7 @@ async def test_http10_gets_no_chunks_and_a_close() -> None:
     stream = play.last.stream
     stream.send_head(ResponseHead(200, []), False)
     stream.send_data(b"hello", True)
-    assert play.transport.take().endswith(b"connection: close\r\n\r\nhello")
+    assert play.transport.take().endswith(b"Connection: close\r\n\r\nhello")
     assert play.transport.closed
 
 
@@ -224,7 +224,7 @@ async def test_head_is_answered_without_a_body_but_with_its_length() -> None:
     play = Play().send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
     play.last.stream.send_head(ResponseHead(200, [], content_length=7), True)
     answer = play.transport.take()
-    assert b"content-length: 7\r\n" in answer
+    assert b"Content-Length: 7\r\n" in answer
     assert answer.endswith(b"\r\n\r\n")
 
 
@@ -239,7 +239,7 @@ async def test_interim_answers_come_before_the_final_one() -> None:
 async def test_an_early_answer_closes_after_the_peer_could_read_it() -> None:
     play = Play().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
     play.last.stream.send_head(ResponseHead(413, [], content_length=0), True)
-    assert b"connection: close" in play.transport.take()
+    assert b"Connection: close" in play.transport.take()
     assert play.transport.eof_written
     assert not play.transport.closed
 
@@ -249,7 +249,7 @@ async def test_drain_closes_after_the_request_in_hand() -> None:
     play.connection.drain()
     assert not play.transport.closed
     play.answer()
-    assert b"connection: close" in play.transport.take()
+    assert b"Connection: close" in play.transport.take()
     assert play.transport.closed
 
 
@@ -318,7 +318,7 @@ async def test_what_is_no_proper_request_is_refused_and_the_connection_ends(requ
     answer = play.transport.take()
     assert [found for found, _, _ in read_answers(answer)] == [status]
     assert b"x-mesh-error: " in answer
-    assert b"connection: close" in answer
+    assert b"Connection: close" in answer
     assert play.transport.eof_written
     play.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert play.requests.heard == []

@@ -68,7 +68,7 @@ async def test_what_the_switch_looks_like() -> None:
     assert (head.method, head.path, head.upgrade, head.fields) == (b"GET", b"/chat", b"websocket", [])
     server.accept()
     assert server.transport.take() == (
-        b"HTTP/1.1 101 Switching Protocols\r\nx-a: 1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+        b"HTTP/1.1 101 Switching Protocols\r\nx-a: 1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
     )
 
 
@@ -112,7 +112,7 @@ async def test_behind_a_refused_connect_nothing_is_read() -> None:
     server.answer(503)
     await asyncio.sleep(0)
     assert len(server.requests.heard) == 1
-    assert b"connection: close" in server.transport.take()
+    assert b"Connection: close" in server.transport.take()
     assert server.transport.closed
 
 
@@ -199,7 +199,7 @@ SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade:
 async def test_an_upgrade_and_server_bytes_in_the_same_segment() -> None:
     client = Client()
     assert client.transport.take() == (
-        b"GET /chat HTTP/1.1\r\nhost: db:5432\r\nx-a: 1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+        b"GET /chat HTTP/1.1\r\nHost: db:5432\r\nx-a: 1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
     )
     assert client.connection.free_slots == 0
     client.send(SWITCHED + b"hello").send(b" there")
@@ -218,7 +218,7 @@ async def test_an_upgrade_and_server_bytes_in_the_same_segment() -> None:
 
 async def test_connect_and_its_bytes() -> None:
     client = Client(b"CONNECT", None)
-    assert client.transport.take() == b"CONNECT db:5432 HTTP/1.1\r\nhost: db:5432\r\nx-a: 1\r\n\r\n"
+    assert client.transport.take() == b"CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\nx-a: 1\r\n\r\n"
     client.send(b"HTTP/1.1 200 OK\r\n\r\nhel").send(b"lo")
     assert (client.heard.heads[0][0].status, client.heard.data) == (200, b"hello")
 

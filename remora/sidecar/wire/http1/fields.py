@@ -20,7 +20,7 @@ class Kind(enum.IntEnum):
     """What the codec does with a field."""
 
     DROP = 1
-    """Belongs to the connection (RFC 9110 §7.6.1); TE too: each connection says its own."""
+    """Belongs to the connection (RFC 9110 §7.6.1)."""
     HOST = 2
     CONTENT_LENGTH = 3
     CONTENT_TYPE = 4
@@ -31,14 +31,16 @@ class Kind(enum.IntEnum):
     REQUEST_ID = 9
     GRPC_TIMEOUT = 10
     UPGRADE = 11
+    TE = 12
 
 
-_DROPPED = dict.fromkeys((b"keep-alive", b"proxy-connection", b"te", b"http2-settings"), Kind.DROP)
+_DROPPED = dict.fromkeys((b"keep-alive", b"proxy-connection", b"http2-settings"), Kind.DROP)
 _FRAMING = {
     b"content-length": Kind.CONTENT_LENGTH,
     b"transfer-encoding": Kind.TRANSFER_ENCODING,
     b"connection": Kind.CONNECTION,
     b"upgrade": Kind.UPGRADE,
+    b"te": Kind.TE,
 }
 REQUEST_KINDS: dict[bytes, Kind] = {
     **_DROPPED,
@@ -55,7 +57,7 @@ RESPONSE_KINDS: dict[bytes, Kind] = {**_DROPPED, **_FRAMING}
 CONNECTION_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te"))
 """Tokens of Connection that name no field to remove."""
 
-SWITCH_LINES = b"connection: upgrade\r\nupgrade: %b\r\n\r\n"
+SWITCH_LINES = b"Connection: upgrade\r\nUpgrade: %b"
 """The last fields of a head that asks for a switch to another protocol, or agrees to it."""
 
 _HARMLESS = frozenset((b"", b",keep-alive", b",Keep-Alive", b",close", b",Close"))
@@ -67,8 +69,14 @@ _PROTOCOL = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+(/[-!#$%&'*+.^_`|~0-9A-Za-z
 _CLEARTEXT_HTTP2 = frozenset((b"h2c", b"h2"))
 
 STATUS_LINES = {
-    status: b"HTTP/1.1 %d %b\r\n" % (status, phrase(status).encode() or b"Unknown") for status in range(100, 1000)
+    status: b"HTTP/1.1 %d %b" % (status, phrase(status).encode() or b"Unknown") for status in range(100, 1000)
 }
+
+field_line = b": ".join
+"""A field's name and value as its line, without CRLF. Measured with `join_lines`: half the time of formatting."""
+join_lines = b"\r\n".join
+HEAD_END = b"\r\n"
+"""The last of the lines of a head that are joined."""
 
 
 def without_nominated(fields: Fields, connection: bytes) -> Fields:
@@ -93,32 +101,36 @@ def upgrade_token(value: bytes) -> bytes | None:
 
 def request_bytes(head: RequestHead, end: bool) -> bytes:
     """The head of `head` as an HTTP/1.1 request; without `end` and a length the body that follows is chunked."""
-    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (head.method, head.path, head.authority)]
-    lines += [b"%b: %b\r\n" % field for field in head.fields]
+    return _request_bytes(head.method + b" " + head.path, head, end)
+
+
+def _request_bytes(target: bytes, head: RequestHead, end: bool) -> bytes:
+    """Fields that were lifted come after the others, in the case that HTTP/1 peers are used to."""
+    lines = [target + b" HTTP/1.1\r\nHost: " + head.authority, *map(field_line, head.fields)]
     if head.content_type is not None:
-        lines.append(b"content-type: %b\r\n" % head.content_type)
+        lines.append(b"Content-Type: " + head.content_type)
     if head.trace_parent is not None:
-        lines.append(b"traceparent: %b\r\n" % head.trace_parent)
+        lines.append(b"traceparent: " + head.trace_parent)
     if head.request_id is not None:
-        lines.append(b"x-request-id: %b\r\n" % head.request_id)
+        lines.append(b"X-Request-Id: " + head.request_id)
     if head.grpc_timeout is not None:
-        lines.append(b"grpc-timeout: %b\r\n" % head.grpc_timeout)
+        lines.append(b"grpc-timeout: " + head.grpc_timeout)
     if head.content_length is not None:
-        lines.append(b"content-length: %d\r\n" % head.content_length)
+        lines.append(b"Content-Length: %d" % head.content_length)
     elif not end:
-        lines.append(b"transfer-encoding: chunked\r\n")
+        lines.append(b"Transfer-Encoding: chunked")
     if head.expect_continue:
-        lines.append(b"expect: 100-continue\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        lines.append(b"Expect: 100-continue")
+    if head.upgrade is not None:
+        lines.append(SWITCH_LINES % head.upgrade)
+    lines.append(HEAD_END)
+    return join_lines(lines)
 
 
 def tunnel_request_bytes(head: RequestHead) -> bytes:
     """The head of a request that asks for a tunnel: an Upgrade (RFC 9110 §7.8) or a CONNECT (RFC 9112 §3.2.3)."""
-    written = request_bytes(head, True)
-    if head.upgrade is None:
-        return b"CONNECT %b HTTP/1.1%b" % (head.authority, written[written.index(b"\r\n") :])
-    return written[:-2] + SWITCH_LINES % head.upgrade
+    target = head.path if head.upgrade is not None else head.authority
+    return _request_bytes(head.method + b" " + target, head, True)
 
 
 def chunk_bytes(data: bytes, end: bool) -> bytes:
@@ -130,4 +142,4 @@ def chunk_bytes(data: bytes, end: bool) -> bytes:
 
 def trailer_bytes(trailers: Fields) -> bytes:
     """The last chunk and the trailer section (RFC 9112 §7.1.2)."""
-    return b"0\r\n" + b"".join([b"%b: %b\r\n" % field for field in trailers]) + b"\r\n"
+    return join_lines([b"0", *map(field_line, trailers), HEAD_END])

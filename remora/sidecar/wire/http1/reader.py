@@ -232,6 +232,12 @@ class RequestReader:
             head.upgrade = value if head.upgrade is None else head.upgrade + b"," + value
         elif kind is Kind.EXPECT:
             head.expect_continue = value.lower() == b"100-continue"
+            if not head.expect_continue:
+                head.fields.append((name, value))
+        elif kind is Kind.TE:
+            # Of what it says only this concerns all on the way (RFC 9110 §10.1.4).
+            if b"trailers" in value.lower():
+                head.fields.append((name, b"trailers"))
         elif kind is Kind.CONTENT_TYPE:
             head.fields.append((name, value))
 
@@ -266,6 +272,8 @@ class RequestReader:
             if version not in _VERSIONS:
                 raise RefusedError(400, "bad_request", f"HTTP/{version} is not spoken here: use 1.1")
             message.http10 = version == "1.0"
+            # It knows of no interim answers (RFC 9110 §10.1.1).
+            head.expect_continue = head.expect_continue and not message.http10
             if message.http10 and not message.end:
                 # Who does not know of chunks may have passed them on unread (RFC 9112 §6.1).
                 message.keep_alive = False

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from remora.sidecar.wire.heads import Fields, ResponseHead
-from remora.sidecar.wire.http1.fields import STATUS_LINES, chunk_bytes, trailer_bytes
+from remora.sidecar.wire.http1.fields import HEAD_END, STATUS_LINES, chunk_bytes, field_line, join_lines, trailer_bytes
 from remora.sidecar.wire.http1.reader import Message, RefusedError, RequestReader
 from remora.sidecar.wire.http1.tunnel import ServerTunnel
 from remora.sidecar.wire.limits import RequestLimits
@@ -313,27 +313,26 @@ class Http1ServerConnection(asyncio.Protocol):
         if message is None or transport is None or self._response_framed:
             return
         status = head.status
-        lines = [STATUS_LINES[status]]
-        lines += [b"%b: %b\r\n" % field for field in head.fields]
+        lines = [STATUS_LINES[status], *map(field_line, head.fields)]
         if status < 200:
             if not message.http10:
-                lines.append(b"\r\n")
-                transport.write(b"".join(lines))
+                lines.append(HEAD_END)
+                transport.write(join_lines(lines))
             return
         self._response_framed = True
         if self._draining or (self._request_open and end):
             message.keep_alive = False
         self._frame(head, end, message, lines)
         if not message.keep_alive:
-            lines.append(b"connection: close\r\n")
+            lines.append(b"Connection: close")
         elif message.http10:
-            lines.append(b"connection: keep-alive\r\n")
-        lines.append(b"\r\n")
+            lines.append(b"Connection: keep-alive")
+        lines.append(HEAD_END)
         if end:
-            transport.write(b"".join(lines))
+            transport.write(join_lines(lines))
             self._end_response()
         else:
-            self._held_head = b"".join(lines)
+            self._held_head = join_lines(lines)
             self._loop.call_soon(self._release_head)
 
     def _release_head(self) -> None:
@@ -349,16 +348,16 @@ class Http1ServerConnection(asyncio.Protocol):
             self._has_body = False
         if head.content_length is not None:
             if head.status != 204:
-                lines.append(b"content-length: %d\r\n" % head.content_length)
+                lines.append(b"Content-Length: %d" % head.content_length)
         elif not self._has_body:
             return
         elif end:
-            lines.append(b"content-length: 0\r\n")
+            lines.append(b"Content-Length: 0")
         elif message.http10:
             message.keep_alive = False
         else:
             self._chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
+            lines.append(b"Transfer-Encoding: chunked")
 
     def send_data(self, data: bytes, end: bool) -> None:
         transport = self._transport
@@ -466,9 +465,9 @@ class Http1ServerConnection(asyncio.Protocol):
         if self._transport is None:
             return
         head, body = problem(refused.status, refused.code, refused.detail)
-        lines = [STATUS_LINES[head.status], *(b"%b: %b\r\n" % field for field in head.fields)]
-        lines.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body))
-        self._transport.write(b"".join(lines) + body)
+        lines = [STATUS_LINES[head.status], *map(field_line, head.fields)]
+        lines += (b"Content-Length: %d" % len(body), b"Connection: close", HEAD_END)
+        self._transport.write(join_lines(lines) + body)
         self._linger()
 
     def _update_reading(self) -> None:
