@@ -46,6 +46,8 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "app", f"{app['state']} ({app['check']}): {app['reason']}"
     for name, address in status["listeners"].items():
         yield f"port {name}", f"{address}, {status['connections'].get(name, 0)} connections"
+    for worker in status.get("workers", ()):
+        yield f"worker {worker['worker']}", _worker(worker)
     snapshot = status["snapshot"]
     yield "configuration", f"from {snapshot['from']}, revision {snapshot['revision']}"
     yield "services", ", ".join(snapshot["services"]) or "none in use"
@@ -54,3 +56,8 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "control", f"{link} {control['control']}"
     if (registration := status["registration"]) is not None:
         yield "registration", f"{registration['phase']} as {registration['instance']}"
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    text = f"{worker['state']}, process {worker['pid']}, {worker['requests']} live requests"
+    return f"{text}, {worker['restarts']} restarts ({worker['last_end']})" if worker["restarts"] else text

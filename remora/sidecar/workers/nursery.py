@@ -6,11 +6,15 @@ before it has any: it has all modules, one thread, no loop, and does nothing but
 
 Parent and nursery speak over a socket pair, one question after another: `F` with a worker's end of its channel → its
 process id; `R` with a process id → its wait status, after it has been killed if it does not end by itself.
+
+However the parent ends, its sockets are closed with it: then workers end by themselves, and the nursery ends those that
+do not, and itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -19,6 +23,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -113,29 +118,39 @@ def _run_child(work: Callable[[], None]) -> None:
 
 
 def _nurse(end: socket.socket, work: Work) -> None:
+    _name_process("sidecar-nursery")
+    children: set[int] = set()
     while True:
         message, descriptors, _, _ = socket.recv_fds(end, _MESSAGE.size, 1)
         if not message:
-            return
+            break
         question, value = _MESSAGE.unpack(message)
-        answer = _fork(end, work, value, descriptors[0]) if question == _FORK else _reap(value)
+        if question == _FORK:
+            answer = _fork(end, work, value, descriptors[0])
+            children.add(answer)
+        else:
+            answer = _reap(value, time.monotonic() + END_TIMEOUT_S)
+            children.discard(value)
         try:
             end.sendall(_MESSAGE.pack(question, answer))
         except OSError:
-            return
+            break
+    deadline = time.monotonic() + END_TIMEOUT_S
+    for pid in children:
+        _reap(pid, deadline)
 
 
 def _fork(end: socket.socket, work: Work, number: int, descriptor: int) -> int:
     pid = os.fork()
     if pid == 0:
         end.close()
+        _name_process(f"sidecar-{number}")
         _run_child(lambda: work(socket.socket(fileno=descriptor), number))
     os.close(descriptor)
     return pid
 
 
-def _reap(pid: int) -> int:
-    deadline = time.monotonic() + END_TIMEOUT_S
+def _reap(pid: int, deadline: float) -> int:
     while time.monotonic() < deadline:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -143,3 +158,9 @@ def _reap(pid: int) -> int:
         time.sleep(_POLL_S)
     os.kill(pid, signal.SIGKILL)
     return os.waitpid(pid, 0)[1]
+
+
+def _name_process(name: str) -> None:
+    """As `top` shows it, where there is /proc."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)

@@ -98,7 +98,8 @@ class WorkerPool:
     async def refresh(self) -> None:
         """Have all report."""
         reports = [seat.ask(clusters=True) for seat in self._seats]
-        await asyncio.wait(reports, timeout=REFRESH_TIMEOUT_S)
+        if reports:
+            await asyncio.wait(reports, timeout=REFRESH_TIMEOUT_S)
         self._add_up()
 
     def clusters(self) -> list[ClusterView]:

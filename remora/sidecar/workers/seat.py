@@ -128,14 +128,15 @@ class Seat:
         self._send_waiting()
 
     def tick(self) -> None:
-        """Ask how it is, for the sake of its counts, and notice when it does not answer."""
-        if self._state not in ("up", "silent"):
+        """Ask how it is, for the sake of its counts, and notice when it does not answer, or does not come up."""
+        if self._state == "ended":
             return
-        if not self._reports:
+        keeps_up = self._channel is not None and self._channel.writable
+        if self._state == "up" and keeps_up and not self._reports:
             self.ask(clusters=False)
             return
         self._missed += 1
-        if self._missed == SILENT_TICKS:
+        if self._missed == SILENT_TICKS and self._state == "up":
             log.error("Worker %d does not answer.", self.number)
             self._enter("silent")
         if self._missed >= KILL_TICKS:
@@ -241,6 +242,7 @@ class Seat:
             case Ask():
                 self._owner.on_asked(self, message.service)
             case Up():
+                self._missed = 0
                 self._enter("up")
                 if not self.first.done():
                     self.first.set_result(None)

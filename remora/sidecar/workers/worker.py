@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
-from pathlib import Path
 
 import msgspec
 import uvloop
@@ -43,8 +41,6 @@ def run_worker(options: Options, end: socket.socket, number: int) -> None:
     """The life of worker `number`, in its process. `options` have no port 0: all workers share their ports."""
     for handler in logging.getLogger().handlers:
         handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s worker {number} %(name)s: %(message)s"))
-    with contextlib.suppress(OSError):  # as `top` shows it, where there is /proc
-        Path("/proc/self/comm").write_text(f"sidecar-{number}")
     uvloop.run(_Worker(options).run(end))
 
 
