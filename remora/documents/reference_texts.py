@@ -236,7 +236,8 @@ MEANINGS: dict[str, str] = {
     "ServiceEndpointsSpec.endpoints": "its instances",
     "StaticEndpoint.address": "where it is",
     "StaticEndpoint.port": "",
-    "StaticEndpoint.protocol": "what it speaks; `auto`: what the caller spoke; `h2`, `grpc`: HTTP/2 in clear text",
+    "StaticEndpoint.protocol": "what it speaks; `auto`: what the caller spoke; `h2`, `grpc`: HTTP/2 in clear text; "
+    "`tcp`: bytes that nobody reads into",
     "StaticEndpoint.version": "makes it an instance of `SERVICE-VERSION` too",
     "StaticEndpoint.zone": "where it runs; shown, not yet used",
     "StaticEndpoint.weight": "its share among its equals",

@@ -91,10 +91,10 @@ def _add_app_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
     flags.add(
         app,
         "--protocol",
-        one_of("auto", "http1", "h2", "grpc"),
+        one_of("auto", "http1", "h2", "grpc", "tcp"),
         default="auto",
         metavar="NAME",
-        help="what the app speaks: auto (as the caller does, the default), http1, h2 or grpc",
+        help="what the app speaks: auto (as the caller does, the default), http1, h2, grpc, or tcp for anything else",
     )
     flags.add(
         app,

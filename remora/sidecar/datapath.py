@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 
 from remora.model.address import Address
 from remora.model.names import ServiceName, service_name
-from remora.model.snapshot import Endpoint, Snapshot
+from remora.model.snapshot import Endpoint, Protocol, Snapshot
 from remora.sidecar.exchange.decision import Router
 from remora.sidecar.exchange.exchange import Proxy
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.listener.inbound import InboundRouter
 from remora.sidecar.listener.listener import Listener
+from remora.sidecar.listener.opaque import Expected, Opaque
 from remora.sidecar.listener.outbound import Discoverer, Mesh, OutboundRouter
 from remora.sidecar.options import Options
 from remora.sidecar.routing.table import RouteTable
@@ -122,9 +123,13 @@ class DataPath:
 
     def _listener(self, place: Place) -> Listener:
         if place.name == INBOUND:
-            listener = self._inbound = self._proxy_listener(place.name, self._inbound_router())
+            inbound = self._inbound_router()
+            opaque = Opaque(self._tcp(inbound), self._expected_by_app)
+            listener = self._inbound = self._proxy_listener(place.name, inbound, opaque)
             return listener
-        listener = self._proxy_listener(place.name, OutboundRouter(self._mesh, place.service))
+        router = OutboundRouter(self._mesh, place.service)
+        opaque = Opaque(self._tcp(router), lambda: self._expected(place.service), by_name=place.service is None)
+        listener = self._proxy_listener(place.name, router, opaque)
         self._outbound.append(listener)
         return listener
 
@@ -142,10 +147,28 @@ class DataPath:
         grpc_only = options.upstream_protocol == "grpc"
         return before_app(grpc_only=grpc_only, json_files=options.grpc_json, origins=options.cors_origins)
 
-    def _proxy_listener(self, name: str, router: Router) -> Listener:
+    def _tcp(self, router: Router) -> Proxy:
+        return Proxy(router, "tcp", self._timers, self._metrics)
+
+    def _expected_by_app(self) -> Expected:
+        options = self._options
+        return "http" if options.grpc_json else _expected(options.upstream_protocol)
+
+    def _expected(self, service: ServiceName | None) -> Expected:
+        """What is spoken on the port of `service`; on that of all services TLS names the one that is meant."""
+        cluster = self.clusters.get(service) if service is not None else None
+        return "auto" if cluster is None else _expected(cluster.declared)
+
+    def _proxy_listener(self, name: str, router: Router, opaque: Opaque) -> Listener:
         http1 = Proxy(router, "http1", self._timers, self._metrics)
         http2 = Proxy(router, "h2", self._timers, self._metrics)
         if name == INBOUND:
             translated = self._translation()
-            return Listener(name, translated(http1, http2), translated(http2, http2), self._metrics)
-        return Listener(name, http1, http2, self._metrics)
+            return Listener(name, translated(http1, http2), translated(http2, http2), self._metrics, opaque=opaque)
+        return Listener(name, http1, http2, self._metrics, opaque=opaque)
+
+
+def _expected(declared: Protocol) -> Expected:
+    if declared in ("auto", "tcp"):
+        return "tcp" if declared == "tcp" else "auto"
+    return "http"

@@ -24,6 +24,7 @@ from demo.processes import Child
 from examples.prices.prices_pb2 import GetPriceRequest, Price
 from examples.quotes.quotes_grpc import QuotesStub
 from examples.quotes.quotes_pb2 import Order, Question, WatchRequest
+from tests.support.mesh import running_row
 
 ROOT = Path(__file__).parents[2]
 
@@ -179,3 +180,24 @@ async def fake_reviews(handler: Callable[[web.Request], Awaitable[web.Response]]
         yield f"http://{host}:{port}"
     finally:
         await runner.cleanup()
+
+
+async def test_stock_speaks_first_through_two_sidecars(tmp_path: Path) -> None:
+    """Declared, and found out."""
+    async with running(tmp_path, "stock", "--version", "v2") as address:
+        for number, protocol in enumerate(("tcp", "auto")):
+            async with running_row(address, tmp_path, protocol, between=protocol) as row, asyncio.timeout(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", row.port)
+                assert await reader.readline() == b"220 stock v2 at your service\r\n"
+                for line, answer in (
+                    (b"TAKE mask 2", b"250 %d" % (38 - 2 * number)),
+                    (b"COUNT mask", b"250 %d" % (38 - 2 * number)),
+                    (b"TAKE fins 99", b"550 not as many of 'fins'"),
+                    (b"COUNT boat", b"550 no product 'boat'"),
+                    (b"HELO", b"500 say COUNT PRODUCT, TAKE PRODUCT NUMBER or QUIT"),
+                    (b"QUIT", b"221 bye"),
+                ):
+                    writer.write(line + b"\r\n")
+                    assert await reader.readline() == answer + b"\r\n"
+                assert await reader.read() == b""
+                writer.close()

@@ -82,6 +82,14 @@ class SidecarCollector:
             for flag, count in series.closed.items():
                 closed.add_metric([*key, flag], count)
         yield from (opened, closed, received, sent)
+        detected = CounterMetricFamily(
+            "mesh_detected_connections",
+            "Connections by what they speak, where that is not HTTP for sure.",
+            labels=["listener", "protocol", "by"],
+        )
+        for found, count in self._metrics.detected.items():
+            detected.add_metric(list(found), count)
+        yield detected
 
     def _gauge_families(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

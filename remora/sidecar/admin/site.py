@@ -13,6 +13,7 @@ from remora.model.snapshot import Snapshot
 from remora.sidecar.admin.exposition import Counter, Gauge, SidecarCollector, metrics_page
 from remora.sidecar.admin.pages import Page, PageMaker, Question, Site
 from remora.sidecar.admin.views import ClusterView, EndpointView, WorkerView
+from remora.sidecar.listener.opaque import SILENCE_S
 from remora.sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def admin_site(view: AdminView) -> Site:
         ("GET", "/status"): _fresh(view, lambda _: _json(status(view))),
         ("GET", "/config"): lambda _: _json(view.snapshot),
         ("GET", "/clusters"): _fresh(view, lambda _: _json([_cluster(cluster) for cluster in view.clusters()])),
+        ("GET", "/detection"): _fresh(view, lambda _: _json(_detection(view.metrics))),
         **_probe_pages(view),
     }
     return Site(pages)
@@ -154,6 +156,21 @@ def _endpoint(view: EndpointView) -> dict[str, object]:
         "connections": view.connections,
     }
     return {**shown, "workers": view.shares} if view.shares else shown
+
+
+def _detection(metrics: Metrics) -> dict[str, object]:
+    """By port: how long a silent connection waits, what connections turned out to be, whom TLS asks for."""
+    found: dict[str, dict[str, int]] = {}
+    for (listener, protocol, by), count in metrics.detected.items():
+        found.setdefault(listener, {})[f"{protocol}, {by}"] = count
+    return {
+        listener: {
+            "silence_s": 0.0 if "tcp, server first" in counts else SILENCE_S,
+            "connections": counts,
+            "server_names": {name: count for (port, name), count in metrics.server_names.items() if port == listener},
+        }
+        for listener, counts in found.items()
+    }
 
 
 def _gauges(view: AdminView) -> Iterator[Gauge]:

@@ -50,7 +50,9 @@ class TunnelExchange(Exchange):
         """How the tunnel was asked for."""
         if self.head.upgrade is not None:
             return "upgrade"
-        return "tcp" if self._proxy.protocol == "tcp" else "connect"
+        if self._proxy.protocol != "tcp":
+            return "connect"
+        return "tls" if self.head.scheme == b"tls" else "tcp"
 
     @property
     def is_raw(self) -> bool:

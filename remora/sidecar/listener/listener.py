@@ -1,15 +1,14 @@
-"""A listening socket and the connections that came by it; each is HTTP/1.1 or HTTP/2, by its first bytes."""
+"""A listening socket and the connections that came by it. What each of them speaks is found out in `reception.py`."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import logging
-from typing import cast
 
+from remora.sidecar.listener.opaque import Opaque
+from remora.sidecar.listener.reception import NewConnection
 from remora.sidecar.telemetry.metrics import Metrics
-from remora.sidecar.wire.http1.server import Http1ServerConnection
-from remora.sidecar.wire.http2 import PREFACE, Http2ServerConnection
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import RequestHandlerFactory, ServerConnection
 
@@ -32,14 +31,19 @@ class Listener:
         http2: RequestHandlerFactory,
         metrics: Metrics,
         limits: RequestLimits | None = None,
+        opaque: Opaque | None = None,
     ) -> None:
+        """`opaque`: what is done with what is no HTTP; None: all is taken for HTTP."""
         self.name = name
+        self.opaque = opaque
         self.http1 = http1
         self.http2 = http2
         self.limits = limits or RequestLimits()
-        self._metrics = metrics
+        self.metrics = metrics
         self._server: asyncio.Server | None = None
         self._connections: set[ServerConnection] = set()
+        self._new: set[NewConnection] = set()
+        """Those of which nobody knows yet what they speak."""
         self._draining = False
         self._all_closed = asyncio.Event()
         self._all_closed.set()
@@ -53,7 +57,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: _Undetected(self), host or None, port, backlog=BACKLOG, reuse_port=reuse_port or None
+                lambda: NewConnection(self), host or None, port, backlog=BACKLOG, reuse_port=reuse_port or None
             )
         except OSError as error:
             raise ListenError(listen_problem(error, self.name, host, port, flag)) from None
@@ -65,18 +69,29 @@ class Listener:
         """Requests that are being answered."""
         return sum(connection.live_streams for connection in self._connections)
 
+    def meet(self, connection: NewConnection) -> None:
+        """A connection has been accepted."""
+        self._new.add(connection)
+
+    def part(self, connection: NewConnection) -> None:
+        """What it speaks is known, or it is gone."""
+        self._new.discard(connection)
+
     def add(self, connection: ServerConnection) -> None:
-        """A connection's protocol is known."""
+        """A connection's protocol is known. `settle` follows once it has had its first bytes."""
         self._connections.add(connection)
         self._all_closed.clear()
-        self._metrics.connections[self.name] = len(self._connections)
+        self.metrics.connections[self.name] = len(self._connections)
+
+    def settle(self, connection: ServerConnection) -> None:
+        """What a connection began with is under way: from now on it can be told to go elsewhere."""
         if self._draining:
             connection.drain()
 
     def remove(self, connection: ServerConnection) -> None:
         """A connection is closed."""
         self._connections.discard(connection)
-        self._metrics.connections[self.name] = len(self._connections)
+        self.metrics.connections[self.name] = len(self._connections)
         if not self._connections:
             self._all_closed.set()
 
@@ -101,36 +116,8 @@ class Listener:
         """Close all connections at once."""
         for connection in tuple(self._connections):
             connection.abort()
-
-
-class _Undetected(asyncio.Protocol):
-    """A new connection until its first bytes tell what it speaks (RFC 9113 §3.4: the preface)."""
-
-    __slots__ = ("_listener", "_seen", "_transport")
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._transport: asyncio.Transport | None = None
-        self._seen = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        seen = self._seen = self._seen + data if self._seen else data
-        if len(seen) < len(PREFACE) and PREFACE.startswith(seen):
-            return
-        listener, transport = self._listener, self._transport
-        assert transport is not None, "data comes after connection_made"
-        connection: Http1ServerConnection | Http2ServerConnection
-        if seen.startswith(PREFACE):
-            connection = Http2ServerConnection(listener.http2, on_closed=listener.remove)
-        else:
-            connection = Http1ServerConnection(listener.http1, listener.remove, listener.limits)
-        transport.set_protocol(connection)
-        connection.connection_made(transport)
-        listener.add(connection)
-        connection.data_received(seen)
+        for new in tuple(self._new):
+            new.abort()
 
 
 def listen_problem(error: OSError, name: str, host: str, port: int, flag: str) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from remora.model.grpc import GRPC_STATUS_NAMES
 from remora.sidecar.telemetry.grpc import MAX_GRPC_SERIES, GrpcSeries
-from remora.sidecar.telemetry.tcp import TcpSeries
+from remora.sidecar.telemetry.tcp import MAX_SERVER_NAMES, TcpSeries
 
 DURATION_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds, as Prometheus' `le`; the last bucket, +Inf, has no entry here."""
@@ -56,7 +56,17 @@ class RequestSeries:
 class Metrics:
     """All counters of one sidecar."""
 
-    __slots__ = ("config_rejected", "connections", "grpc", "overflowed", "requests", "retries", "tcp")
+    __slots__ = (
+        "config_rejected",
+        "connections",
+        "detected",
+        "grpc",
+        "overflowed",
+        "requests",
+        "retries",
+        "server_names",
+        "tcp",
+    )
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, str, str, str, str, str], RequestSeries] = {}
@@ -67,6 +77,10 @@ class Metrics:
         """By (direction, service, method)."""
         self.tcp: dict[tuple[str, str, str, str], TcpSeries] = {}
         """By the values of TcpLabels, in their order. Services bound them: no client can make new ones."""
+        self.detected: dict[tuple[str, str, str], int] = {}
+        """Connections by (listener, protocol, how that was found out), on ports where it has to be or is opaque."""
+        self.server_names: dict[tuple[str, str], int] = {}
+        """TLS connections by (listener, server name)."""
         self.connections: dict[str, int] = {}
         """Open downstream connections by listener."""
         self.overflowed = 0
@@ -101,6 +115,18 @@ class Metrics:
         if series is None:
             series = self.tcp[labels] = TcpSeries()
         return series
+
+    def count_detected(self, listener: str, protocol: str, by: str) -> None:
+        """Count a connection of which it is known now what it speaks."""
+        key = (listener, protocol, by)
+        self.detected[key] = self.detected.get(key, 0) + 1
+
+    def count_server_name(self, listener: str, name: str) -> None:
+        """Count a TLS connection that names the server it wants."""
+        key = (listener, name)
+        if key not in self.server_names and len(self.server_names) >= MAX_SERVER_NAMES:
+            key = (listener, _OTHER)
+        self.server_names[key] = self.server_names.get(key, 0) + 1
 
     def count_retry(self, service: str, reason: str) -> None:
         """Count one retry."""

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-TunnelKind = Literal["tcp", "connect", "upgrade"]
+TunnelKind = Literal["tcp", "tls", "connect", "upgrade"]
+
+DetectedBy = Literal["declared", "first bytes", "server first"]
+"""How it was found out what a connection speaks; `server first`: by a server that began."""
+
+MAX_SERVER_NAMES = 200
+"""Names that TLS clients have asked for and that are kept apart; they are the clients' word."""
 
 
 class TcpLabels(NamedTuple):
@@ -14,7 +20,7 @@ class TcpLabels(NamedTuple):
     service: str
     peer: str
     kind: TunnelKind
-    """How it came to be: opaque from the start, by CONNECT, by Upgrade."""
+    """How it came to be: opaque from the start (TLS, anything else), by CONNECT, by Upgrade."""
 
 
 class TcpSeries:

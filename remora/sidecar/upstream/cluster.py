@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from remora.model.names import ServiceName
-from remora.model.snapshot import Endpoint, ServicePolicy, Snapshot
+from remora.model.snapshot import Endpoint, Protocol, ServicePolicy, Snapshot
 from remora.sidecar.policy.balancer import Balancer, make_balancer
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 
@@ -18,12 +18,14 @@ PANIC_SHARE = 0.5
 class Cluster:
     """The endpoints of one service."""
 
-    __slots__ = ("_balancer", "_usable", "endpoints", "name", "policy")
+    __slots__ = ("_balancer", "_usable", "declared", "endpoints", "name", "policy")
 
     def __init__(self, name: str, policy: ServicePolicy) -> None:
         self.name = name
         self.policy = policy
         self.endpoints: tuple[UpstreamEndpoint, ...] = ()
+        self.declared: Protocol = "auto"
+        """What all its endpoints say that they speak; `auto` where they do not, or do not agree."""
         self._usable: Sequence[UpstreamEndpoint] = ()
         self._balancer: Balancer | None = None
 
@@ -56,6 +58,8 @@ class Cluster:
         self.endpoints = tuple(_kept_or_new(known, endpoint, policy) for endpoint in endpoints)
         for gone in set(known.values()).difference(self.endpoints):
             gone.drain()
+        said = {endpoint.endpoint.protocol for endpoint in self.endpoints}
+        self.declared = said.pop() if len(said) == 1 else "auto"
         healthy = [endpoint for endpoint in self.endpoints if endpoint.endpoint.healthy]
         self._usable = healthy if len(healthy) >= PANIC_SHARE * len(self.endpoints) else self.endpoints
         self._balancer = make_balancer(policy.balancer, self._usable, random.random) if self._usable else None

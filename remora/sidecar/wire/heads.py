@@ -60,6 +60,7 @@ class RequestHead:
         """Of :authority, Host, or an absolute-form target; empty when none came."""
         self.fields = fields
         self.scheme = scheme
+        """`http` or `https`; of an opaque connection `tcp` or `tls`."""
         self.content_length = content_length
         """None: not known; with a body, HTTP/1 sends it chunked."""
         self.content_type = content_type

@@ -133,6 +133,7 @@ class RawStream(asyncio.Protocol):
         transport, self._handler = self._transport, None
         if transport is None or (self._read_ended and self._write_ended):
             return
+        self._write_ended = True
         connection: socket.socket | None = transport.get_extra_info("socket")
         if connection is not None:
             with contextlib.suppress(OSError):

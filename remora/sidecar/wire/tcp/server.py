@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
-from remora.sidecar.wire.stream import RequestHandlerFactory, ResetReason
+from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, ResetReason
 from remora.sidecar.wire.tcp.raw import RawStream
 
 
@@ -20,18 +21,29 @@ class TcpServerConnection(RawStream):
         self._factory = factory
         self._on_closed = on_closed
 
-    def start(self, transport: asyncio.Transport, seen: bytes, authority: bytes) -> None:
+    def start(self, transport: asyncio.Transport, seen: bytes, authority: bytes, *, is_tls: bool = False) -> None:
         """Take over `transport`, of which `seen` has been read, and ask for a tunnel to `authority`."""
         self.connection_made(transport)
         transport.set_protocol(self)
         if seen:
             self.data_received(seen)
-        handler = self._factory(self, RequestHead(b"CONNECT", b"", authority, []), False)
+        head = RequestHead(b"CONNECT", b"", authority, [], scheme=b"tls" if is_tls else b"tcp")
+        handler = self._factory(self, head, False)
         if transport.is_closing():
             return
         self._handler = handler
         if self.is_open:
             self.begin()
+
+    def let_go(self) -> None:
+        """Give the connection, on which nothing was said yet, to another protocol: the tunnel is no longer wanted."""
+        handler = cast("RequestHandler | None", self._handler)
+        self._handler = None
+        if handler is not None:
+            handler.on_reset(ResetReason.CANCELLED)
+        self._asked_to_pause = False
+        self._update_reading()
+        self._transport = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
