@@ -250,6 +250,8 @@ def _status(arguments: argparse.Namespace) -> int:
 def options(arguments: argparse.Namespace) -> Options:
     """Options from parsed flags; UsageError for those that do not go together."""
     health: Check = arguments.health
+    if arguments.cors_origin and arguments.protocol != "grpc" and not arguments.grpc_json:
+        raise UsageError("--cors-origin goes with --protocol grpc or --grpc-json: other apps answer pages themselves")
     return Options(
         upstream=_upstream(arguments),
         upstream_protocol=arguments.protocol,

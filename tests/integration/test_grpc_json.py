@@ -75,7 +75,7 @@ async def test_paths_bodies_and_answers_of_all_kinds() -> None:
             "lent": False,
         }
         assert await caller.ask("GET", "/v1/shelves/a%20b/books/c%2Fd") == (200, book)
-        created = await caller.ask("POST", "/v1/shelves/1/books?book_id=2", json={"title": "T", "unknown": 1})
+        created = await caller.ask("POST", "/v1/shelves/1/books?book_id=2", json={"title": "T"})
         assert created == (200, "T")
         _, archived = await caller.ask("POST", "/v1/shelves/1/books/2:archive", json={"reason": "old", "name": "not"})
         assert (archived["name"], archived["title"]) == ("shelves/1/books/2", "old")
@@ -106,6 +106,9 @@ async def test_a_server_stream_is_lines_that_come_one_by_one() -> None:
             assert (answer.status, await answer.read()) == (200, b"")
         async with caller.request("GET", "/v1/shelves/1:follow?pageSize=3") as answer:
             assert (answer.content_type, await answer.text()) == ("text/csv", "0\n1\n2\n")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async with caller.request("GET", "/v1/shelves/1:follow?pageSize=3&failAfter=1") as answer:
+                await answer.read()
 
 
 def line_keys(lines: list[dict[str, Any]]) -> list[str]:
@@ -147,7 +150,10 @@ async def test_statuses_are_those_of_grpc_gateway_with_details() -> None:
         ("PATCH", "/v1/messages/1", {"data": b"{"}, 400, 3, "not JSON"),
         ("PATCH", "/v1/messages/1", {"data": b"[" * 100_000}, 400, 3, "nested too deeply"),
         ("PATCH", "/v1/messages/1", {"json": {"text": 5}}, 400, 3, "text"),
-        ("PUT", "/v1/messages/1", {"json": [1]}, 400, 3, ""),
+        ("PUT", "/v1/messages/1", {"json": [1]}, 400, 3, "not a JSON object"),
+        ("PATCH", "/v1/messages/1", {"json": [1]}, 400, 3, "message"),
+        ("PATCH", "/v1/messages/1", {"json": {"unknown": 1}}, 400, 3, 'no field named "unknown"'),
+        ("GET", "/v1/messages/1?utm_source=x", {}, 400, 3, "has no field utm_source"),
         ("PATCH", "/v1/messages/1", {"data": {"text": "form"}}, 415, 3, "send application/json"),
         ("PATCH", "/v1/messages/1", {"json": {}, "headers": {"content-encoding": "br"}}, 415, 3, "content coding"),
         ("PATCH", "/v1/messages/1", {"data": b" " * (4 * 1024 * 1024 + 1)}, 413, 8, "longer than"),
@@ -178,6 +184,8 @@ async def test_head_options_and_expect() -> None:
             assert answer.content_length == 54
         async with caller.request("OPTIONS", "/v1/messages/1") as answer:
             assert (answer.status, answer.headers["allow"]) == (204, "GET, HEAD, OPTIONS, PATCH, PUT")
+        async with caller.request("HEAD", "/v1/shelves/1/books") as answer:
+            assert (answer.status, answer.headers["allow"]) == (405, "GET, OPTIONS, POST")
         async with caller.request("POST", "/v1/messages/1", json={}) as answer:
             assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, PATCH, PUT")
         status, body = await caller.ask("PATCH", "/v1/messages/1", json={"text": "t"}, expect100=True)
@@ -187,6 +195,7 @@ async def test_head_options_and_expect() -> None:
 async def test_metadata_deadlines_and_trace_go_along() -> None:
     async with calling() as caller:
         headers = {"X-User": "ada", "Authorization": "Bearer t", "Grpc-Timeout": "5S", "x-request-id": "r1"}
+        headers |= {"Grpc-Metadata-Tenant": "t1", "Grpc-Metadata-Grpc-Encoding": "gzip", "Grpc-Metadata-Te": "x"}
         async with caller.request("GET", "/v1/messages/1", headers=headers) as answer:
             assert answer.status == 200
             assert answer.headers["x-library"] == "open"
@@ -194,6 +203,7 @@ async def test_metadata_deadlines_and_trace_go_along() -> None:
         seen = caller.app.metadata
         assert (seen["x-user"], seen["authorization"], seen["x-request-id"]) == ("ada", "Bearer t", "r1")
         assert seen["traceparent"].startswith("00-")
+        assert (seen["tenant"], "grpc-metadata-tenant" in seen, "te" in seen) == ("t1", False, False)
         assert caller.app.time_left is not None
         assert 0 < caller.app.time_left <= 5
 
@@ -307,3 +317,56 @@ async def test_callers_that_leave_cancel_the_call() -> None:
                 await asyncio.sleep(0.05)
                 async with caller.session.get(caller.sidecar.url("metrics") + "/metrics") as answer:
                     text = await answer.text()
+
+
+async def test_long_bodies_are_converted_beside_the_loop() -> None:
+    """Others are answered while a body is converted that takes seconds; and what was long arrives whole."""
+    async with calling() as caller:
+        words = ["w"] * 200_000
+        body = json.dumps({"words": words}).encode()
+        headers = {"content-type": "application/json"}
+        long = asyncio.create_task(caller.ask("REPORT", "/v1/search", data=io.BytesIO(body), headers=headers))
+        answered = 0
+        while not long.done():
+            async with asyncio.timeout(1):
+                assert (await caller.ask("GET", "/v1/messages/1"))[0] == 200
+            answered += 1
+        status, answer = await long
+        assert (status, answer["words"]) == (200, words)
+        assert answered > 5
+
+
+async def test_long_messages_of_a_stream_keep_their_order() -> None:
+    async with calling() as caller:
+        title = "t" * 20_000
+        async with caller.request("GET", f"/v1/shelves/1/books?pageSize=40&titleBytes={len(title)}") as answer:
+            lines = [json.loads(line) for line in (await answer.read()).splitlines()]
+        assert [line["result"]["title"] for line in lines] == [title if n % 2 else "" for n in range(40)]
+
+
+async def test_calls_by_json_are_counted_as_grpc() -> None:
+    async with calling("--service", "library") as caller:
+        await caller.ask("GET", "/v1/messages/1")
+        async with caller.request("GET", "/v1/shelves/1/books?pageSize=3") as answer:
+            await answer.read()
+        async with caller.session.get(caller.sidecar.url("metrics") + "/metrics") as answer:
+            text = await answer.text()
+    labels = 'direction="inbound",method="/library.v1.Library/ListBooks",service="library.default"'
+    assert f"mesh_grpc_streams_total{{{labels}}} 1.0" in text
+    assert f'mesh_grpc_messages_total{{{labels},way="request"}} 1.0' in text
+    assert f'mesh_grpc_messages_total{{{labels},way="response"}} 3.0' in text
+
+
+async def test_several_workers_translate() -> None:
+    async with calling("--workers", "2") as caller:
+        for _ in range(4):
+            async with caller.request("GET", "/v1/messages/1", headers={"connection": "close"}) as answer:
+                assert answer.status == 200
+
+
+async def test_cors_origin_alone_says_what_it_goes_with() -> None:
+    command = await Command.start("sidecar", "run", "--upstream", ":1", "--cors-origin", "https://shop.example")
+    assert await command.finish() == 2
+    assert command.errors == (
+        b"sidecar: --cors-origin goes with --protocol grpc or --grpc-json: other apps answer pages themselves\n"
+    )

@@ -141,12 +141,15 @@ class Library(grpc.GenericRpcHandler):
         for number in range(request.page_size):
             if request.fail_after and number == request.fail_after:
                 await context.abort(grpc.StatusCode.DATA_LOSS, "the rest burnt")
-            yield types()["Book"](name=f"{request.parent}/books/{number}")
+            title = "t" * request.title_bytes if number % 2 else ""
+            yield types()["Book"](name=f"{request.parent}/books/{number}", title=title)
         if request.fail_after < 0:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such shelf")
 
     async def follow(self, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         for number in range(request.page_size):
+            if request.fail_after and number == request.fail_after:
+                await context.abort(grpc.StatusCode.DATA_LOSS, "the rest burnt")
             yield types()["HttpBody"](content_type="text/csv", data=b"%d\n" % number)
 
 

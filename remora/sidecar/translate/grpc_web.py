@@ -55,6 +55,9 @@ class WebCall:
     ) -> WebCall:
         """Begin the call; `factory` takes it as one of gRPC."""
         call = cls(stream, head, cors)
+        if head.expect_continue:
+            # gRPC apps don't know of it.
+            stream.send_head(ResponseHead(100, []), False)
         handler = factory(call, grpc_head(head), end)
         if not call._ended:
             call._handler = handler
@@ -103,6 +106,9 @@ class WebCall:
         content_type = field_value(head.fields, b"content-type")
         if not is_grpc_answer(head.status, content_type):
             self._send_status(status_of_http(head.status, content_type))
+            handler, self._handler = self._handler, None
+            if handler is not None:
+                handler.on_reset(ResetReason.CANCELLED)
             return
         fields = [field for field in head.fields if field[0].lower() != b"content-type"]
         self._send_head(fields, end)

@@ -2,8 +2,8 @@
 of protobuf).
 
 As grpc-gateway does by default: names in lowerCamelCase or as declared are taken, lowerCamelCase is given; fields at
-their defaults are given too; unknown fields and parameters are ignored. Unlike there, an unset message is left out, not
-null.
+their defaults are given too. Unlike there, an unset message is left out, not null, and fields and parameters that the
+request has not are refused: a slip in a name should not go unnoticed.
 """
 
 from __future__ import annotations
@@ -45,6 +45,12 @@ _TAKES_TEXT = frozenset(
 )
 
 
+_NOT_OBJECTS = frozenset((*_TAKES_JSON, *_TAKES_TEXT, "google.protobuf.BoolValue"))
+"""Messages whose JSON is something else."""
+
+_SLIPS = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError)
+
+
 class BadRequestError(ValueError):
     """The request does not fit the method; the text is for the caller."""
 
@@ -64,22 +70,26 @@ class RequestBuilder:
         if binding.body:
             self._take_body(body, content_type)
         if query and binding.body != "*":
-            self._merge(self._query_tree(query), ignore_unknown=False)
+            self._merge(self._query_tree(query))
         path_tree: dict[str, Any] = {}
         for names, text in bound:
             _put(path_tree, binding.method.request_type, names, [("", text)])
         if path_tree:
-            self._merge(path_tree, ignore_unknown=False)
+            self._merge(path_tree)
         return self._message.SerializeToString()
 
-    def _merge(self, tree: Any, *, ignore_unknown: bool) -> None:
-        """`ignore_unknown`: names of fields and enum values that are not known mean nothing."""
+    def _merge(self, tree: Any) -> None:
+        if not isinstance(tree, dict) and self._message.DESCRIPTOR.full_name not in _NOT_OBJECTS:
+            raise BadRequestError("the body is not a JSON object")
         try:
-            json_format.ParseDict(
-                tree, self._message, ignore_unknown_fields=ignore_unknown, descriptor_pool=self._binding.pool
-            )
-        except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            json_format.ParseDict(tree, self._message, descriptor_pool=self._binding.pool)
+        except json_format.ParseError as error:
             raise BadRequestError(_first_sentence(error)) from None
+        except RecursionError:
+            raise BadRequestError("the body is nested too deeply") from None
+        except _SLIPS as error:
+            # What json_format lets through of what it is not meant to be given.
+            raise BadRequestError(f"the body does not fit {self._message.DESCRIPTOR.full_name}: {error}") from None
 
     def _take_body(self, body: bytes, content_type: bytes) -> None:
         field = self._binding.body
@@ -94,7 +104,7 @@ class RequestBuilder:
         if not body:
             return
         value = _parse_json(body)
-        self._merge(value if field == "*" else {field: value}, ignore_unknown=True)
+        self._merge(value if field == "*" else {field: value})
 
     def _query_tree(self, query: str) -> dict[str, Any]:
         binding = self._binding
@@ -103,7 +113,9 @@ class RequestBuilder:
         for key, value in _query_pairs(query):
             name, bracket, rest = key.partition("[")
             names = _canonical(descriptor, tuple(name.split(".")))
-            if names is None or _is_taken(names, binding):
+            if names is None:
+                raise BadRequestError(f"{descriptor.full_name} has no field {key}")
+            if _is_taken(names, binding):
                 continue
             given.setdefault(names, []).append((rest.removesuffix("]") if bracket else "", value))
         tree: dict[str, Any] = {}
@@ -200,9 +212,8 @@ def _value(field: FieldDescriptor, text: str, dotted: str) -> Any:
 
 
 def _first_sentence(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "the body is nested too deeply"
-    return str(error).strip().rstrip(".")
+    """Without the list of all fields that follows."""
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 # ── answers ──
@@ -210,12 +221,34 @@ def _first_sentence(error: Exception) -> str:
 
 def response_body(binding: Binding, data: bytes) -> tuple[bytes, bytes]:
     """(content type, body) of a response message. DecodeError: it is no such message."""
-    message = binding.method.response.FromString(data)
+    try:
+        message = binding.method.response.FromString(data)
+    except DecodeError as error:
+        raise DecodeError(f"the app's answer is no {binding.method.response_type.full_name}: {error}") from None
     target: Any = getattr(message, binding.response_body) if binding.response_body else message
     if isinstance(target, Message) and target.DESCRIPTOR.full_name == HTTP_BODY:
         body: Any = target
-        return body.content_type.encode("latin-1", "replace") or b"application/octet-stream", body.data
+        return _content_type(body.content_type), body.data
     return JSON, msgspec.json.encode(response_value(binding, message))
+
+
+def _content_type(text: str) -> bytes:
+    """Of an HttpBody; the app must not get line ends into a head."""
+    return text.encode() if text.isascii() and text.isprintable() and text else b"application/octet-stream"
+
+
+def takes_any(binding: Binding) -> bool:
+    """Whether the body is google.api.HttpBody: any content type."""
+    request = binding.method.request_type
+    descriptor = request if binding.body == "*" else request.fields_by_name[binding.body].message_type
+    return descriptor is not None and descriptor.full_name == HTTP_BODY
+
+
+def answers_http_body(binding: Binding) -> bool:
+    """Whether the answer is google.api.HttpBody: bytes of any content type."""
+    response = binding.method.response_type
+    descriptor = response.fields_by_name[binding.response_body].message_type if binding.response_body else response
+    return descriptor is not None and descriptor.full_name == HTTP_BODY
 
 
 def response_value(binding: Binding, message: Message) -> Any:
@@ -233,13 +266,18 @@ def to_json(message: Message, pool: DescriptorPool) -> Any:
     """`message` as a JSON value."""
     try:
         return json_format.MessageToDict(message, always_print_fields_with_no_presence=True, descriptor_pool=pool)
-    except (TypeError, json_format.SerializeToJsonError, ValueError) as error:
+    except RecursionError:
+        raise DecodeError(f"{message.DESCRIPTOR.full_name} is nested too deeply") from None
+    except (TypeError, json_format.SerializeToJsonError, ValueError, KeyError, OverflowError) as error:
         raise DecodeError(f"{message.DESCRIPTOR.full_name} has no JSON form: {error}") from None
 
 
-def status_value(status: GrpcStatus, pool: DescriptorPool) -> dict[str, Any]:
-    """google.rpc.Status as a JSON value; a detail of an unknown type keeps its bytes in base64."""
+def status_value(status: GrpcStatus, pool: DescriptorPool | None) -> dict[str, Any]:
+    """google.rpc.Status as a JSON value; a detail of an unknown type keeps its bytes in base64. `pool`: of the types
+    of details; None where there are none."""
     details: list[Any] = []
+    if pool is None:
+        return {"code": status.code, "message": status.message, "details": details}
     for detail in _details(status):
         try:
             details.append(to_json(detail, pool))

@@ -61,13 +61,17 @@ class Translator:
             if self._web and kind.startswith(WEB):
                 return WebCall.start(self._grpc, stream, head, end, self._cors_fields(head))
             return self._rest(stream, head, end)
-        if self._cors is not None and self._cors.answer_preflight(stream, head):
+        if self._cors is not None and self._takes(head) and self._cors.answer_preflight(stream, head):
             return DONE
         if self._transcoder is not None and not head.upgrade:
             call = self._transcoder.start(self._grpc, stream, head, end, self._cors_fields(head))
             if call is not None:
                 return call
         return self._rest(stream, head, end)
+
+    def _takes(self, head: RequestHead) -> bool:
+        """Whether what a preflight asks for would be translated; an app answers those of its own paths."""
+        return self._web or (self._transcoder is not None and self._transcoder.takes(head))
 
     def _cors_fields(self, head: RequestHead) -> Fields:
         return [] if self._cors is None else self._cors.answer_fields(field_value(head.fields, b"origin"))
