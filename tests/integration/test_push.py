@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -35,6 +32,7 @@ from tests.support.push import (
     source,
     until,
 )
+from tests.support.relay import Relay
 
 
 async def put_instance(store: MemoryStore, service: str, instance: str) -> None:
@@ -219,53 +217,6 @@ async def test_a_frozen_control_is_noticed() -> None:
             assert time.monotonic() - frozen_at < 9
             relay.thaw()
             await until(lambda: through.state().connected)
-
-
-class Relay:
-    """A TCP relay that can stop passing bytes on."""
-
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._writers: list[asyncio.StreamWriter] = []
-        self.port = 0
-
-    @classmethod
-    @asynccontextmanager
-    async def to(cls, target: int) -> AsyncIterator[Relay]:
-        relay = cls(target)
-        server = await asyncio.start_server(relay._relay, "127.0.0.1", 0)
-        relay.port = server.sockets[0].getsockname()[1]
-        try:
-            yield relay
-        finally:
-            server.close()
-            relay.abort()
-            await until(lambda: all(writer.is_closing() for writer in relay._writers))
-
-    def abort(self) -> None:
-        """RST to both sides."""
-        for writer in self._writers:
-            writer.transport.abort()
-
-    def freeze(self) -> None:
-        self._flowing.clear()
-
-    def thaw(self) -> None:
-        self._flowing.set()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers += [writer, upstream_writer]
-        await asyncio.gather(self._copy(reader, upstream_writer), self._copy(upstream_reader, writer))
-
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65536):
-                await self._flowing.wait()
-                writer.write(data)
-        writer.close()
 
 
 async def test_a_slow_sidecar_holds_up_nobody_and_then_gets_the_newest() -> None:
