@@ -285,3 +285,14 @@ async def test_two_sidecars_do_not_share_a_port_by_mistake() -> None:
         said = await refused("run", "--upstream", ":8080", *free, "--inbound", f"127.0.0.1:{port}", "--workers", "2")
         assert "in use" in said
         assert sidecar.port("inbound") == port
+
+
+async def test_the_last_known_good_is_found_again_though_ports_are_picked(tmp_path: Path) -> None:
+    flags = ("--state-dir", str(tmp_path), "--workers", "2")
+    async with push_control(MemoryStore()) as control:
+        async with running_sidecar(None, "--control", str(control.address), *flags) as sidecar:
+            while not (await status(sidecar))["control"]["deltas"]:
+                await asyncio.sleep(0.02)
+            assert await sidecar.stop() == 0
+    async with running_sidecar(None, "--control", f"127.0.0.1:{free_port()}", *flags) as sidecar:
+        assert (await status(sidecar))["snapshot"]["from"] == "last known good"

@@ -50,7 +50,7 @@ def _run_with_workers(options: Options) -> None:
 
         async def serve() -> None:
             metrics = Metrics()
-            await Sidecar(found, metrics, WorkerPool(found, nursery, metrics)).run()
+            await Sidecar(options, metrics, WorkerPool(found, nursery, metrics)).run()
 
         nursery = Nursery.start(lambda end, number: run_worker(found, end, number))
         uvloop.run(serve())
