@@ -116,22 +116,22 @@ class Metrics:
             series = self.tcp[labels] = TcpSeries()
         return series
 
-    def count_detected(self, listener: str, protocol: str, by: str) -> None:
+    def count_detected(self, listener: str, protocol: str, by: str, connections: int = 1) -> None:
         """Count a connection of which it is known now what it speaks."""
         key = (listener, protocol, by)
-        self.detected[key] = self.detected.get(key, 0) + 1
+        self.detected[key] = self.detected.get(key, 0) + connections
 
-    def count_server_name(self, listener: str, name: str) -> None:
+    def count_server_name(self, listener: str, name: str, connections: int = 1) -> None:
         """Count a TLS connection that names the server it wants."""
         key = (listener, name)
         if key not in self.server_names and len(self.server_names) >= MAX_SERVER_NAMES:
             key = (listener, _OTHER)
-        self.server_names[key] = self.server_names.get(key, 0) + 1
+        self.server_names[key] = self.server_names.get(key, 0) + connections
 
-    def count_retry(self, service: str, reason: str) -> None:
-        """Count one retry."""
+    def count_retry(self, service: str, reason: str, retries: int = 1) -> None:
+        """Count a retry."""
         key = (service, reason)
-        self.retries[key] = self.retries.get(key, 0) + 1
+        self.retries[key] = self.retries.get(key, 0) + retries
 
 
 def grpc_status_name(status: bytes | None) -> str:

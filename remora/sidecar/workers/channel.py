@@ -39,7 +39,7 @@ class Channel(asyncio.Protocol):
     def send(self, message: bytes) -> None:
         """Send a message of at most MAX_MESSAGE bytes; nothing happens when the other end is gone."""
         assert len(message) <= MAX_MESSAGE, "the sender checks what can grow"
-        if self._transport is not None and not self.closed.is_set():
+        if self._transport is not None:
             self._transport.writelines((len(message).to_bytes(_LENGTH), message))
 
     def close(self) -> None:
@@ -59,6 +59,7 @@ class Channel(asyncio.Protocol):
         self.writable = True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._transport = None
         self.writable = False
         self.closed.set()
 

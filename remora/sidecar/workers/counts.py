@@ -3,7 +3,7 @@
 A worker gives away what it has counted and starts at 0 again; the parent adds it to what it has. So the parent's sums
 never fall, whatever becomes of a worker: only what one that is killed had counted since its last report is gone.
 
-Both find what is in Metrics by its kind: numbers, lists of numbers, objects with slots of these, dicts of all three.
+Both find what is in Metrics by its kind: numbers, lists of numbers, dicts of numbers or of objects with slots of these.
 """
 
 from __future__ import annotations
@@ -14,19 +14,28 @@ from typing import Any
 from remora.sidecar.telemetry.metrics import Metrics
 
 Taken = dict[str, Any]
-"""By slot: numbers, lists of numbers, Taken of an object, and for a dict a list of (key, what is under it). Zeros are
-left out."""
+"""By slot: numbers, lists of numbers, and for a dict a list of (key, number or Taken of an object). Zeros are left
+out."""
 
 GAUGES = frozenset(("connections",))
 """What is as it is now, not counted."""
 
-SERIES: dict[str, Callable[[Metrics, tuple[Any, ...], Taken], object]] = {
+Key = tuple[Any, ...]
+
+SERIES: dict[str, Callable[[Metrics, Key, Taken], object]] = {
     "requests": lambda metrics, key, taken: metrics.new_series(key, taken["count"]),
     "grpc": lambda metrics, key, _: metrics.new_grpc_series(key),
     "tcp": lambda metrics, key, _: metrics.tcp_series(key),
 }
 """Where Metrics has objects in a dict: what makes the one for a key that is new, within its bounds, and what is added
 to it next."""
+
+NUMBERS: dict[str, Callable[[Metrics, Key, int], None]] = {
+    "retries": lambda metrics, key, count: metrics.count_retry(*key, retries=count),
+    "detected": lambda metrics, key, count: metrics.count_detected(*key, connections=count),
+    "server_names": lambda metrics, key, count: metrics.count_server_name(*key, connections=count),
+}
+"""Where it has numbers in a dict: what adds to the one for a key, within its bounds."""
 
 
 def take(metrics: Metrics) -> Taken:
@@ -41,15 +50,15 @@ def _take_slots(owner: object) -> Taken:
 
 def _take_slot(owner: object, slot: str) -> Any:
     value = getattr(owner, slot)
-    if isinstance(value, int | float):
-        setattr(owner, slot, 0)
-        return value
+    if isinstance(value, dict):
+        return _take_items(value)
     if isinstance(value, list):
         if not any(value):
             return None
         setattr(owner, slot, [0] * len(value))
-        return value
-    return _take_items(value) if isinstance(value, dict) else _take_slots(value)
+    else:
+        setattr(owner, slot, 0)
+    return value
 
 
 def _take_items(items: dict[Any, Any]) -> list[tuple[Any, Any]]:
@@ -65,33 +74,33 @@ def _take_items(items: dict[Any, Any]) -> list[tuple[Any, Any]]:
 def add(metrics: Metrics, taken: Taken) -> None:
     """Add what a worker gave away."""
     for slot, value in taken.items():
-        make = SERIES.get(slot)
-        if make is None:
+        if slot in SERIES:
+            _add_series(metrics, slot, value)
+        elif slot in NUMBERS:
+            for key, count in value:
+                NUMBERS[slot](metrics, tuple(key), count)
+        else:
             _add_slot(metrics, slot, value)
-            continue
-        series = getattr(metrics, slot)
-        for wire_key, counted in value:
-            key = tuple(wire_key)  # a tuple comes as a list
-            _add_slots(series.get(key) or make(metrics, key, counted), counted)
 
 
-def _add_slots(owner: object, taken: Taken) -> None:
-    for slot, value in taken.items():
-        _add_slot(owner, slot, value)
+def _add_series(metrics: Metrics, slot: str, items: list[tuple[Any, Taken]]) -> None:
+    known = getattr(metrics, slot)
+    for wire_key, counted in items:
+        key = tuple(wire_key)  # it comes as a list
+        series = known.get(key) or SERIES[slot](metrics, key, counted)
+        for inner, value in counted.items():
+            _add_slot(series, inner, value)
 
 
 def _add_slot(owner: object, slot: str, value: Any) -> None:
     mine = getattr(owner, slot)
-    if isinstance(mine, dict):
-        for wire_key, count in value:
-            key = tuple(wire_key) if isinstance(wire_key, list | tuple) else wire_key
+    if isinstance(mine, dict):  # of a series, by flag
+        for key, count in value:
             mine[key] = mine.get(key, 0) + count
     elif isinstance(mine, list):
         setattr(owner, slot, [a + b for a, b in zip(mine, value, strict=True)])
-    elif isinstance(mine, int | float):
-        setattr(owner, slot, mine + value)
     else:
-        _add_slots(mine, value)
+        setattr(owner, slot, mine + value)
 
 
 def _slots(owner: object) -> list[str]:

@@ -55,12 +55,21 @@ def connection(service: str, flag: str, size: int) -> Count:
     return count
 
 
+def detected(protocol: str, server_name: str) -> Count:
+    def count(metrics: Metrics) -> None:
+        metrics.count_detected("inbound", protocol, "bytes")
+        metrics.count_server_name("inbound", server_name)
+
+    return count
+
+
 SERVICES = st.sampled_from(["a", "b"])
 SIZES = st.integers(0, 2**40)
 COUNTS = st.one_of(
     st.builds(request, SERVICES, st.sampled_from(["2xx", "5xx"]), st.sampled_from(SECONDS), SIZES),
     st.builds(retry, SERVICES),
     st.builds(grpc, st.sampled_from(["/a.A/Get", "/a.A/Put"]), st.integers(0, 9)),
+    st.builds(detected, st.sampled_from(["tls", "tcp"]), SERVICES),
     st.builds(connection, SERVICES, st.sampled_from(["", "UC", "DC"]), SIZES),
 )
 WORKERS = 3
@@ -120,10 +129,9 @@ def numbers(found: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any
             yield from numbers(value, (*place, key))
 
 
-def test_each_kind_of_series_is_known() -> None:
-    """A dict that is new in Metrics must be one of numbers, or be named here."""
+def test_each_dict_has_its_bounds_at_the_parent_too() -> None:
     dicts = {slot for slot in Metrics.__slots__ if isinstance(getattr(Metrics(), slot), dict)}
-    assert dicts - counts.GAUGES - {"retries"} == set(counts.SERIES)
+    assert dicts - counts.GAUGES == counts.SERIES.keys() | counts.NUMBERS.keys()
 
 
 def test_gauges_stay_where_they_are() -> None:
@@ -153,3 +161,12 @@ def test_what_is_over_the_bound_at_the_parent_is_counted_as_other(monkeypatch: p
         report(worker, parent)
     assert {labels[1]: series.count for labels, series in parent.requests.items()} == {"a": 1, "other": 5}
     assert parent.overflowed == 5
+
+
+def test_names_that_callers_choose_are_bounded_at_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "MAX_SERVER_NAMES", 2)
+    worker, parent = Metrics(), Metrics()
+    for number in range(5):
+        detected("tls", f"s{number}")(worker)
+        report(worker, parent)
+    assert parent.server_names == {("inbound", "s0"): 1, ("inbound", "s1"): 1, ("inbound", "other"): 3}
