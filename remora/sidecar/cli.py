@@ -27,7 +27,6 @@ from remora.cli.flags import (
 from remora.model.address import Address
 from remora.model.names import DEFAULT_NAMESPACE, is_label, service_of_host
 from remora.model.snapshot import SnapshotError
-from remora.sidecar.admin.client import AdminError, fetch_status, render_status
 from remora.sidecar.app import Binding, Options, WorkersLostError
 from remora.sidecar.app import run as run_sidecar
 from remora.sidecar.listener.listener import ListenError
@@ -238,6 +237,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    # It brings a client of HTTP along, 1 MiB that a sidecar which runs has no use for.
+    from remora.sidecar.admin.client import AdminError, fetch_status, render_status
+
     admin: Address = arguments.admin.with_host(LOOPBACK)
     try:
         found = fetch_status(admin.host, admin.port)

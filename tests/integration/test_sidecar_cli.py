@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -122,3 +123,19 @@ async def test_status_shows_a_running_sidecar_and_its_exit_status_whether_it_is_
         assert "ready" in text
         assert sidecar.address("inbound") in text
     assert "no sidecar's admin port at" in await refused("status", "--admin", sidecar.address("admin"))
+
+
+async def test_what_runs_has_loaded_nothing_that_weighs_and_is_not_used() -> None:
+    """Idle memory: http.client and email, shutil and its compressions, aiohttp and grpc."""
+    code = """
+import os, sys
+from remora.cli.flags import Flags
+from remora.sidecar.cli import make_parser, options
+options(make_parser(Flags("SIDECAR", {})).parse_args(["run", "--upstream", ":8080"]))
+import remora.sidecar.app.sidecar
+print(*sys.modules)
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    loaded = (await process.communicate())[0].decode().split()
+    assert "remora.sidecar.wire.http1.server" in loaded
+    assert not {"http.client", "email", "shutil", "aiohttp", "grpclib", "grpc", "yaml"} & set(loaded)
