@@ -31,9 +31,9 @@ SERIES: dict[str, Callable[[Metrics, Key, Taken], object]] = {
 to it next."""
 
 NUMBERS: dict[str, Callable[[Metrics, Key, int], None]] = {
-    "retries": lambda metrics, key, count: metrics.count_retry(*key, retries=count),
-    "detected": lambda metrics, key, count: metrics.count_detected(*key, connections=count),
-    "server_names": lambda metrics, key, count: metrics.count_server_name(*key, connections=count),
+    "retries": lambda metrics, key, count: metrics.count_retry(key[0], key[1], count),
+    "detected": lambda metrics, key, count: metrics.count_detected(key[0], key[1], key[2], count),
+    "server_names": lambda metrics, key, count: metrics.count_server_name(key[0], key[1], count),
 }
 """Where it has numbers in a dict: what adds to the one for a key, within its bounds."""
 
