@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from remora.model.address import Address
 from remora.model.names import ServiceName, service_name
@@ -23,8 +24,10 @@ from remora.sidecar.listener.outbound import Discoverer, Mesh, OutboundRouter
 from remora.sidecar.options import Options
 from remora.sidecar.routing.table import RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
-from remora.sidecar.translate.translator import Translation, before_app
 from remora.sidecar.upstream.cluster import Cluster, Clusters
+
+if TYPE_CHECKING:
+    from remora.sidecar.translate.translator import Translation
 
 INBOUND = "inbound"
 
@@ -142,9 +145,14 @@ class DataPath:
         self.app = router.cluster
         return router
 
-    def _translation(self) -> Translation:
+    def _translation(self) -> Translation | None:
+        """What stands before the app, if anything."""
         options = self._options
         grpc_only = options.upstream_protocol == "grpc"
+        if not grpc_only and not options.grpc_json:
+            return None
+        from remora.sidecar.translate.translator import before_app  # what weighs is loaded only when asked for
+
         return before_app(grpc_only=grpc_only, json_files=options.grpc_json, origins=options.cors_origins)
 
     def _tcp(self, router: Router) -> Proxy:
@@ -164,7 +172,8 @@ class DataPath:
         http2 = Proxy(router, "h2", self._timers, self._metrics)
         if name == INBOUND:
             translated = self._translation()
-            return Listener(name, translated(http1, http2), translated(http2, http2), self._metrics, opaque=opaque)
+            if translated is not None:
+                return Listener(name, translated(http1, http2), translated(http2, http2), self._metrics, opaque=opaque)
         return Listener(name, http1, http2, self._metrics, opaque=opaque)
 
 

@@ -23,8 +23,6 @@ Translation = Callable[[RequestHandlerFactory, RequestHandlerFactory], RequestHa
 def before_app(*, grpc_only: bool, json_files: Sequence[Path], origins: frozenset[bytes]) -> Translation:
     """What to put before an app. `grpc_only`: it speaks nothing else, so gRPC-Web is gRPC to it; `json_files`: its
     descriptor sets; `origins`: whose pages may call. Raises DescriptorError."""
-    if not grpc_only and not json_files:
-        return lambda rest, grpc: rest  # noqa: ARG005
     cors = Cors(origins) if origins else None
     transcoder = None
     if json_files:
