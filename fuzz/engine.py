@@ -13,16 +13,19 @@ from pathlib import Path
 INPUT_LIMIT_S = 2.0
 """Longest that one input may take: far above what any needs on a busy machine (0.1 to 5 ms)."""
 MAX_INPUT_BYTES = 8192
+MEMORY_LIMIT_MB = 1024
+"""Of the whole process, with atheris and its corpus."""
+INSTRUMENTED = ["remora.model", "remora.sidecar"]
 
 
 class Runner:
     """Feeds inputs to a target, and keeps the one that fails."""
 
     def __init__(self, target: str, crashes: Path) -> None:
-        from fuzz.targets import TARGETS
+        from fuzz.targets import load
 
         self.runs = 0
-        self._target = TARGETS[target]
+        self._target = load(target)
         self._name = target
         self._crashes = crashes
         self._loop = asyncio.new_event_loop()
@@ -56,7 +59,7 @@ def fuzz(target: str, seconds: float, seed: int, crashes: Path, corpus: Path | N
     except ImportError:
         _by_mutation(target, seconds, seed, crashes)
         return
-    with atheris.instrument_imports(include=["remora.sidecar.wire"]):
+    with atheris.instrument_imports(include=INSTRUMENTED):
         runner = Runner(target, crashes)
     from fuzz.seeds import SEEDS, WORDS
 
@@ -71,7 +74,7 @@ def fuzz(target: str, seconds: float, seed: int, crashes: Path, corpus: Path | N
         f"-max_len={MAX_INPUT_BYTES}",
         f"-seed={seed}",
         "-verbosity=0",
-        "-rss_limit_mb=2048",
+        f"-rss_limit_mb={MEMORY_LIMIT_MB}",
         *([f"-dict={words}", str(corpus)] if corpus is not None else []),
     ]
     started = time.monotonic()

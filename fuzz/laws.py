@@ -2,7 +2,9 @@
 
 * No exception leaves a codec.
 * What a handler is told keeps the rules of `wire/stream.py`: one end, nothing after it, nothing after a reset.
+* The same bytes in other pieces make the same requests.
 * What a client codec writes for a request that was delivered, h11 reads as exactly that request.
+* What is sent to a stream keeps the rules too: one final head, one end.
 """
 
 from __future__ import annotations
@@ -36,6 +38,20 @@ class LoggedErrors(logging.Handler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         raise LawBrokenError(record.getMessage())
+
+
+logging.getLogger("remora").addHandler(LoggedErrors())
+logging.getLogger("remora").propagate = False
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """`data` in reads, as its first byte says: whole, one by one, or of a few bytes."""
+    if not data:
+        return
+    size = (1 << 20, 1, 2, 3, 7, 16, 64, 1000)[data[0] & 7]
+    rest = data[1:]
+    for offset in range(0, len(rest), size):
+        yield rest[offset : offset + size]
 
 
 class Strict(Heard):
@@ -103,6 +119,11 @@ class Forwarding(Strict):
     def answer(self) -> None:
         self.stream.send_head(ResponseHead(200, [(b"x-a", b"b")], content_length=2), False)
         self.stream.send_data(b"ok", True)
+
+    def told(self) -> tuple[object, ...]:
+        """What does not depend on the pieces that it came in: of a body that broke off, how much was delivered does."""
+        whole = self.data if self.ended else None
+        return (*self.asked, self.head.fields, self.ended, whole, self.trailers)
 
     def judge(self) -> None:
         """Compare what went upstream with what was delivered."""
@@ -184,3 +205,47 @@ def _events(connection: h11.Connection, data: bytes, original: bytes) -> Iterato
         if read.ended:
             read.rest = connection.trailing_data[0]
             return
+
+
+class Answer:
+    """A RequestStream that notes what is sent, and refuses what the rules forbid."""
+
+    def __init__(self) -> None:
+        self.head: ResponseHead | None = None
+        self.data = b""
+        self.trailers: Fields | None = None
+        self.ended = False
+        self.reset_by: ResetReason | None = None
+
+    def send_head(self, head: ResponseHead, end: bool) -> None:
+        self._check("a head")
+        if self.head is not None:
+            raise LawBrokenError("a head after the final one")
+        if head.status >= 200:
+            self.head = head
+        elif end:
+            raise LawBrokenError("an informational head with an end")
+        self.ended = end
+
+    def send_data(self, data: bytes, end: bool) -> None:
+        self._check("data")
+        if self.head is None:
+            raise LawBrokenError("data before a head")
+        self.data += data
+        self.ended = end
+
+    def send_trailers(self, trailers: Fields) -> None:
+        self._check("trailers")
+        self.trailers = trailers
+        self.ended = True
+
+    def reset(self, reason: ResetReason) -> None:
+        self.reset_by = reason
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def _check(self, what: str) -> None:
+        if self.ended:
+            raise LawBrokenError(f"{what} sent after the end")

@@ -97,6 +97,23 @@ def _lines(*fields: tuple[bytes, bytes]) -> bytes:
 
 _PSEUDO = ((b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/a"), (b":authority", b"a"))
 
+_CALL = b"\0\0\0\0\5" + b"\x0a\x03abc"
+_SERVICE = (
+    b'{"name":"a.default","routes":[{"name":"r","origin":{"kind":"HTTPRoute","namespace":"default","name":"r"},'
+    b'"match":{"path":{"kind":"prefix","value":"/a"},"headers":[{"name":"x","value":"y"}],"query":[]},'
+    b'"backends":[{"service":"b.default","weight":3},{"service":"a.default"}],"hostnames":["*.a"],"request_timeout_s":1}],'
+    b'"policy":{"balancer":"random","retry":{"attempts":1,"codes":[503]},"timeouts":{"connect_s":1}},"hostnames":["h"]}'
+)
+_ENDPOINTS = (
+    b'{"service":"a.default","endpoints":[{"id":"1","address":"127.0.0.1","port":80,"protocol":"h2","weight":2},'
+    b'{"id":"2","address":"10.0.0.1","port":81,"healthy":false,"metadata":{"a":"b"}}]}'
+)
+
+
+def _json(mode: int, *parts: bytes) -> bytes:
+    return bytes((mode,)) + b"\xfe".join(parts)
+
+
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "http1_server": tuple(bytes((number,)) + data for number, data in enumerate(REQUESTS)),
     "http1_client": tuple(bytes((number,)) + data for number, data in enumerate(RESPONSES)),
@@ -111,5 +128,47 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "hpack": tuple(
         b"".join(struct.pack(">H", len(block)) + block for block in blocks)
         for blocks in ((_REQUEST,), (_REQUEST, _ANSWER, _TRAILERS), (_LONG, _LONG))
+    ),
+    "tunnel": tuple(
+        bytes((kind,)) + b"\0\5hello\4\3abc\7\0\0\1x\x08\0\x09\0\3\0\6\2yz" for kind in (*range(5), 15, 16, 17, 18, 19)
+    ),
+    "grpc_web": (
+        _json(6, b"+proto", b"", b"\4" + _CALL, b"\4" + _CALL),
+        _json(6, b"-text", b"application/grpc-web-text", b"\3AAAAAAUKA2FiYw==AAAAAAA=", b"\4" + _CALL),
+        _json(1, b"-text+proto", b"*/*", b"\0AAAA", b""),
+    ),
+    "grpc_json": (
+        _json(6, b"GET", b"v1/messages/7?revision=2&sub.subfield=x%20y", b"", b"", b"\0" + _CALL),
+        _json(6, b"PATCH", b"v1/messages/7", b"application/json", b'\3{"text":"a"}', b"\0" + _CALL),
+        _json(6, b"POST", b"v1/shelves/1/books/2:archive", b"", b'\0{"reason":"x"}', b"\3" + _CALL),
+        _json(
+            6, b"POST", b"v1/shelves/1/books?book_id=3", b"", b'\0{"title":"t","pages":"5","tags":["a"]}', b"\3" + _CALL
+        ),
+        _json(6, b"GET", b"v1/shelves/1/books?page_size=3", b"", b"\0", b"\4" + _CALL + _CALL),
+        _json(6, b"PUT", b"v1/files/a/b%2Fc", b"text/plain", b"\0raw", b"\0" + _CALL),
+        _json(
+            6,
+            b"GET",
+            b"v1/search?words=a&words=b&genres=GENRE_NOVEL&exact=true&since=2026-01-01T00:00:00Z&limit=1"
+            b"&within=3.5s&mask=a.b,c&max_pages=4&lent=false&author=x&token=AAA%3D&min_price=1e3&shelf=s",
+            b"",
+            b"",
+            b"\0" + _CALL,
+        ),
+        _json(
+            6,
+            b"REPORT",
+            b"v1/search",
+            b"",
+            b'\0{"weights":{"a":1},"extra":{"k":[1,null,{}]},"subs":[{}],"depth":2}',
+            b"\0" + _CALL,
+        ),
+        _json(6, b"OPTIONS", b"v1/search", b"", b"", b""),
+        _json(6, b"GET", b"v1/fail/5?message=x", b"", b"", b""),
+    ),
+    "control": (
+        b"\0Sa.default " + _SERVICE + b"\xffEa.default " + _ENDPOINTS + b"\xfe-a.default",
+        b"\0Ea.default " + _ENDPOINTS + b"\xfeEa.default " + _ENDPOINTS.replace(b"127.0.0.1", b"127.0.0.2"),
+        b'\1\x08\1\x10\5\x1a\x10\x08\2\x12\1a\x1a\x09{"a":"b"}"\1b',
     ),
 }

@@ -87,7 +87,7 @@ async def envoy_lanes(count: int) -> AsyncIterator[list[Lane]]:
         lanes = [Lane(_free_port(), upstream) for upstream in upstreams]
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder, "envoy.json")
-            config.write_text(json.dumps(_bootstrap(lanes)))
+            config.write_text(json.dumps(_bootstrap(lanes)))  # noqa: ASYNC240 - small, once
             process = await asyncio.create_subprocess_exec(
                 str(binary),
                 *("-c", str(config), "--concurrency", "1", "--log-level", "off", "--use-dynamic-base-id"),

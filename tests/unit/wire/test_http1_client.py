@@ -123,6 +123,31 @@ async def test_a_cut_answer_is_a_reset_not_an_end() -> None:
         assert (heard.reset, heard.ended) == (ResetReason.PEER_RESET, False), answer
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_a_connection_that_ends_before_the_next_answer_has_begun_is_a_reset(before: bytes) -> None:
+    play = Play()
+    play.ask()
+    play.send(before)
+    heard = play.ask()
+    play.connection.connection_lost(None)
+    assert (heard.heads, heard.ended, heard.reset) == ([], False, ResetReason.PEER_RESET)
+
+
+async def test_a_connection_that_ends_after_an_interim_answer_is_a_reset() -> None:
+    play = Play()
+    heard = play.ask()
+    play.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    play.connection.connection_lost(None)
+    assert (heard.ended, heard.reset) == (False, ResetReason.PEER_RESET)
+
+
 async def test_head_and_bodiless_answers_leave_the_connection_usable() -> None:
     import asyncio
 

@@ -126,7 +126,7 @@ class Http1ClientConnection(asyncio.Protocol):
         assert transport is not None, "a connection is opened on only when it is free"
         self._handler = handler
         self._request_open = not end
-        self._response_open = self._in_response = True
+        self._response_open = self._in_response = self._in_head = True
         self._request_chunked = not end and head.content_length is None
         self._head_only = head.method == b"HEAD"
         self._head_bytes = 0
@@ -376,6 +376,7 @@ class Http1ClientConnection(asyncio.Protocol):
         if self._response_chunked or self._content_length:
             # It has no body (RFC 9110 §8.6, RFC 9112 §6.1); what follows would be read in two ways.
             raise UpstreamProtocolError("an interim answer that announces a body")
+        self._in_head = True
         if status != 101:
             handler.on_head(ResponseHead(status, fields), False)
         elif self._tunnel is not None:
