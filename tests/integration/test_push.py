@@ -219,6 +219,20 @@ async def test_a_frozen_control_is_noticed() -> None:
             await until(lambda: through.state().connected)
 
 
+async def test_a_sidecar_stops_though_control_goes_at_the_same_moment() -> None:
+    for turns in range(6):  # of the loop: in one of them grpclib is about to tell that the connection is lost
+        async with push_control(MemoryStore()) as control, Relay.to(control.port) as relay:
+            address = Address("127.0.0.1", relay.port)
+            stopping = ControlSource([address], Node("caller-1"), Taken(), services=[name("orders")])
+            stopping.start()
+            await until(lambda stopping=stopping: stopping.synced)  # type: ignore[misc]
+            relay.abort()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(DEADLINE_S):
+                await stopping.stop()
+
+
 async def test_a_slow_sidecar_holds_up_nobody_and_then_gets_the_newest() -> None:
     taken = Taken()
     async with push_control(MemoryStore()) as control, Channel("127.0.0.1", control.port) as channel:

@@ -150,10 +150,12 @@ class GrpcProbe:
         from grpclib.health.v1.health_grpc import HealthStub
         from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+        from remora.proto.isolated import isolated
+
         if self._channel is None:
             self._channel = Channel(self._host, self._port)
         try:
-            answer = await HealthStub(self._channel).Check(HealthCheckRequest(service=self._service))
+            answer = await isolated(HealthStub(self._channel).Check(HealthCheckRequest(service=self._service)))
         except OSError as error:
             self.close()
             return _unreachable(self._host, self._port, error)

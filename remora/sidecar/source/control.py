@@ -19,6 +19,7 @@ from grpclib.exceptions import GRPCError
 from remora.model.address import Address
 from remora.model.names import ServiceName
 from remora.model.snapshot import Snapshot, SnapshotError
+from remora.proto.isolated import isolated
 from remora.proto.mesh.v1.discovery_pb2 import ControlMessage, Delta, Hello, SidecarMessage, Subscribe
 from remora.sidecar.source.backoff import Backoff
 from remora.sidecar.source.delta import decode, named_in
@@ -206,8 +207,7 @@ class ControlSource:
             address = self._addresses[self._next_address]
             started = time.monotonic()
             try:
-                async with open_stream(address) as stream:
-                    await self._serve(stream)
+                await isolated(self._serve(address))
                 reason = f"Control at {address} ended the stream."
             except ControlStream.ERRORS as error:
                 reason = f"Control at {address} cannot be used: {_words(error)}."
@@ -223,7 +223,11 @@ class ControlSource:
             await asyncio.sleep(self._backoff.next_delay())
             self._next_address = (self._next_address + 1) % len(self._addresses)
 
-    async def _serve(self, stream: ControlStream) -> None:
+    async def _serve(self, address: Address) -> None:
+        async with open_stream(address) as stream:
+            await self._talk(stream)
+
+    async def _talk(self, stream: ControlStream) -> None:
         node = self._node
         hello = Hello(
             node=node.id,

@@ -153,3 +153,25 @@ async def test_grpc_is_judged_by_the_health_service() -> None:
     assert await probe.ask() is not None
     probe.close()
     stranger.close()
+
+
+async def test_it_stops_though_the_app_goes_at_the_same_moment() -> None:
+    writers: list[asyncio.StreamWriter] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await reader.read()
+        writer.close()
+
+    for turns in range(6):  # of the loop: in one of them grpclib is about to tell that the connection is lost
+        writers.clear()
+        async with app(silent) as port:
+            health = AppHealth(parse_check("grpc"), "127.0.0.1", port, lambda healthy: None)
+            health.start()
+            await until(lambda: writers)
+            await asyncio.sleep(0.01)
+            writers[0].transport.abort()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(10):
+                await health.stop()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from grpclib.client import Channel, Stream, StreamStreamMethod, UnaryUnaryMethod
 from grpclib.config import Configuration
@@ -15,10 +13,10 @@ from remora.control.store.errors import StoreError
 from remora.control.store.etcd.endpoints import Endpoint
 from remora.control.store.etcd.faults import from_exception
 from remora.control.store.etcd.proto import etcd_pb2 as pb
+from remora.proto.isolated import isolated
 
 RequestT = TypeVar("RequestT")
 ReplyT = TypeVar("ReplyT")
-ResultT = TypeVar("ResultT")
 
 Metadata = dict[str, str]
 
@@ -83,7 +81,7 @@ class Member:
             raise self.fault(error) from error
 
     def watch(self, metadata: Metadata) -> Stream[pb.WatchRequest, pb.WatchResponse]:
-        """A watch stream without deadline. Run it in a task of its own, see `isolated`."""
+        """A watch stream without deadline. Run it in a task of its own, see `remora.proto.isolated`."""
         method = StreamStreamMethod(self._open(), WATCH.path, WATCH.request, WATCH.reply)
         return method.open(metadata=metadata)
 
@@ -100,26 +98,3 @@ class Member:
         if self._channel is None:
             self._channel = Channel(self._endpoint.host, self._endpoint.port, ssl=self._ssl, config=_KEEPALIVE)
         return self._channel
-
-
-async def isolated(call: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Run a call of grpclib in a task of its own.
-
-    grpclib ends a call whose connection or deadline is lost by cancelling the task that runs it, and raises its own
-    error in place of the CancelledError. In the caller's task that leaves `Task.cancelling()` up for good, and can
-    swallow a real cancellation that comes at the same moment: a shutdown that hangs.
-    """
-    task = asyncio.create_task(call)
-    try:
-        await asyncio.wait((task,))
-    finally:
-        if not task.done():
-            task.cancel()
-            task.add_done_callback(_retrieve)
-    return task.result()
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Nobody waits for the outcome any more; asyncio would complain that nobody looked."""
-    if not task.cancelled():
-        task.exception()

@@ -46,7 +46,7 @@ async def _watch(
     member: Member, metadata: Metadata, prefix: str, from_revision: Revision
 ) -> AsyncGenerator[WatchBatch, None]:
     queue: _Queue = asyncio.Queue(_QUEUED_BATCHES)
-    # Its own task: see member.isolated, and a generator may be resumed by any task.
+    # Its own task: see remora.proto.isolated, and a generator may be resumed by any task.
     pump = asyncio.create_task(_pump(queue, member, metadata, prefix, from_revision))
     try:
         while True:
