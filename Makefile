@@ -28,8 +28,8 @@ lint: $(VENV)/.lint $(VENV)/.test  ## ruff, mypy --strict, the layer rule
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.bench  ## Compare with Envoy and others on this machine, into bench/RESULTS.md
-	@$(BIN)/python -m bench
+bench: $(VENV)/.bench  ## Compare with Envoy and others on this machine, into bench/RESULTS.md (ARGS="--quick")
+	@$(BIN)/python -m bench $(ARGS)
 
 fuzz: $(VENV)/.fuzz  ## Fuzz the codecs (ARGS="--seconds 300 --target hpack")
 	@$(BIN)/python -m fuzz $(ARGS)

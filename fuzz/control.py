@@ -1,4 +1,4 @@
-"""Target: what control pushes, as the sidecar puts it to use. A bad one is refused by SnapshotError and nothing else."""
+"""Target: what control pushes, as the sidecar puts it to use. A bad one is refused by SnapshotError, nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gRPC-Web and JSON from a page of another origin, in a real browser: preflights, fetch, and what it sees of headers."""
+"""gRPC-Web and JSON from a page of another origin, in a real browser: preflights, fetch, what it sees of headers."""
 
 from __future__ import annotations
 

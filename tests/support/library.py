@@ -54,7 +54,7 @@ def types() -> dict[str, Any]:
     return found
 
 
-class Library(grpc.GenericRpcHandler):
+class Library(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Answers with what came, as far as the answer has room for it."""
 
     def __init__(self) -> None:
