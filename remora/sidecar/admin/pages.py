@@ -47,17 +47,17 @@ class Site:
         method = head.method.decode("latin-1")
         maker = self._pages.get(("GET" if method == "HEAD" else method, path))
         if maker is None:
-            _send(stream, *self._missing(method, path))
+            _send(stream, head, *self._missing(method, path))
             return _Answered()
         accept = b", ".join(value for name, value in head.fields if name.lower() == b"accept")
         try:
             page = maker(Question(query, accept.decode("latin-1")))
         except Exception:
-            _send(stream, *_failed(path))
+            _send(stream, head, *_failed(path))
             return _Answered()
         if not isinstance(page, Page):
-            return _Waiting(stream, path, page)
-        _send(stream, *_rendered(page))
+            return _Waiting(stream, head, path, page)
+        _send(stream, head, *_rendered(page))
         return _Answered()
 
     def _missing(self, method: str, path: str) -> tuple[ResponseHead, bytes]:
@@ -87,24 +87,25 @@ class _Waiting(_Answered):
 
     __slots__ = ("_path", "_task")
 
-    def __init__(self, stream: RequestStream, path: str, page: Awaitable[Page]) -> None:
+    def __init__(self, stream: RequestStream, head: RequestHead, path: str, page: Awaitable[Page]) -> None:
         self._path = path
-        self._task = asyncio.get_running_loop().create_task(self._answer(stream, page), name=f"page {path}")
+        self._task = asyncio.get_running_loop().create_task(self._answer(stream, head, page), name=f"page {path}")
 
     def on_reset(self, reason: ResetReason) -> None:  # noqa: ARG002
         self._task.cancel()
 
-    async def _answer(self, stream: RequestStream, making: Awaitable[Page]) -> None:
+    async def _answer(self, stream: RequestStream, head: RequestHead, making: Awaitable[Page]) -> None:
         try:
             answer = _rendered(await making)
         except Exception:
             answer = _failed(self._path)
-        _send(stream, *answer)
+        _send(stream, head, *answer)
 
 
-def _send(stream: RequestStream, answer: ResponseHead, body: bytes) -> None:
-    stream.send_head(answer, not body)
-    if body:
+def _send(stream: RequestStream, head: RequestHead, answer: ResponseHead, body: bytes) -> None:
+    bodiless = not body or head.method == b"HEAD"
+    stream.send_head(answer, bodiless)
+    if not bodiless:
         stream.send_data(body, True)
 
 

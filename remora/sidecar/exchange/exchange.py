@@ -342,6 +342,8 @@ class Exchange:
             return
         head, body = failures.answer(failure, self.head, detail)
         log.debug("%s %s%s: %s", failure.flag, service, self.head.path.decode("latin-1"), detail)
+        if self.head.method == b"HEAD":
+            body = b""
         self._status = failure.status
         self.grpc_status = b"%d" % failure.grpc_status
         self._response_bytes += len(body)

@@ -392,6 +392,15 @@ async def test_no_endpoint() -> None:
     assert b"no_healthy_endpoint" in play.downstream.data
 
 
+async def test_a_failed_head_request_is_answered_without_a_body() -> None:
+    play = Play()
+    play.cluster.update((), play.policy)
+    play.ask(b"HEAD")
+    head = play.downstream.heads[0]
+    assert (head.status, play.downstream.ended, play.downstream.data) == (503, True, b"")
+    assert head.content_length
+
+
 async def test_messages_of_grpc_are_counted_both_ways() -> None:
     play = Play()
     exchange = play.ask(b"POST", end=False, **GRPC)
