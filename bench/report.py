@@ -205,7 +205,9 @@ def _method(conditions: Conditions) -> str:
 - Two hops: the same client at {rounds.HOPS_RATE:,.0f} per second through two proxies, one at the caller and one in
   front of the backend, both on the proxy's core; the median less the median without a proxy. The second has one route.
 - Memory is RSS of all processes of a proxy, where pages that they share count once; what the kernel keeps for its
-  sockets is not in it. Idle: a second after the start. With live connections: the most while wrk keeps them all busy.
+  sockets is not in it. All read their configuration from a file; a stream to control costs Remora some MiB more, since
+  gRPC and protobuf are loaded only for it. Idle: a second after the start. With live connections: the most while wrk
+  keeps them all busy.
 - Idle connections: `bench/idle_client.py` opens {held.HELD_CONNECTIONS:,}, or {held.HELD_H2_CONNECTIONS:,} of HTTP/2,
   and has one answer on each. What each costs is what the last nine in ten of them added to RSS. In the end, after the
   load beside them, each is asked once more; what does not answer then, or did not at first, is told below as failed.
