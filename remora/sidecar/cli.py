@@ -289,7 +289,9 @@ def _grpc_json(files: list[Path]) -> tuple[Path, ...]:
     try:
         from remora.sidecar.translate.descriptors import DescriptorError, load_bindings
     except ModuleNotFoundError as error:
-        raise UsageError(f"--grpc-json needs {error.name}: pip install 'remora-mesh[json]'") from None
+        if (error.name or "").partition(".")[0] != "google":
+            raise
+        raise UsageError("--grpc-json needs googleapis-common-protos: pip install 'remora-mesh[json]'") from None
     try:
         load_bindings(files)
     except DescriptorError as error:

@@ -48,7 +48,8 @@ _TAKES_TEXT = frozenset(
 _NOT_OBJECTS = frozenset((*_TAKES_JSON, *_TAKES_TEXT, "google.protobuf.BoolValue"))
 """Messages whose JSON is something else."""
 
-_SLIPS = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError)
+_SLIPS = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, SystemError)
+"""What json_format lets through beside its own ParseError, such as SystemError for half a surrogate pair as an enum."""
 
 
 class BadRequestError(ValueError):
@@ -88,8 +89,8 @@ class RequestBuilder:
         except RecursionError:
             raise BadRequestError("the body is nested too deeply") from None
         except _SLIPS as error:
-            # What json_format lets through of what it is not meant to be given.
-            raise BadRequestError(f"the body does not fit {self._message.DESCRIPTOR.full_name}: {error}") from None
+            why = "" if isinstance(error, SystemError) else f": {error}"
+            raise BadRequestError(f"what is said does not fit {self._message.DESCRIPTOR.full_name}{why}") from None
 
     def _take_body(self, body: bytes, content_type: bytes) -> None:
         field = self._binding.body

@@ -91,6 +91,8 @@ def test_too_many_parameters_are_told() -> None:
         (b'{"genres": ["NONE"]}', "NONE"),
         (b'{"since": "today"}', "since"),
         (b'{"extra": ' + b'{"a":' * 200 + b"1" + b"}" * 201, "deep|depth|recursion"),
+        (b'{"genres": ["\\ud800"]}', "does not fit library.v1.SearchRequest"),
+        (b'{"genres": [Infinity]}', "infinity"),
         (b'{"subs": 1}', "subs"),
         (b'{"weights": [1]}', "weights"),
         (b'{"shelf": "a", "room": "b"}', "oneof"),
