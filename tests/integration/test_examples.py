@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 from aiohttp import web
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpclib.client import Channel
 from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -24,7 +25,9 @@ from demo.processes import Child
 from examples.prices.prices_pb2 import GetPriceRequest, Price
 from examples.quotes.quotes_grpc import QuotesStub
 from examples.quotes.quotes_pb2 import Order, Question, WatchRequest
+from tests.support.library import compile_set
 from tests.support.mesh import running_row
+from tests.support.process import running_sidecar
 
 ROOT = Path(__file__).parents[2]
 
@@ -201,3 +204,36 @@ async def test_stock_speaks_first_through_two_sidecars(tmp_path: Path) -> None:
                     assert await reader.readline() == answer + b"\r\n"
                 assert await reader.read() == b""
                 writer.close()
+
+
+async def test_logbook_by_json_as_the_guide_shows(tmp_path: Path) -> None:
+    own = ("--protocol", "grpc", "--health", "grpc", "--grpc-json", str(ROOT / "examples/logbook/logbook.pb"))
+    async with (
+        running(tmp_path, "logbook") as address,
+        running_sidecar(address, *own) as sidecar,
+        aiohttp.ClientSession(sidecar.url("inbound")) as session,
+    ):
+        dive = await (await session.get("/v1/divers/ada/dives/1")).json()
+        assert (dive["place"], dive["depthM"], dive["duration"]) == ("Blue Hole", 28.5, "2520s")
+        answer = await session.get("/v1/divers/ada/dives?minDepthM=20&water=SALT")
+        lines = [json.loads(line)["result"]["name"] async for line in answer.content]
+        assert lines == ["divers/ada/dives/1", "divers/ada/dives/3"]
+        told = {
+            "place": "Hemmoor",
+            "depthM": 40,
+            "water": "FRESH",
+            "duration": "1980s",
+            "start": "2026-11-20T11:00:00Z",
+        }
+        logged = await (await session.post("/v1/divers/ada/dives", json=told)).json()
+        assert logged == {**told, "name": "divers/ada/dives/4"}
+        assert await (await session.get("/v1/dives:latest")).json() == logged
+        missing = await session.get("/v1/divers/ada/dives/9")
+        assert (missing.status, (await missing.json())["message"]) == (404, "ada has no dive 9")
+
+
+def test_the_descriptor_set_of_logbook_is_that_of_its_proto(tmp_path: Path) -> None:
+    folder = ROOT / "examples/logbook"
+    made = compile_set(folder / "logbook.proto", tmp_path / "logbook.pb")
+    sets = [FileDescriptorSet.FromString(path.read_bytes()) for path in (made, folder / "logbook.pb")]
+    assert sets[0] == sets[1]

@@ -1,0 +1,1 @@
+"""Who dived where. gRPC; by its sidecar also JSON and gRPC-Web."""
