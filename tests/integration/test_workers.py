@@ -296,3 +296,16 @@ async def test_the_last_known_good_is_found_again_though_ports_are_picked(tmp_pa
             assert await sidecar.stop() == 0
     async with running_sidecar(None, "--control", f"127.0.0.1:{free_port()}", *flags) as sidecar:
         assert (await status(sidecar))["snapshot"]["from"] == "last known good"
+
+
+async def test_a_sidecar_that_cannot_replace_workers_drains_and_says_so() -> None:
+    async with sidecar_before(Answers()) as (_, sidecar):
+        found = processes(sidecar)
+        listed = {worker["pid"] for worker in await workers(sidecar)}
+        (nursery,) = [process for process in found if process.pid not in listed]
+        nursery.kill()
+        next(process for process in found if process.pid in listed).kill()
+        assert await sidecar.finish() == 1
+        assert b"could not be replaced any more: start this sidecar anew" in sidecar.errors
+        assert b"Traceback" not in sidecar.errors
+        await gone(found)
