@@ -31,11 +31,16 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m fuzz", description="Fuzz the codecs.")
-    parser.add_argument("--target", action="append", choices=list(SEEDS), help="only this one; may repeat")
-    parser.add_argument("--seconds", type=float, default=30, help="for each target (30)")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random choices")
-    parser.add_argument("--input", help="run this file once, on the one target")
+    parser = argparse.ArgumentParser(
+        prog="python -m fuzz",
+        description="Feed inputs that nobody thought of to what reads bytes of others, and check that the laws hold "
+        "(fuzz/laws.py). An input that breaks one is kept in fuzz/crashes. Exit status 1: a law was broken.",
+        epilog=f"Targets: {', '.join(SEEDS)}. By atheris where there is a wheel of it, else by random mutation.",
+    )
+    parser.add_argument("--target", action="append", choices=list(SEEDS), metavar="NAME", help="only this; may repeat")
+    parser.add_argument("--seconds", type=float, default=30, help="for each target (default 30)")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of all that is random (default: the time)")
+    parser.add_argument("--input", metavar="FILE", help="run this input once, on the one target")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.input and len(options.target or ()) != 1:

@@ -28,7 +28,7 @@ COUNTS = {
     "gRPC": 1,
 }
 """Clients of each kind."""
-WEBSOCKETS = 0
+WEBSOCKETS = 2
 
 Once = Callable[[], Awaitable[int]]
 
