@@ -19,6 +19,7 @@ class FakeTransport(asyncio.Transport):
         self.aborted = False
         self.eof_written = False
         self.reading = True
+        self.unsent = 0
         self.protocol: Any = None
 
     def take(self) -> bytes:
@@ -50,6 +51,9 @@ class FakeTransport(asyncio.Transport):
 
     def write_eof(self) -> None:
         self.eof_written = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def close(self) -> None:
         self.closed = True

@@ -116,6 +116,15 @@ def test_every_failure_is_told() -> None:
         assert any(line.startswith(row) for line in text.splitlines()), f"there is no row {row}"
 
 
+def test_every_refusal_of_a_codec_is_told() -> None:
+    rows = re.findall(r"^\| (`[^|]*`) \| (\d{3}) \| ", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    told = {(code, status) for codes, status in rows for code in re.findall(r"`(\w+)`", codes)}
+    source = "".join(path.read_text() for path in (ROOT / "remora/sidecar/wire/http1").glob("*.py"))
+    raised = {(code, status) for status, code in re.findall(r'RefusedError\((\d{3}), "(\w+)"', source)}
+    assert len(raised) >= 8
+    assert raised == told
+
+
 def test_every_metric_is_told() -> None:
     text = (ROOT / "docs/operations.md").read_text()
     sources = [ROOT / "remora/sidecar/admin", ROOT / "remora/control/push", ROOT / "remora/control/compile"]

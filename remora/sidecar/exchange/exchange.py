@@ -22,7 +22,7 @@ from remora.sidecar.exchange.grpc_timeout import format_grpc_timeout, parse_grpc
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry
 from remora.sidecar.telemetry.grpc import PREFIX_BYTES, GrpcSeries, MessageScanner, length_of
-from remora.sidecar.telemetry.metrics import STATUS_CLASSES, Metrics, grpc_status_name
+from remora.sidecar.telemetry.metrics import REFUSED_FLAG, STATUS_CLASSES, Metrics, grpc_status_name
 from remora.sidecar.telemetry.trace import child_traceparent, new_request_id
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.upstream.pool import UpstreamProtocol
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 REPLAY_BYTES = 64 * 1024
 """Longest request body that is kept for another attempt; a longer one is streamed and not retried."""
+
+_GONE = frozenset((failures.DOWNSTREAM_GONE_FLAG, REFUSED_FLAG))
+"""With these the downstream's stream is over already."""
 
 DISCOVERY_TIMEOUT_S = 2.0
 """How long a first request waits for control's word on its service."""
@@ -401,8 +404,9 @@ class Exchange:
             # The total counts from the end of the request (Envoy's route timeout), while no answer has begun.
             self._limit_total()
 
-    def on_reset(self, reason: ResetReason) -> None:  # noqa: ARG002
-        self._finish(failures.DOWNSTREAM_GONE_FLAG)
+    def on_reset(self, reason: ResetReason) -> None:
+        broken = reason is ResetReason.PROTOCOL_ERROR
+        self._finish(REFUSED_FLAG if broken else failures.DOWNSTREAM_GONE_FLAG)
 
     def on_writable(self, writable: bool) -> None:
         self._blocked = not writable
@@ -475,7 +479,7 @@ class Exchange:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.give_up()
-        if not self._request_ended and flag != failures.DOWNSTREAM_GONE_FLAG:
+        if not self._request_ended and flag not in _GONE:
             # Answered early: the rest of the request is of no use (RFC 9113 §8.1, RST_STREAM with NO_ERROR).
             self._downstream.reset(ResetReason.CANCELLED)
         decision = self.decision

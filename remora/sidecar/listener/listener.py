@@ -11,10 +11,13 @@ from remora.sidecar.listener.reception import NewConnection
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import RequestHandlerFactory, ServerConnection
+from remora.sidecar.wire.watch import Watch
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048
+_DIRECTIONS = frozenset(("inbound", "outbound"))
+"""Listeners that carry traffic are named after them, up to a colon."""
 
 
 class ListenError(Exception):
@@ -40,6 +43,7 @@ class Listener:
         self.http2 = http2
         self.limits = limits or RequestLimits()
         self.metrics = metrics
+        self.watch = Watch(self.limits.watch_s)
         self._server: asyncio.Server | None = None
         self._connections: set[ServerConnection] = set()
         self._new: set[NewConnection] = set()
@@ -94,6 +98,12 @@ class Listener:
         self.metrics.connections[self.name] = len(self._connections)
         if not self._connections:
             self._all_closed.set()
+
+    def count_refused(self, status: int) -> None:
+        """A codec has refused what was no good request, before there was an exchange that counts it."""
+        direction = self.name.partition(":")[0]
+        if direction in _DIRECTIONS:
+            self.metrics.count_refused(direction, status)
 
     def drain(self) -> None:
         """Answer what comes, and tell every connection to go elsewhere."""

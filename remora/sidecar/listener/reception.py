@@ -81,6 +81,8 @@ class NewConnection(asyncio.Protocol):
         if opaque is None or (opaque.by_name and not may_be_tls(seen)):
             if len(seen) >= len(PREFACE) or not PREFACE.startswith(seen):
                 self._serve(HTTP2 if seen.startswith(PREFACE) else HTTP1)
+            elif self._timer is None:
+                self._wait(HELLO_TIMEOUT_S)
             return
         found = detect(seen)
         if found is not None:
@@ -111,9 +113,13 @@ class NewConnection(asyncio.Protocol):
     def _on_timer(self) -> None:
         self._timer = None
         opaque, seen = self._opaque, self._seen
-        if self._transport is None or opaque is None:
+        if self._transport is None:
             return
-        if not seen:
+        if opaque is None:
+            # The beginning of a preface, and no more: refused as the request that it is not.
+            if seen:
+                self._serve(HTTP1)
+        elif not seen:
             self._try_out(opaque)
         elif PREFACE.startswith(seen):
             # HTTP/2 in small pieces.
@@ -147,7 +153,9 @@ class NewConnection(asyncio.Protocol):
         if found is HTTP2:
             connection = Http2ServerConnection(listener.http2, on_closed=listener.remove)
         else:
-            connection = Http1ServerConnection(listener.http1, listener.remove, listener.limits)
+            connection = Http1ServerConnection(
+                listener.http1, listener.remove, listener.limits, listener.watch, listener.count_refused
+            )
         transport.set_protocol(connection)
         connection.connection_made(transport)
         listener.add(connection)

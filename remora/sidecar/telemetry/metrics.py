@@ -17,6 +17,9 @@ MAX_SERIES = 5_000
 
 STATUS_CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
 
+REFUSED_FLAG = "DPE"
+"""Envoy's DownstreamProtocolError: what came is no good HTTP."""
+
 _OTHER = "other"
 
 
@@ -115,6 +118,12 @@ class Metrics:
         if series is None:
             series = self.tcp[labels] = TcpSeries()
         return series
+
+    def count_refused(self, direction: str, status: int) -> None:
+        """Count what a codec refused, by a status of 4xx or 5xx: who asked for what is not known for sure."""
+        labels = (direction, "", "", "", "", STATUS_CLASSES[status // 100], REFUSED_FLAG)
+        series = self.requests.get(labels) or self.new_series(labels)
+        series.observe(0.0, 0, 0)
 
     def count_detected(self, listener: str, protocol: str, by: str, connections: int = 1) -> None:
         """Count a connection of which it is known now what it speaks."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import tracemalloc
 
 import h11
 import pytest
@@ -13,6 +15,7 @@ from remora.sidecar.wire.heads import ResponseHead
 from remora.sidecar.wire.http1.server import Http1ServerConnection
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import ResetReason
+from remora.sidecar.wire.watch import Watch
 from tests.support.wire import FakeTransport, Heard, Requests
 
 
@@ -193,12 +196,167 @@ async def test_many_pipelined_requests_answered_at_once_do_not_pile_up_the_stack
     assert play.transport.take().count(b"204 No Content") == 2000
 
 
+async def test_requests_that_wait_cost_little_more_than_their_bytes() -> None:
+    """As large a read as there is, of the shortest requests that there are: parsed, they would be megabytes."""
+    play = Play()
+    read = b"GET / HTTP/1.1\r\nHost:\r\n\r\n" * 9800
+    tracemalloc.start()
+    play.send(read)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 240_000 < len(read) < 256_000
+    assert held < 32 * 1024
+    assert not play.transport.reading
+    for _ in range(9800):
+        assert play.last.ended
+        play.answer(body=b"")
+        await asyncio.sleep(0)
+    assert len(play.requests.heard) == 9800
+    assert play.transport.reading
+
+
+@pytest.mark.parametrize("size", [9_000, 100_000, 250_000])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_long_reads_of_pipelined_bodies(size: int, chunked: bool) -> None:
+    body = bytes(range(256)) * (size // 256)
+    framed = b"%x\r\n%b\r\n0\r\nT: 1\r\n\r\n" % (len(body), body) if chunked else body
+    field = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    play = Play().send((b"POST / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n\r\n" + framed) * 3)
+    for number in range(1, 4):
+        assert len(play.requests.heard) == number
+        assert (play.last.data == body, play.last.ended) == (True, True)
+        play.answer()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert play.transport.reading
+    assert [status for status, _, _ in read_answers(play.transport.take())] == [200, 200, 200]
+
+
+async def test_a_long_read_goes_on_to_a_tunnel() -> None:
+    play = Play()
+    late = (
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+    )
+    play.send(late + b"r" * 20_000)
+    play.answer()
+    await asyncio.sleep(0)
+    assert play.last.head.upgrade == b"x"
+    play.last.stream.send_head(ResponseHead(101, []), False)
+    assert play.last.data == b"r" * 20_000
+
+
+async def test_trailers_and_chunk_extensions_without_end_are_refused() -> None:
+    for piece in (b"X-T: " + b"a" * 1000 + b"\r\n", b"a" * 1000):
+        start = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+        play = Play().send(start + (b"0\r\n" if piece.startswith(b"X-T") else b"5;"))
+        for _ in range(70):
+            play.send(piece)
+        assert play.last.reset is ResetReason.PROTOCOL_ERROR
+        assert [status for status, _, _ in read_answers(play.transport.take())] == [431]
+
+
+class Slow(Play):
+    """A connection that is looked at when the test says so; the head may take three periods, the body six."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: list[int] = []
+        self.watch = Watch(5.0)
+        self.limits = RequestLimits(body_timeout_s=30.0, idle_timeout_s=60.0, write_timeout_s=45.0)
+        self.connection = Http1ServerConnection(
+            self.requests, self.closed.append, self.limits, self.watch, self.refused.append
+        )
+        self.transport = FakeTransport()
+        self.connection.connection_made(self.transport)
+
+    def look(self, times: int) -> None:
+        for _ in range(times):
+            self.connection.on_watch()
+
+    @property
+    def statuses(self) -> list[int]:
+        return [status for status, _, _ in read_answers(self.transport.take())]
+
+
+async def test_a_head_that_drips_is_answered_408() -> None:
+    play = Slow()
+    for byte in b"GET":
+        play.send(bytes((byte,))).look(1)
+    assert not play.transport.eof_written
+    play.send(b" ").look(1)
+    assert play.transport.eof_written
+    assert (play.statuses, play.refused) == ([408], [408])
+
+
+async def test_the_next_head_has_its_own_time() -> None:
+    play = Slow()
+    for _ in range(5):
+        play.send(b"GET / HTTP/1.1\r\n").look(3)
+        play.send(b"Host: a\r\n\r\n")
+        play.answer()
+    assert play.statuses == [200] * 5
+    assert not play.transport.eof_written
+
+
+async def test_a_body_that_stalls_is_answered_408() -> None:
+    play = Slow().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+    play.look(6)
+    play.send(b"a").look(6)
+    assert play.last.reset is None
+    play.look(1)
+    assert (play.last.reset, play.statuses) == (ResetReason.PROTOCOL_ERROR, [408])
+    assert play.refused == [], "the handler counts it"
+
+
+async def test_a_body_may_stall_while_its_answer_streams_or_the_upstream_is_slow() -> None:
+    for stall in ("answer", "pause"):
+        play = Slow().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+        if stall == "pause":
+            play.last.stream.pause()
+        else:
+            play.last.stream.send_head(ResponseHead(200, []), False)
+        play.look(50)
+        assert play.last.reset is None
+        assert not play.transport.closed
+
+
+async def test_an_idle_connection_is_closed_in_the_end() -> None:
+    play = Slow().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    play.look(50)
+    assert not play.transport.closed, "the answer may take its time"
+    play.answer()
+    play.look(12)
+    assert not play.transport.closed
+    play.look(1)
+    assert play.transport.closed
+    assert not play.transport.aborted
+
+
+async def test_a_peer_that_takes_nothing_of_its_answer_is_cut_off() -> None:
+    play = Slow().send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    play.transport.unsent = 5000
+    play.look(9)
+    play.transport.unsent = 4999
+    play.look(9)
+    assert not play.transport.closed
+    play.look(1)
+    assert play.transport.aborted
+
+
+async def test_a_lost_connection_is_looked_at_no_more() -> None:
+    play = Slow()
+    assert len(play.watch) == 1
+    play.connection.connection_lost(None)
+    assert len(play.watch) == 0
+
+
 async def test_upgrades_that_are_not_taken_are_ignored_however_many() -> None:
     upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     play = Play().send(upgrade * 1200)
     for _ in range(1200):
         assert (play.last.head.fields, play.last.head.upgrade, play.last.ended) == ([], None, True)
         play.answer()
+        await asyncio.sleep(0)
     assert len(play.requests.heard) == 1200
 
 

@@ -12,6 +12,7 @@ from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.http1.fields import (
     MAX_LENGTH_DIGITS,
     RESPONSE_KINDS,
+    SOCKET_HIGH_WATER,
     UNPARSED_BODY_BYTES,
     Kind,
     chunk_bytes,
@@ -22,8 +23,6 @@ from remora.sidecar.wire.http1.fields import (
 )
 from remora.sidecar.wire.http1.tunnel import ClientTunnel
 from remora.sidecar.wire.stream import (
-    WRITE_HIGH_WATER,
-    WRITE_LOW_WATER,
     ConnectionOwner,
     ResetReason,
     ResponseHandler,
@@ -221,7 +220,7 @@ class Http1ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(WRITE_HIGH_WATER, WRITE_LOW_WATER)
+        self._transport.set_write_buffer_limits(SOCKET_HIGH_WATER, 0)
 
     def data_received(self, data: bytes) -> None:
         if self._retired and not self._response_open:

@@ -7,24 +7,28 @@ here. Pipelined requests wait, already parsed, in a backlog that reading stops f
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 from collections import deque
 from collections.abc import Callable
 from typing import cast
 
 from remora.sidecar.wire.heads import Fields, ResponseHead
-from remora.sidecar.wire.http1.fields import HEAD_END, STATUS_LINES, chunk_bytes, field_line, join_lines, trailer_bytes
-from remora.sidecar.wire.http1.reader import Message, RefusedError, RequestReader
+from remora.sidecar.wire.http1.fields import (
+    HEAD_END,
+    SOCKET_HIGH_WATER,
+    STATUS_LINES,
+    chunk_bytes,
+    field_line,
+    join_lines,
+    trailer_bytes,
+)
+from remora.sidecar.wire.http1.reader import PIECE_BYTES, Message, RefusedError, RequestReader
 from remora.sidecar.wire.http1.tunnel import ServerTunnel
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.problem import problem
-from remora.sidecar.wire.stream import (
-    WRITE_HIGH_WATER,
-    WRITE_LOW_WATER,
-    RequestHandler,
-    RequestHandlerFactory,
-    ResetReason,
-)
+from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, ResetReason
+from remora.sidecar.wire.watch import Watch, Watched
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,15 @@ LINGER_S = 1.0
 TCP reset (RFC 9112 §9.6)."""
 
 _NO_BODY = frozenset((204, 304))
+
+
+class Wait(enum.Enum):
+    """What a connection may wait for its peer to do."""
+
+    HEAD = "head"
+    BODY = "body"
+    WRITE = "write"
+    IDLE = "idle"
 
 
 class Http1ServerConnection(asyncio.Protocol):
@@ -47,10 +60,14 @@ class Http1ServerConnection(asyncio.Protocol):
         "_handler",
         "_handler_paused",
         "_has_body",
+        "_heard",
         "_held_head",
         "_in_backlog",
+        "_limits",
         "_loop",
         "_on_closed",
+        "_on_refused",
+        "_periods",
         "_reader",
         "_reading",
         "_request_open",
@@ -59,6 +76,11 @@ class Http1ServerConnection(asyncio.Protocol):
         "_serving",
         "_transport",
         "_tunnel",
+        "_unread",
+        "_unread_from",
+        "_waits_for",
+        "_watch",
+        "_watched_in",
         "_writable",
     )
 
@@ -67,11 +89,28 @@ class Http1ServerConnection(asyncio.Protocol):
         handler_factory: RequestHandlerFactory,
         on_closed: Callable[[Http1ServerConnection], None],
         limits: RequestLimits,
+        watch: Watch | None = None,
+        on_refused: Callable[[int], None] | None = None,
     ) -> None:
+        """`watch` keeps the times of `limits`. `on_refused` hears the status of what is refused before a handler has
+        seen it."""
         self._loop = asyncio.get_running_loop()
         self._factory = handler_factory
         self._on_closed = on_closed
+        self._on_refused = on_refused
+        self._limits = limits
+        self._watch = watch
+        self._watched_in: set[Watched] | None = None
+        self._waits_for: tuple[Wait, object] | None = None
+        """What the last look found that it waits for."""
+        self._periods = 0
+        """Looks since then that have found the same."""
+        self._heard = False
+        """Whether anything came since the last look."""
         self._reader = RequestReader(self, limits)
+        self._unread = b""
+        """A read, of which what follows `_unread_from` waits to be parsed."""
+        self._unread_from = 0
         self._transport: asyncio.Transport | None = None
         self._backlog: deque[Message | bytes | Fields | RefusedError] | None = None
         """Made for the first that waits: few connections ever need one, and an empty deque is 600 bytes."""
@@ -96,13 +135,22 @@ class Http1ServerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(WRITE_HIGH_WATER, WRITE_LOW_WATER)
+        self._transport.set_write_buffer_limits(SOCKET_HIGH_WATER, 0)
+        if self._watch is not None:
+            self._watched_in = self._watch.add(self)
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self._receive(data, 0)
+
+    def _receive(self, data: bytes, start: int) -> None:
         if self._closing:
             return
         try:
-            self._reader.feed(data)
+            if start or len(data) > PIECE_BYTES:
+                self._feed_in_pieces(data, start)
+            else:
+                self._reader.feed(data)
         except RefusedError as refused:
             if not self._closing:
                 self._refuse(refused)
@@ -110,9 +158,31 @@ class Http1ServerConnection(asyncio.Protocol):
             log.exception("a request handler failed; its connection is closed")
             self.abort()
 
+    def _feed_in_pieces(self, data: bytes, start: int) -> None:
+        """Parse no more than one request ahead of the one that is served; the rest waits as bytes."""
+        reader = self._reader
+        while start < len(data) and not self._closing:
+            if self._backlog:
+                self._unread, self._unread_from = data, start
+                return
+            stop = reader.stop_of(data, start)
+            reader.feed(data[start:stop])
+            start = stop
+            if self._tunnel is not None:
+                self._tunnel.data_received(data[start:])
+                return
+
+    def _read_on(self) -> None:
+        """Parse what waits, in a turn of the loop of its own."""
+        data, self._unread = self._unread, b""
+        if data:
+            self._receive(data, self._unread_from)
+            if not self._closing:
+                self._update_reading()
+
     def eof_received(self) -> bool:
         """A downstream that has said all may still be waiting for its answer: keep the writing side."""
-        if self._serving is None or self._request_open or self._backlog:
+        if self._serving is None or self._request_open or self._backlog or self._unread:
             return False
         self._serving.keep_alive = False
         return True
@@ -120,6 +190,8 @@ class Http1ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._closing = True
         self._transport = None
+        if self._watched_in is not None:
+            self._watched_in.discard(self)
         self._lose_handler(ResetReason.PEER_RESET if self._request_open else ResetReason.CANCELLED)
         self._on_closed(self)
 
@@ -206,6 +278,9 @@ class Http1ServerConnection(asyncio.Protocol):
             behind = self._backlog.popleft()
             assert isinstance(behind, bytes), "nothing behind a tunnel's head is parsed"
             tunnel.data_received(behind)
+        if self._unread:
+            tunnel.data_received(self._unread[self._unread_from :])
+            self._unread = b""
         tunnel.ask(self._factory)
 
     def adopt(self, handler: RequestHandler) -> None:
@@ -265,7 +340,7 @@ class Http1ServerConnection(asyncio.Protocol):
         elif self._backlog:
             if not self._in_backlog:
                 self._serve_backlog()
-        elif not self._reading:
+        elif self._unread or not self._reading:
             self._update_reading()
 
     def _serve_backlog(self) -> None:
@@ -302,6 +377,7 @@ class Http1ServerConnection(asyncio.Protocol):
         handler, self._handler = self._handler, None
         self._serving = None
         self._backlog = None
+        self._unread = b""
         self._request_open = self._response_open = False
         if handler is not None:
             handler.on_reset(reason)
@@ -461,6 +537,9 @@ class Http1ServerConnection(asyncio.Protocol):
             self._lose_handler(ResetReason.PROTOCOL_ERROR)
             self.abort()
             return
+        log.debug("a request is refused with %d: %s", refused.status, refused.detail)
+        if self._handler is None and self._on_refused is not None:
+            self._on_refused(refused.status)
         self._lose_handler(ResetReason.PROTOCOL_ERROR)
         if self._transport is None:
             return
@@ -470,10 +549,63 @@ class Http1ServerConnection(asyncio.Protocol):
         self._transport.write(join_lines(lines) + body)
         self._linger()
 
+    # ── time ──
+
+    def on_watch(self) -> None:
+        """Look whether anything has moved since the last look."""
+        waits = self._wait()
+        if waits is None or waits != self._waits_for or (self._heard and waits[0] is not Wait.HEAD):
+            self._waits_for = waits
+            self._periods = 0
+            self._heard = False
+            return
+        self._periods += 1
+        if self._watch is not None and self._periods * self._watch.period_s >= self._limit_of(waits[0]):
+            self._on_timeout(waits[0])
+
+    def _wait(self) -> tuple[Wait, object] | None:
+        """What the peer is to do next, and how far it is with it; None: it is not its turn."""
+        transport, serving = self._transport, self._serving
+        if transport is None or self._tunnel is not None:
+            return None
+        if unsent := transport.get_write_buffer_size():
+            return Wait.WRITE, unsent
+        if self._closing:
+            return None
+        if serving is None:
+            return (Wait.HEAD, self._reader.message) if self._reader.is_amid_head else (Wait.IDLE, None)
+        if self._request_open and self._reading and not (self._response_framed and self._response_open):
+            return Wait.BODY, serving
+        return None
+
+    def _limit_of(self, wait: Wait) -> float:
+        limits = self._limits
+        if wait is Wait.HEAD:
+            return limits.head_timeout_s
+        if wait is Wait.BODY:
+            return limits.body_timeout_s
+        return limits.write_timeout_s if wait is Wait.WRITE else limits.idle_timeout_s
+
+    def _on_timeout(self, wait: Wait) -> None:
+        if wait is Wait.WRITE or (wait is Wait.BODY and not self._response_open):
+            self.abort()
+        elif wait is Wait.IDLE:
+            self._close()
+        else:
+            what = "head" if wait is Wait.HEAD else "body"
+            detail = f"no whole {what} of a request came within {self._limit_of(wait):g} s"
+            self._refuse(RefusedError(408, "request_timeout", detail))
+
     def _update_reading(self) -> None:
         transport = self._transport
         wanted = not self._handler_paused and not self._backlog
-        if transport is None or self._closing or wanted == self._reading or self._tunnel is not None:
+        if transport is None or self._closing or self._tunnel is not None:
+            return
+        if wanted and self._unread:
+            # What has been read comes before what has not.
+            self._loop.call_soon(self._read_on)
+            return
+        if wanted == self._reading:
             return
         self._reading = wanted
         if wanted:
