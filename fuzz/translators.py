@@ -10,9 +10,11 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from fuzz.laws import Answer, LawBrokenError, Strict, pieces
+from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.translate.descriptors import load_bindings
 from remora.sidecar.translate.grpc_json import Transcoder
 from remora.sidecar.translate.grpc_web import WebCall
+from remora.sidecar.translate.refusal import Refusals
 from remora.sidecar.wire.heads import RequestHead, ResponseHead, field_value
 from remora.sidecar.wire.stream import RequestStream, ResetReason
 from tests.support.library import descriptor_set, types
@@ -108,7 +110,7 @@ def _web(mode: int, kind: bytes, accept: bytes, body: bytes, script: bytes) -> t
 
 @functools.cache
 def _transcoder() -> Transcoder:
-    return Transcoder(load_bindings([descriptor_set()]), only=True)
+    return Transcoder(load_bindings([descriptor_set()]), Refusals(Metrics(), "app"), only=True)
 
 
 _REQUESTS = {

@@ -153,7 +153,14 @@ class DataPath:
             return None
         from remora.sidecar.translate.translator import before_app  # what weighs is loaded only when asked for
 
-        return before_app(grpc_only=grpc_only, json_files=options.grpc_json, origins=options.cors_origins)
+        assert self.app is not None, "there is an inbound port only before an app"
+        return before_app(
+            grpc_only=grpc_only,
+            json_files=options.grpc_json,
+            origins=options.cors_origins,
+            metrics=self._metrics,
+            service=self.app.name,
+        )
 
     def _tcp(self, router: Router) -> Proxy:
         return Proxy(router, "tcp", self._timers, self._metrics)

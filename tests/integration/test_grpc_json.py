@@ -357,6 +357,20 @@ async def test_calls_by_json_are_counted_as_grpc() -> None:
     assert f'mesh_grpc_messages_total{{{labels},way="response"}} 3.0' in text
 
 
+async def test_refusals_are_counted_and_have_a_code() -> None:
+    async with calling("--service", "library") as caller:
+        for path, code in (("/nowhere", "json_not_bound"), ("/v1/messages/1?revision=x", "json_request")):
+            async with caller.request("GET", path) as answer:
+                assert answer.headers["x-mesh-error"] == code
+        async with caller.session.get(caller.sidecar.url("metrics") + "/metrics") as answer:
+            text = await answer.text()
+    for flag in ("NR", "DPE"):
+        labels = (
+            f'direction="inbound",flag="{flag}",method="GET",peer="",route="",service="library.default",status="4xx"'
+        )
+        assert f"mesh_requests_total{{{labels}}} 1.0" in text
+
+
 async def test_several_workers_translate() -> None:
     async with calling("--workers", "2") as caller:
         for _ in range(4):

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from remora.sidecar.translate.conversion import Converter
 from remora.sidecar.translate.descriptors import Binding
-from remora.sidecar.translate.json_answer import JsonAnswer, Refusal
+from remora.sidecar.translate.json_answer import JsonAnswer
 from remora.sidecar.translate.json_call import JsonCall
 from remora.sidecar.translate.path_template import Found, PathTable
+from remora.sidecar.translate.refusal import Refusal, Refusals
 from remora.sidecar.translate.status import INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED, GrpcStatus
 from remora.sidecar.wire.heads import Fields, RequestHead
 from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, RequestStream
@@ -23,11 +24,12 @@ from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, Re
 class Transcoder:
     """The bindings of a sidecar."""
 
-    __slots__ = ("_converter", "_only", "_table")
+    __slots__ = ("_converter", "_only", "_refusals", "_table")
 
-    def __init__(self, table: PathTable[Binding], *, only: bool) -> None:
+    def __init__(self, table: PathTable[Binding], refusals: Refusals, *, only: bool) -> None:
         """`only`: the app speaks nothing but gRPC, so that what is not bound is answered here, with 404."""
         self._table = table
+        self._refusals = refusals
         self._only = only
         self._converter = Converter()
 
@@ -49,10 +51,12 @@ class Transcoder:
         if found is None:
             return None
         if isinstance(found, Refusal):
-            call = JsonCall(factory, JsonAnswer(stream, head, cors, None, self._converter), None)
+            answer = JsonAnswer(stream, head, cors, None, self._converter)
+            call = JsonCall(factory, answer, None, self._refusals)
             call.refuse(found, end)
         else:
-            call = JsonCall(factory, JsonAnswer(stream, head, cors, found.target, self._converter), found)
+            answer = JsonAnswer(stream, head, cors, found.target, self._converter)
+            call = JsonCall(factory, answer, found, self._refusals)
             call.begin(end)
         return call
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections import deque
 
 import msgspec
@@ -13,6 +12,7 @@ from remora.sidecar.translate.conversion import INLINE_BYTES, Converter
 from remora.sidecar.translate.descriptors import Binding
 from remora.sidecar.translate.json_messages import JSON, answers_http_body, response_body, status_value
 from remora.sidecar.translate.message_reader import MessageError, MessageReader
+from remora.sidecar.translate.refusal import Refusal
 from remora.sidecar.translate.status import (
     INTERNAL,
     NO_STATUS,
@@ -24,6 +24,7 @@ from remora.sidecar.translate.status import (
     status_of_http,
 )
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead, field_value
+from remora.sidecar.wire.problem import ERROR_FIELD
 from remora.sidecar.wire.stream import RequestHandler, RequestStream, ResetReason
 
 _NOT_IN_JSON = STATUS_FIELDS | {b"content-type", b"grpc-encoding", b"grpc-accept-encoding", b"trailer"}
@@ -31,15 +32,6 @@ _NOT_IN_JSON = STATUS_FIELDS | {b"content-type", b"grpc-encoding", b"grpc-accept
 
 Body = tuple[bytes, bytes]
 """(content type, body) of one message."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Refusal:
-    """A request that no method is called for."""
-
-    http_status: int
-    status: GrpcStatus
-    fields: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class JsonAnswer:
@@ -94,7 +86,8 @@ class JsonAnswer:
     def refuse(self, refusal: Refusal) -> None:
         """Answer without the app."""
         if refusal.status.code:
-            self._send_status(refusal.status, refusal.http_status, list(refusal.fields))
+            own = (ERROR_FIELD, refusal.code.encode())
+            self._send_status(refusal.status, refusal.http_status, [own, *refusal.fields])
         else:
             self.is_ended = True
             self.stream.send_head(ResponseHead(refusal.http_status, [*refusal.fields, *self._cors]), True)

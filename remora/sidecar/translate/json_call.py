@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 from remora.sidecar.translate.conversion import INLINE_BYTES
 from remora.sidecar.translate.descriptors import Binding
-from remora.sidecar.translate.json_answer import JsonAnswer, Refusal
+from remora.sidecar.translate.json_answer import JsonAnswer
 from remora.sidecar.translate.json_messages import JSON, BadRequestError, RequestBuilder, takes_any
 from remora.sidecar.translate.message_reader import MAX_MESSAGE_BYTES, frame
 from remora.sidecar.translate.path_template import Found
+from remora.sidecar.translate.refusal import Refusal, Refusals
 from remora.sidecar.translate.status import INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, GrpcStatus
 from remora.sidecar.wire.heads import HOP_BY_HOP, LIFTED, Fields, RequestHead, ResponseHead, field_value
 from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, ResetReason
@@ -42,10 +44,25 @@ _OF_THE_CALL = _NOT_METADATA | HOP_BY_HOP | LIFTED | {b"host", b"grpc-status", b
 class JsonCall:
     """The codec's RequestHandler; `answer` is the RequestStream of the exchange behind it."""
 
-    __slots__ = ("_answer", "_body", "_body_bytes", "_conversion", "_ended", "_factory", "_found", "_timer")
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_body_bytes",
+        "_conversion",
+        "_ended",
+        "_factory",
+        "_found",
+        "_refusals",
+        "_started",
+        "_timer",
+    )
 
-    def __init__(self, factory: RequestHandlerFactory, answer: JsonAnswer, found: Found[Binding] | None) -> None:
+    def __init__(
+        self, factory: RequestHandlerFactory, answer: JsonAnswer, found: Found[Binding] | None, refusals: Refusals
+    ) -> None:
         self._factory = factory
+        self._refusals = refusals
+        self._started = time.perf_counter()
         self._answer = answer
         self._found = found
         """None: it is refused."""
@@ -75,6 +92,8 @@ class JsonCall:
         self._ended = self._ended or end
         self._stop_timer()
         self._body.clear()
+        if refusal.status.code:
+            self._refusals.count(refusal, self._answer.head.method, self._started, self._body_bytes)
         self._answer.refuse(refusal)
         if not self._ended:
             # The rest of the request is of no use.

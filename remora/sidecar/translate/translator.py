@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.translate.cors import Cors
 from remora.sidecar.translate.grpc_web import WEB, WebCall
 from remora.sidecar.wire.heads import Fields, RequestHead, field_value
@@ -20,7 +21,9 @@ Translation = Callable[[RequestHandlerFactory, RequestHandlerFactory], RequestHa
 """(rest, grpc) → what stands before both: `rest` takes what is not translated, `grpc` calls of gRPC over HTTP/2."""
 
 
-def before_app(*, grpc_only: bool, json_files: Sequence[Path], origins: frozenset[bytes]) -> Translation:
+def before_app(
+    *, grpc_only: bool, json_files: Sequence[Path], origins: frozenset[bytes], metrics: Metrics, service: str
+) -> Translation:
     """What to put before an app. `grpc_only`: it speaks nothing else, so gRPC-Web is gRPC to it; `json_files`: its
     descriptor sets; `origins`: whose pages may call. Raises DescriptorError."""
     cors = Cors(origins) if origins else None
@@ -28,8 +31,9 @@ def before_app(*, grpc_only: bool, json_files: Sequence[Path], origins: frozense
     if json_files:
         from remora.sidecar.translate.descriptors import load_bindings
         from remora.sidecar.translate.grpc_json import Transcoder
+        from remora.sidecar.translate.refusal import Refusals
 
-        transcoder = Transcoder(load_bindings(json_files), only=grpc_only)
+        transcoder = Transcoder(load_bindings(json_files), Refusals(metrics, service), only=grpc_only)
     return lambda rest, grpc: Translator(rest, grpc, web=grpc_only, transcoder=transcoder, cors=cors)
 
 

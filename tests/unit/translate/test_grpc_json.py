@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.translate import json_call
 from remora.sidecar.translate.conversion import INLINE_BYTES
 from remora.sidecar.translate.descriptors import load_bindings
 from remora.sidecar.translate.grpc_json import Transcoder
 from remora.sidecar.translate.message_reader import MAX_MESSAGE_BYTES
+from remora.sidecar.translate.refusal import Refusals
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.stream import RequestHandler, ResetReason
 from tests.support.library import descriptor_set, types
@@ -28,7 +30,7 @@ LIST = b"/v1/shelves/1/books"
 
 @functools.cache
 def transcoder(only: bool = True) -> Transcoder:
-    return Transcoder(load_bindings([descriptor_set()]), only=only)
+    return Transcoder(load_bindings([descriptor_set()]), Refusals(Metrics(), "app"), only=only)
 
 
 class Play:
