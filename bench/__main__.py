@@ -28,6 +28,7 @@ FULL_ROUNDS, FULL_SECONDS = 9, 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not runner.results:
         print("bench: nothing could be measured:", *absent, *runner.skipped, sep="\n  ", file=sys.stderr)
         return 1
-    text = report.render(runner.results, _conditions(runner, absent, load_average))
+    text = report.render(runner.results, _conditions(arguments, runner, absent, load_average))
     options.out.write_text(text)
     print(text)
     print(f"written to {options.out}", file=sys.stderr)
@@ -99,11 +100,17 @@ def _contestants(pythons: list[Path], wanted: Sequence[str] | None) -> tuple[lis
     return present, [f"{name}: {why}" for name, why in missing.items() if why]
 
 
-def _conditions(runner: Runner, absent: list[str], load_average: float) -> Conditions:
+def _without_folders(word: str) -> str:
+    """What the report says of a path: its end, which of an interpreter is ENVIRONMENT/bin/python."""
+    path = Path(word)
+    return str(Path(*path.parts[1:][-3:])) if path.is_absolute() else word
+
+
+def _conditions(arguments: Sequence[str], runner: Runner, absent: list[str], load_average: float) -> Conditions:
     versions = {contestant.name: contestant.version() for contestant in runner.plan.contestants}
     return Conditions(
         machine=machine.describe(),
-        command=shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
+        command=shlex.join(["python", "-m", "bench", *map(_without_folders, arguments)]),
         date=datetime.date.today().isoformat(),
         versions=versions | _tool_versions(),
         rounds=runner.plan.rounds,

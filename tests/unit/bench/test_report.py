@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench import report
+from bench.__main__ import _without_folders
 from bench.report import Conditions
 from bench.rounds import Results, Sample
 from bench.rows import HOPS, P99, PER_IDLE, SMALL
@@ -43,6 +44,11 @@ def row_of(text: str, start: str) -> str:
 
 def test_the_ratio_is_one_of_medians() -> None:
     assert report.ratio_to_baseline(RESULTS, SMALL, "Remora") == 1.4
+
+
+def test_the_command_names_no_folders_of_the_machine() -> None:
+    assert _without_folders("/home/me/venvs/compiled/bin/python") == "compiled/bin/python"
+    assert [_without_folders(word) for word in ("--rounds", "3", "here/x.md")] == ["--rounds", "3", "here/x.md"]
 
 
 def test_verdicts_look_at_the_direction() -> None:
