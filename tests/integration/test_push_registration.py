@@ -118,6 +118,32 @@ async def test_the_lease_outlives_a_restart_of_control_and_the_key_is_left_alone
         assert await entry(store) == before
 
 
+async def test_instances_whose_leases_ended_while_control_was_away_never_vanish_for_callers() -> None:
+    store, taken, registering = MemoryStore(), Taken(), registrar()
+    async with push_control(store) as control:
+        caller = source(control, sink=taken, services=[name("orders")], random=lambda: 0.0)
+        callee = source(control, sink=Taken(), node="orders-1", registrar=registering, random=lambda: 0.999)
+        async with running(caller), running(callee):
+            registering.set_health(True)
+            await until(lambda: taken.snapshots and name("orders") in taken.last.endpoints)
+            await control.stop()
+            await until(lambda: not callee.state().connected)
+            store.advance(20)
+            assert await store.get(KEY) is None
+            control.settle_s = 2.0
+            before = len(taken.snapshots)
+            await control.start()
+            await until(lambda: caller.state().connected)
+            # Who has nothing yet is answered at once, with what there is.
+            fresh = source(control, sink=Taken(), node="fresh-1")
+            async with running(fresh):
+                await until(lambda: fresh.synced)
+                assert len(taken.snapshots) == before
+            await until(lambda: len(taken.snapshots) > before)
+            assert all(snapshot.endpoints[name("orders")].endpoints for snapshot in taken.snapshots[before:])
+            assert registering.state().phase == "registered"
+
+
 class CountingStore(MemoryStore):
     """Counts the keepalives that reach it."""
 

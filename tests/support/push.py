@@ -97,10 +97,13 @@ class PlainCatalog:
 class PushControl:
     """A control that can be stopped and started again on the same port."""
 
-    def __init__(self, store: Store, catalog: PlainCatalog | None = None, *, ttl_s: int = 15) -> None:
+    def __init__(
+        self, store: Store, catalog: PlainCatalog | None = None, *, ttl_s: int = 15, settle_s: float = 0.0
+    ) -> None:
         self.store = store
         self.catalog = catalog or PlainCatalog()
         self.ttl_s = ttl_s
+        self.settle_s = settle_s
         self.port = 0
         self.registry = CollectorRegistry()
         self.server: PushServer | None = None
@@ -119,7 +122,13 @@ class PushControl:
     async def start(self, *, ready: bool = True) -> None:
         self.registry = CollectorRegistry()
         self.server = PushServer(
-            self.catalog, self.store, self.registry, control_id="control-1", env=ENV, ttl_s=self.ttl_s
+            self.catalog,
+            self.store,
+            self.registry,
+            control_id="control-1",
+            env=ENV,
+            ttl_s=self.ttl_s,
+            settle_s=self.settle_s,
         )
         self.port = await self.server.start("127.0.0.1", self.port)
         self._listed.clear()

@@ -36,6 +36,7 @@ class Hub:
         self._changed: set[ServiceName] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()
+        self._settling: asyncio.TimerHandle | None = None
 
     @property
     def connections(self) -> frozenset[Connection]:
@@ -55,8 +56,13 @@ class Hub:
 
     def close(self) -> None:
         """No more deltas are made."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._settling):
+            if timer is not None:
+                timer.cancel()
+
+    def settle(self, delay_s: float) -> None:
+        """For so long, leave sidecars that have a configuration alone: see `SETTLE_S` of the server."""
+        self._settling = asyncio.get_running_loop().call_later(delay_s, self._settled)
 
     def changed(self, names: Iterable[ServiceName]) -> None:
         """The catalog has new parts of these services; they are pushed together with what follows soon."""
@@ -73,6 +79,8 @@ class Hub:
 
     def next_delta(self, connection: Connection) -> pb.Delta | None:
         """The delta to send on `connection` now, counted and indexed."""
+        if self._settling is not None and connection.hello.revision:
+            return None
         delta = connection.session.next_delta()
         if delta is None:
             return None
@@ -132,6 +140,11 @@ class Hub:
     def _progress(self) -> None:
         self._moved.set()
         self._moved.clear()
+
+    def _settled(self) -> None:
+        self._settling = None
+        for connection in self._connections:
+            connection.wake()
 
     def _flush(self) -> None:
         self._timer = None

@@ -27,6 +27,10 @@ from remora.model.names import ServiceName
 log = logging.getLogger(__name__)
 
 TTL_S = 15
+SETTLE_S = 6.0
+"""When there was no control for longer than a TTL, all instances are gone from the store though most are well. So a
+control that has just started first lets sidecars come back, which takes them 5 s at most, and register again. Those that
+have a configuration go on with it; others get what there is."""
 _BACKLOG = 1024
 """All sidecars of a replica that went away come at once."""
 _UNACKED_TIMEOUT_MS = 20_000
@@ -55,8 +59,10 @@ class PushServer:
         ttl_s: int = TTL_S,
         quiet_s: float = QUIET_S,
         max_delay_s: float = MAX_DELAY_S,
+        settle_s: float = SETTLE_S,
     ) -> None:
         """`ttl_s` is that of the leases of instances; `quiet_s` and `max_delay_s` say how changes are gathered."""
+        self._settle_s = settle_s
         metrics = PushMetrics(registry)
         self._hub = Hub(catalog, metrics, Debounce(quiet_s, max_delay_s))
         registrations = Registrations(store, env, ttl_s, metrics, self._hub.wait_unused)
@@ -72,7 +78,9 @@ class PushServer:
 
     def mark_ready(self) -> None:
         """The catalog has been read. Before, every service would look unknown to sidecars that know better."""
-        self._service.refusal = ""
+        if self._service.refusal:
+            self._service.refusal = ""
+            self._hub.settle(self._settle_s)
 
     def changed(self, services: Iterable[ServiceName], endpoint_sets: Iterable[ServiceName]) -> None:
         """The catalog has new parts of these. Called on the loop after each change."""

@@ -236,6 +236,7 @@ class ControlSource:
             version=node.version,
             zone=node.zone,
             sidecar_version=node.sidecar_version,
+            revision=self._snapshot.revision,
         )
         welcome = await stream.greet(hello)
         outbox = Outbox()

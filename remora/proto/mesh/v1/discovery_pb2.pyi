@@ -28,20 +28,22 @@ class SidecarMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., unsubscribe: _Optional[_Union[Unsubscribe, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., register: _Optional[_Union[Register, _Mapping]] = ..., keep_alive: _Optional[_Union[KeepAlive, _Mapping]] = ..., deregister: _Optional[_Union[Deregister, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("node", "service", "namespace", "version", "zone", "sidecar_version")
+    __slots__ = ("node", "service", "namespace", "version", "zone", "sidecar_version", "revision")
     NODE_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
     SIDECAR_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     node: str
     service: str
     namespace: str
     version: str
     zone: str
     sidecar_version: str
-    def __init__(self, node: _Optional[str] = ..., service: _Optional[str] = ..., namespace: _Optional[str] = ..., version: _Optional[str] = ..., zone: _Optional[str] = ..., sidecar_version: _Optional[str] = ...) -> None: ...
+    revision: int
+    def __init__(self, node: _Optional[str] = ..., service: _Optional[str] = ..., namespace: _Optional[str] = ..., version: _Optional[str] = ..., zone: _Optional[str] = ..., sidecar_version: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class Subscribe(_message.Message):
     __slots__ = ("services",)
