@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 TTL_S = 15
 SETTLE_S = 6.0
 """When there was no control for longer than a TTL, all instances are gone from the store though most are well. So a
-control that has just started first lets sidecars come back, which takes them 5 s at most, and register again. Those that
-have a configuration go on with it; others get what there is."""
+control that has just started first lets sidecars come back, which takes them 5 s at most, and register again. Those
+that have a configuration go on with it; others get what there is."""
 _BACKLOG = 1024
 """All sidecars of a replica that went away come at once."""
 _UNACKED_TIMEOUT_MS = 20_000
