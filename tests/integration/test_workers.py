@@ -184,6 +184,11 @@ async def test_a_worker_that_is_killed_takes_only_its_connections_with_it() -> N
         first, second = await workers(sidecar)
         assert "SIGKILL" in first["last_end"]
         assert second["last_end"] == ""
+        shown = await Command.start("sidecar", "status", "--admin", sidecar.address("admin"))
+        assert await shown.finish() == 0
+        lines = [line.split(maxsplit=2)[2] for line in shown.lines if line.startswith("worker")]
+        assert lines[0].endswith(", restarts: 1 (it was killed by SIGKILL)")
+        assert lines[1].startswith(f"up, process {second['pid']}, live requests: ")
         # The new one takes its part of the connections.
         async with connections(sidecar.port("inbound")) as later:
             await asyncio.gather(*(one.get() for one in later))

@@ -59,5 +59,5 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _worker(worker: dict[str, Any]) -> str:
-    text = f"{worker['state']}, process {worker['pid']}, {worker['requests']} live requests"
-    return f"{text}, {worker['restarts']} restarts ({worker['last_end']})" if worker["restarts"] else text
+    text = f"{worker['state']}, process {worker['pid']}, live requests: {worker['requests']}"
+    return f"{text}, restarts: {worker['restarts']} ({worker['last_end']})" if worker["restarts"] else text
