@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,10 +27,10 @@ from tests.support.h2_peer import (
     h2_client,
     h2_server,
     request_headers,
+    until,
 )
 from tests.support.process import Command, running_sidecar
 
-DEADLINE_S = 20
 OK: Headers = [(b":status", b"200")]
 WINDOW = SettingCodes.INITIAL_WINDOW_SIZE
 MEBIBYTE = bytes(range(256)) * 4096
@@ -47,12 +47,6 @@ async def between(
         h2_client(sidecar.port("inbound"), client) as peer,
     ):
         yield peer, app, sidecar
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def echo(call: Call) -> None:

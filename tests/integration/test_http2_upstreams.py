@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,7 +15,7 @@ from h2.settings import SettingCodes
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.http2 import Http2ClientConnection, Http2Limits
 from remora.sidecar.wire.stream import ResetReason
-from tests.support.h2_peer import Call, Peer, h2_client, h2_server, request_headers
+from tests.support.h2_peer import Call, Peer, h2_client, h2_server, request_headers, until
 from tests.support.ports import free_port
 from tests.support.process import running_sidecar
 from tests.support.wire import Heard, Owner
@@ -141,12 +141,6 @@ def ask(connection: Http2ClientConnection) -> Heard:
     heard = Heard()
     connection.open(RequestHead(b"GET", b"/", b"app", []), True, heard)
     return heard
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def silent(call: Call) -> None:

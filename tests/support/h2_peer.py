@@ -281,6 +281,13 @@ class Peer(asyncio.Protocol):
         self.transport.write(b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + last.to_bytes(4, "big") + bytes(4))
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what does not show on one connection alone."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 def request_headers(method: str = "GET", path: str = "/", *fields: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     pseudo = [(b":method", method.encode()), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"app")]
     return [*pseudo, *fields]

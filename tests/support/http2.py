@@ -23,6 +23,11 @@ class BufferedTransport(FakeTransport):
 
     unsent = 0
 
+    def write_eof(self) -> None:
+        """As HTTP/2 closes a connection."""
+        super().write_eof()
+        self.closed = True
+
     def get_write_buffer_size(self) -> int:
         return self.unsent
 

@@ -37,6 +37,9 @@ REPLAY_BYTES = 64 * 1024
 _GONE = frozenset((failures.DOWNSTREAM_GONE_FLAG, REFUSED_FLAG))
 """With these the downstream's stream is over already."""
 
+SMALL_BYTES = 2048
+"""Pieces that are kept together are up to this large."""
+
 DISCOVERY_TIMEOUT_S = 2.0
 """How long a first request waits for control's word on its service."""
 
@@ -384,7 +387,10 @@ class Exchange:
         if sending and self._body_bytes > REPLAY_BYTES:
             self._body = None
             return
-        if data:
+        if data and self._body and len(data) + len(self._body[-1]) < SMALL_BYTES:
+            # Kept in pieces of a byte or two it would weigh many times its size.
+            self._body[-1] += data
+        elif data:
             self._body.append(data)
         if self._body_bytes > REPLAY_BYTES:
             self._downstream.pause()

@@ -266,5 +266,8 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
     def _reason_for(self, stream: ClientStream, reason: ResetReason) -> ResetReason:
         return ResetReason.REFUSED if stream.stream_id > self._last_flushed_id else reason
 
+    def _count_reset(self) -> None:
+        """Each costs a request that we have made ourselves: no flood."""
+
     def _last_stream_id_taken(self) -> int:
         return 0

@@ -36,6 +36,7 @@ class Http2Connection(ConnectionLife[StreamT]):
         "_block_frames",
         "_block_size",
         "_block_stream_id",
+        "_head_timer",
         "_started",
         "_tail",
         "_unacked",
@@ -60,6 +61,7 @@ class Http2Connection(ConnectionLife[StreamT]):
         self._block_frames = 0
         self._block_stream_id = 0
         self._block_end = False
+        self._head_timer: asyncio.TimerHandle | None = None
 
     # What the two ends do each in their way.
 
@@ -92,6 +94,10 @@ class Http2Connection(ConnectionLife[StreamT]):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.write(self._opening())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_head_whole()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.closed:
@@ -130,6 +136,7 @@ class Http2Connection(ConnectionLife[StreamT]):
         if data[size + 3] != frames.SETTINGS or data[size + 4] & frames.ACK:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
         self._started = True
+        self._on_head_whole()
         return self._read_frames(data, size)
 
     def _read_frames(self, data: bytes, offset: int) -> int:
@@ -158,6 +165,21 @@ class Http2Connection(ConnectionLife[StreamT]):
             except Http2StreamError as fault:
                 self._fault_stream(stream_id, fault)
         return offset
+
+    def wait_for_head(self) -> None:
+        """What has begun, be it the connection, has to be whole in time."""
+        self._head_timer = self.loop.call_later(self.limits.head_timeout_s, self._on_slow_head)
+
+    def _on_head_whole(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _on_slow_head(self) -> None:
+        if not self.closed:
+            what = "a header block" if self._started else "the preface, or SETTINGS,"
+            seconds = self.limits.head_timeout_s
+            self._fail(Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, f"{what} was not whole within {seconds:g} s"))
 
     def _on_other_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if kind == frames.WINDOW_UPDATE:
@@ -197,6 +219,8 @@ class Http2Connection(ConnectionLife[StreamT]):
             self._unacked = 0
         stream = self.streams.get(stream_id)
         if stream is None:
+            if not size:
+                self._count_control()
             self._on_stray(stream_id)
             return
         if stream.recv_ended:
@@ -270,6 +294,7 @@ class Http2Connection(ConnectionLife[StreamT]):
         self._block_frames = 1
         self._block_stream_id = stream_id
         self._block_end = end
+        self.wait_for_head()
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id or stream_id != self._block_stream_id:
@@ -280,6 +305,7 @@ class Http2Connection(ConnectionLife[StreamT]):
         if self._block_size > self.limits.max_block_bytes or self._block_frames > self.limits.max_block_frames:
             raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "a header block does not end")
         if flags & frames.END_HEADERS:
+            self._on_head_whole()
             block = b"".join(self._block)
             self._block = []
             self._block_stream_id = 0
@@ -375,4 +401,4 @@ class Http2Connection(ConnectionLife[StreamT]):
                 raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, f"RST_STREAM on the idle stream {stream_id}")
             return
         self._end_stream(stream, reason_of_code(int.from_bytes(payload, "big")))
-        self._guard.on_reset(self.loop.time())
+        self._count_reset()

@@ -44,6 +44,9 @@ MAX_FRAME_SIZE = 0x5
 MAX_HEADER_LIST_SIZE = 0x6
 ENABLE_CONNECT_PROTOCOL = 0x8
 
+MAX_SETTINGS = 32
+"""In one frame; each may have to be worked into every stream. There are less than ten kinds."""
+
 _SWITCHES = frozenset((ENABLE_PUSH, ENABLE_CONNECT_PROTOCOL))
 
 _FRAME_HEAD = struct.Struct(">HBBBL")
@@ -101,6 +104,8 @@ def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
     """The pairs of a SETTINGS frame, checked (RFC 9113 §6.5.2). Unknown ones come too."""
     if len(payload) % 6:
         raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS is not a multiple of six bytes")
+    if len(payload) > 6 * MAX_SETTINGS:
+        raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, f"SETTINGS with over {MAX_SETTINGS} parameters")
     for key, value in _SETTING.iter_unpack(payload):
         if key == INITIAL_WINDOW_SIZE and value > MAX_WINDOW:
             raise Http2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, f"INITIAL_WINDOW_SIZE {value} is over 2^31-1")

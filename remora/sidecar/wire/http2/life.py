@@ -16,7 +16,7 @@ from remora.sidecar.wire.stream import ResetReason
 MAX_RECENT_RESETS = 256
 """Streams that we reset and whose frames may still be on their way."""
 LINGER_S = 1.0
-"""How long a broken connection may take to deliver its GOAWAY."""
+"""How long a closing connection may take to deliver what was said last, and the peer to close its side."""
 
 StreamT = TypeVar("StreamT", bound=Http2Stream)
 
@@ -56,6 +56,10 @@ class ConnectionLife(FrameSender, Generic[StreamT]):
 
     @abstractmethod
     def _on_lost(self) -> None: ...
+
+    @abstractmethod
+    def _count_reset(self) -> None:
+        """A stream was ended by the peer's reset, or by ours for the peer's fault."""
 
     @abstractmethod
     def _last_stream_id_taken(self) -> int:
@@ -106,7 +110,7 @@ class ConnectionLife(FrameSender, Generic[StreamT]):
         stream = self.streams.pop(stream_id, None)
         if stream is not None:
             self._end_stream(stream, ResetReason.PROTOCOL_ERROR)
-        self._guard.on_reset(self.loop.time())
+        self._count_reset()
 
     def _end_stream(self, stream: StreamT, reason: ResetReason) -> None:
         """End a stream that has been taken out of `streams`, and say so."""
@@ -131,12 +135,20 @@ class ConnectionLife(FrameSender, Generic[StreamT]):
         self._end_all(ResetReason.PROTOCOL_ERROR)
 
     def close(self) -> None:
-        """Close after what is on its way has gone, or LINGER_S."""
+        """Close once the peer has, which has got all that is on its way by then, or after LINGER_S.
+
+        Closed at once, with something unread, TCP would take back what the peer has not read yet (RFC 9112 §9.6).
+        """
         if self.closed:
             return
         self.closed = True
         self._on_unusable()
         self._flush()
-        if self.transport is not None:
-            self.transport.close()
-            self._linger = self.loop.call_later(LINGER_S, self.transport.abort)
+        transport = self.transport
+        if transport is None:
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+        self._linger = self.loop.call_later(LINGER_S, transport.abort)

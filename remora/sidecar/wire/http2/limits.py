@@ -12,7 +12,8 @@ class Http2Limits:
     """Limits of one connection; sizes in bytes.
 
     The floods that they stop: rapid reset (CVE-2023-44487, and CVE-2025-8671 where the peer makes us reset),
-    CONTINUATION (CVE-2024-27316), PING, SETTINGS, PRIORITY and empty frames (CVE-2019-9512, -9515, -9513, -9518).
+    CONTINUATION (CVE-2024-27316), PING, SETTINGS, PRIORITY and empty frames (CVE-2019-9512, -9515, -9513, -9518), large
+    SETTINGS (CVE-2020-11080).
     """
 
     max_streams: int = 100
@@ -27,9 +28,12 @@ class Http2Limits:
     """Of a compressed header block: a sender that goes on beyond this means harm."""
     max_block_frames: int = 64
     """HEADERS and CONTINUATION frames of one block; 60 KiB need four."""
+    head_timeout_s: float = 10.0
+    """How long a header block, or a client's preface and SETTINGS, may take to come whole."""
     reset_burst: int = 1000
     resets_per_s: float = 100.0
-    """Streams that end by a reset, as a token bucket: a hundred streams that each live a second stay within it."""
+    """Streams of a client that end by a reset, as a token bucket: a hundred streams that each live a second stay within
+    it. Every stream that is not reset makes up for one that is."""
     control_burst: int = 1000
     controls_per_s: float = 10.0
     """PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty and unknown frames with no request and no data between them."""

@@ -73,6 +73,10 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         self._draining = False
         self._drain_timer: asyncio.TimerHandle | None = None
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.wait_for_head()
+
     def attach(self, transport: asyncio.Transport, first_bytes: bytes) -> None:
         """Take over a transport from a protocol that has read `first_bytes` of it, preface included."""
         transport.set_protocol(self)
@@ -155,8 +159,12 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         if not end:
             self._send_reset(stream_id, ErrorCode.NO_ERROR)
 
-    def _on_goaway(self, last_stream_id: int, code: int) -> None:
+    def _on_goaway(self, last_stream_id: int, code: int) -> None:  # noqa: ARG002
         """The client opens no more streams. It closes, or we do when we have been told to."""
+        self._count_control()
+
+    def _count_reset(self) -> None:
+        self._guard.on_reset(self.loop.time(), (self._last_stream_id + 1) >> 1)
 
     def _on_setting(self, key: int, value: int) -> None:
         """Table size, push, concurrency and list size of a client bind nothing that we send."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from remora.sidecar.wire.http2.sender import FrameSender
 
 LENGTH_UNKNOWN = -1
+SMALL_BYTES = 2048
+"""Waiting pieces under this are put together: in pieces of a byte or two they would weigh many times their size."""
 AWAITING_HEAD = -2
 """In place of a length: no final head has come, and so no data may."""
 
@@ -145,9 +147,14 @@ class Http2Stream:
                 self.connection.write_data(self.stream_id, b"", 0, True)
                 self._on_end_sent()
             return
-        if self.queue is None:
-            self.queue = deque()
-        self.queue.append(data)
+        queue = self.queue
+        if queue is None:
+            self.queue = queue = deque()
+        last = queue[-1] if queue and size < SMALL_BYTES else None
+        if last is not None and len(last) < SMALL_BYTES:
+            queue[-1] = b"".join((last, data))
+        else:
+            queue.append(data)
         self.queued += size
         self.connection.pump(self)
         if self.queued > WRITE_HIGH_WATER and self.writable:

@@ -6,13 +6,14 @@ import asyncio
 
 import pytest
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, StreamReset
+from h2.events import ConnectionTerminated, DataReceived, StreamReset
 
 from remora.sidecar.wire.heads import ResponseHead
 from remora.sidecar.wire.http2 import Http2Limits
 from remora.sidecar.wire.http2 import frames as wire
 from remora.sidecar.wire.http2.flood import TokenBucket
-from tests.support.http2 import ServerPlay
+from remora.sidecar.wire.stream import ResetReason
+from tests.support.http2 import ClientPlay, ServerPlay
 
 BLOCK = b"\x83\x86\x84\x01\x01a"
 PING = wire.ping_frame(b"12345678", 0)
@@ -71,6 +72,85 @@ async def test_rapid_reset() -> None:
         play.raw(request(stream_id) + wire.rst_stream_frame(stream_id, ErrorCodes.CANCEL))
     assert await calm_down(play)
     assert len(play.requests.heard) == 1001
+
+
+@pytest.mark.parametrize(("served", "flood"), [(1, False), (0, True)])
+async def test_callers_who_give_up_on_half_of_their_calls_are_no_flood(served: int, flood: bool) -> None:
+    play = ServerPlay(limits=Http2Limits(resets_per_s=0))
+    await play.talk()
+    for number in range(3000):
+        stream_id = 2 * number + 1
+        play.raw(request(stream_id))
+        if number % 2 < served:
+            play.last.stream.send_head(ResponseHead(200, []), True)
+        else:
+            play.raw(wire.rst_stream_frame(stream_id, ErrorCodes.CANCEL))
+    assert play.transport.closed == flood
+
+
+async def test_a_server_that_resets_what_we_ask_is_no_flood() -> None:
+    play = ClientPlay()
+    await play.talk()
+    for number in range(3000):
+        heard = play.open()
+        play.raw(wire.rst_stream_frame(2 * number + 1, ErrorCodes.REFUSED_STREAM))
+        assert heard.reset is ResetReason.REFUSED
+    assert not play.transport.closed
+
+
+async def test_settings_without_end_in_one_frame() -> None:
+    play = ServerPlay()
+    await play.talk()
+    settings = b"".join(b"\x00\x04\x00\x00\x00" + bytes((number,)) for number in range(100))
+    play.raw(wire.frame_head(len(settings), wire.SETTINGS, 0, 0) + settings)
+    assert await calm_down(play)
+
+
+async def test_empty_data_on_a_stream_that_was_reset() -> None:
+    play = ServerPlay()
+    heard = await play.ask(end=False)
+    heard.stream.reset(ResetReason.CANCELLED)
+    for _ in range(1100):
+        play.raw(wire.frame_head(0, wire.DATA, 0, 1))
+    assert play.transport.closed
+
+
+async def test_small_pieces_that_wait_are_put_together() -> None:
+    """65,535 pieces of a byte, each an object of its own, would weigh fifty times what they are."""
+    play = ServerPlay()
+    heard = await play.ask()
+    heard.stream.send_head(ResponseHead(200, []), False)
+    play.connection.pause_writing()
+    body = bytes(range(256)) * 100
+    for byte in body:
+        heard.stream.send_data(bytes((byte,)), False)
+    (stream,) = play.connection.streams.values()
+    assert stream.queued == len(body)
+    assert len(stream.queue or ()) < 20
+    play.connection.resume_writing()
+    heard.stream.send_data(b"", True)
+    await play.talk()
+    assert b"".join(event.data for event in play.all(DataReceived)) == body
+
+
+async def test_heads_that_never_end_are_not_waited_for() -> None:
+    for begun in (b"", wire.frame_head(3, wire.HEADERS, 0, 1) + BLOCK[:3]):
+        play = ServerPlay(limits=Http2Limits(head_timeout_s=0.01))
+        if begun:
+            await play.talk()
+            play.raw(begun)
+        async with asyncio.timeout(5):
+            while not play.transport.closed:
+                await asyncio.sleep(0.005)
+        assert b"was not whole within 0.01 s" in play.transport.written
+
+
+async def test_a_head_that_came_whole_is_not_timed() -> None:
+    play = ServerPlay(limits=Http2Limits(head_timeout_s=0.01))
+    await play.talk()
+    play.raw(wire.headers_frames(1, BLOCK, True, 3))
+    await asyncio.sleep(0.05)
+    assert not play.transport.closed
 
 
 async def test_making_us_reset_is_rapid_reset_too() -> None:

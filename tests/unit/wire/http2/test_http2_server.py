@@ -349,7 +349,7 @@ async def test_drain_warns_then_takes_no_more_and_closes_after_the_last() -> Non
 async def test_drain_does_not_wait_for_a_peer_that_does_not_answer() -> None:
     play = ServerPlay(limits=Http2Limits(drain_wait_s=0.001))
     closed = asyncio.Event()
-    play.transport.close = closed.set  # type: ignore[method-assign]
+    play.transport.write_eof = closed.set  # type: ignore[method-assign]
     await play.ask()
     play.connection.drain()
     play.last.stream.send_head(OK, True)
