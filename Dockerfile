@@ -9,7 +9,7 @@ RUN python -m venv /opt/remora
 COPY pyproject.toml README.md LICENSE ./
 COPY remora ./remora
 RUN python -m pip wheel --no-deps --wheel-dir /wheels . \
-    && /opt/remora/bin/python -m pip install /wheels/*.whl \
+    && /opt/remora/bin/python -m pip install "$(echo /wheels/*.whl)[json]" \
     && /opt/remora/bin/python -m pip uninstall --yes pip
 
 FROM python:${PYTHON} AS runtime

@@ -13,7 +13,7 @@ from remora.sidecar.translate.json_messages import JSON, BadRequestError, Reques
 from remora.sidecar.translate.message_reader import MAX_MESSAGE_BYTES, frame
 from remora.sidecar.translate.path_template import Found
 from remora.sidecar.translate.refusal import Refusal, Refusals
-from remora.sidecar.translate.status import INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, GrpcStatus
+from remora.sidecar.translate.status import INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, GrpcStatus
 from remora.sidecar.wire.heads import HOP_BY_HOP, LIFTED, Fields, RequestHead, ResponseHead, field_value
 from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, ResetReason
 
@@ -149,6 +149,9 @@ class JsonCall:
                 self._refuse_message(error)
             else:
                 self._send(message)
+        elif self._answer.converter.is_full:
+            why = "too many long bodies wait to be converted"
+            self.refuse(Refusal(503, GrpcStatus(UNAVAILABLE, why)), True)
         else:
             self._conversion = self._answer.converter.run(self._build, self._on_built)
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from google.protobuf import json_format
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError, EncodeError, Message
 from google.rpc import status_pb2
 
 from remora.sidecar.translate.descriptors import Binding
@@ -77,7 +77,10 @@ class RequestBuilder:
             _put(path_tree, binding.method.request_type, names, [("", text)])
         if path_tree:
             self._merge(path_tree)
-        return self._message.SerializeToString()
+        try:
+            return self._message.SerializeToString()
+        except EncodeError as error:
+            raise BadRequestError(f"what is said cannot be sent: {error}") from None
 
     def _merge(self, tree: Any) -> None:
         if not isinstance(tree, dict) and self._message.DESCRIPTOR.full_name not in _NOT_OBJECTS:

@@ -8,8 +8,11 @@ import time
 from remora.sidecar.telemetry.metrics import STATUS_CLASSES, Metrics
 from remora.sidecar.translate.status import GrpcStatus
 
-NOT_BOUND = "json_not_bound"
-BAD_REQUEST = "json_request"
+_NOT_BOUND = ("json_not_bound", "NR")
+_OVERFLOW = ("json_overflow", "UO")
+_BAD_REQUEST = ("json_request", "DPE")
+_KINDS = {404: _NOT_BOUND, 405: _NOT_BOUND, 501: _NOT_BOUND, 503: _OVERFLOW}
+"""(code, Envoy's flag of the kind) by HTTP status."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,12 +26,12 @@ class Refusal:
     @property
     def code(self) -> str:
         """For `x-mesh-error`."""
-        return NOT_BOUND if self.http_status in (404, 405, 501) else BAD_REQUEST
+        return _KINDS.get(self.http_status, _BAD_REQUEST)[0]
 
     @property
     def flag(self) -> str:
-        """Envoy's flag of the kind: no route, or a downstream that does not keep to the protocol."""
-        return "NR" if self.code == NOT_BOUND else "DPE"
+        """For the metrics."""
+        return _KINDS.get(self.http_status, _BAD_REQUEST)[1]
 
 
 class Refusals:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remora.sidecar.telemetry.metrics import Metrics
-from remora.sidecar.translate import json_call
+from remora.sidecar.translate import conversion, json_call
 from remora.sidecar.translate.conversion import INLINE_BYTES
 from remora.sidecar.translate.descriptors import load_bindings
 from remora.sidecar.translate.grpc_json import Transcoder
@@ -141,6 +141,19 @@ async def test_a_caller_that_leaves_ends_conversions() -> None:
     last.handler.on_data(json.dumps({"words": ["w"] * 5_000}).encode(), True)
     await last.until(lambda: last.upstream.ended)
     assert (ask.upstream.head, listed.downstream.data) == (None, b"")
+
+
+async def test_long_bodies_do_not_queue_up_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "MAX_WAITING", 2)
+    body = json.dumps({"words": ["w"] * 5_000}).encode()
+    plays = [Play(b"REPORT", b"/v1/search", end=False, kind=JSON) for _ in range(3)]
+    for play in plays:
+        play.handler.on_data(body, True)
+    assert (plays[2].downstream.status, plays[2].downstream.fields()["x-mesh-error"]) == (503, "json_overflow")
+    await plays[1].until(lambda: plays[1].upstream.ended)
+    again = Play(b"REPORT", b"/v1/search", end=False, kind=JSON)
+    again.handler.on_data(body, True)
+    await again.until(lambda: again.upstream.ended)
 
 
 async def test_an_answer_cut_in_a_message_fails() -> None:

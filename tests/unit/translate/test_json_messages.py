@@ -90,7 +90,7 @@ def test_too_many_parameters_are_told() -> None:
         (b'{"limit": 1e99}', "limit"),
         (b'{"genres": ["NONE"]}', "NONE"),
         (b'{"since": "today"}', "since"),
-        (b'{"extra": ' + b'{"a":' * 200 + b"1" + b"}" * 201, "deep|depth|recursion"),
+        (b'{"extra": ' + b'{"a":' * 2_000 + b"1" + b"}" * 2_001, "deep|depth|recursion"),
         (b'{"genres": ["\\ud800"]}', "does not fit library.v1.SearchRequest"),
         (b'{"genres": [Infinity]}', "infinity"),
         (b'{"subs": 1}', "subs"),
