@@ -7,6 +7,7 @@ import ipaddress
 import json
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from remora.model.names import DEFAULT_NAMESPACE, is_label, service_of_host
 from remora.model.snapshot import SnapshotError
 from remora.sidecar.app import Binding, Options, WorkersLostError
 from remora.sidecar.app import run as run_sidecar
+from remora.sidecar.listener.forwarding import PRIVATE_NETWORKS, Network
 from remora.sidecar.listener.listener import ListenError
 from remora.sidecar.source.addresses import parse_addresses
 from remora.sidecar.source.app_probe import Check, parse_check
@@ -158,6 +160,21 @@ def _add_mesh_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
     )
     flags.add(
         mesh,
+        "--trust-forwarded",
+        _parse_networks,
+        default=PRIVATE_NETWORKS,
+        metavar="CIDR[,…]",
+        help="callers whose X-Forwarded-* fields are taken inbound (default: loopback and private networks), or none",
+    )
+    flags.add(
+        mesh,
+        "--via",
+        _parse_via,
+        metavar="NAME",
+        help="add a Via field with this name to requests and answers; left out: none is added",
+    )
+    flags.add(
+        mesh,
         "--state-dir",
         Path,
         default=_default_state_dir(),
@@ -276,6 +293,8 @@ def options(arguments: argparse.Namespace) -> Options:
         drain_delay_s=arguments.drain_delay,
         drain_timeout_s=arguments.drain_timeout,
         sidecar_version=__version__,
+        trust_forwarded=arguments.trust_forwarded,
+        via=arguments.via,
         workers=arguments.workers or usable_cores(),
         grpc_json=_grpc_json(arguments.grpc_json),
         cors_origins=frozenset(arguments.cors_origin),
@@ -337,6 +356,21 @@ def _parse_workers(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > MAX_WORKERS:
         raise ValueError(f"{text!r} is not a number of workers: give one from 1 to {MAX_WORKERS}, or auto")
     return int(text)
+
+
+def _parse_networks(text: str) -> tuple[Network, ...]:
+    if text == "none":
+        return ()
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"{error}: give networks such as 10.0.0.0/8,2001:db8::/32, or none") from None
+
+
+def _parse_via(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+\-.^_`|~:\[\]]+", text):
+        raise ValueError(f"{text!r} is not a name for Via: use letters, digits and dashes")
+    return text
 
 
 def _parse_binding(text: str) -> tuple[str, Address]:

@@ -17,6 +17,7 @@ from remora.model.snapshot import Endpoint, Protocol, Snapshot
 from remora.sidecar.exchange.decision import Router
 from remora.sidecar.exchange.exchange import Proxy
 from remora.sidecar.exchange.timers import TimerWheel
+from remora.sidecar.listener.forwarding import Forwarding
 from remora.sidecar.listener.inbound import InboundRouter
 from remora.sidecar.listener.listener import Listener
 from remora.sidecar.listener.opaque import Expected, Opaque
@@ -177,11 +178,13 @@ class DataPath:
     def _proxy_listener(self, name: str, router: Router, opaque: Opaque) -> Listener:
         http1 = Proxy(router, "http1", self._timers, self._metrics)
         http2 = Proxy(router, "h2", self._timers, self._metrics)
-        if name == INBOUND:
-            translated = self._translation()
-            if translated is not None:
-                return Listener(name, translated(http1, http2), translated(http2, http2), self._metrics, opaque=opaque)
-        return Listener(name, http1, http2, self._metrics, opaque=opaque)
+        if name != INBOUND:
+            rule = Forwarding(None, self._options.via)
+            return Listener(name, http1, http2, self._metrics, opaque=opaque, forwarding=rule)
+        rule = Forwarding(self._options.trust_forwarded, self._options.via)
+        translated = self._translation()
+        one, two = (translated(http1, http2), translated(http2, http2)) if translated else (http1, http2)
+        return Listener(name, one, two, self._metrics, opaque=opaque, forwarding=rule)
 
 
 def _expected(declared: Protocol) -> Expected:

@@ -8,6 +8,7 @@ from pathlib import Path
 from remora.model.address import Address
 from remora.model.names import ServiceName
 from remora.model.snapshot import Protocol
+from remora.sidecar.listener.forwarding import PRIVATE_NETWORKS, Network
 from remora.sidecar.listener.outbound import OutboundPolicy
 from remora.sidecar.source.app_probe import Check
 
@@ -52,5 +53,9 @@ class Options:
     """Descriptor sets of the app, whose annotated methods are called by JSON too."""
     cors_origins: frozenset[bytes] = frozenset()
     """Whose pages may call by gRPC-Web and JSON."""
+    trust_forwarded: tuple[Network, ...] = PRIVATE_NETWORKS
+    """Callers whose word on the callers before them is taken."""
+    via: str | None = None
+    """What the sidecar is called in Via; None: it adds none."""
     workers: int = 1
     """Processes that carry traffic. 1: this one, which then does all."""

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from remora.model.snapshot import Endpoint, Protocol
 from remora.sidecar.exchange.exchange import Proxy
 from remora.sidecar.exchange.timers import TimerWheel
+from remora.sidecar.listener.forwarding import Forwarding
 from remora.sidecar.listener.inbound import InboundRouter
 from remora.sidecar.listener.listener import Listener
 from remora.sidecar.telemetry.metrics import Metrics
@@ -48,13 +49,16 @@ class Inbound:
 
 @asynccontextmanager
 async def running_inbound(
-    app_port: int, protocol: Protocol = "http1", limits: RequestLimits | None = None
+    app_port: int,
+    protocol: Protocol = "http1",
+    limits: RequestLimits | None = None,
+    forwarding: Forwarding | None = None,
 ) -> AsyncIterator[Inbound]:
     """An inbound listener before the app on `app_port`."""
     metrics, timers = Metrics(), TimerWheel()
     router = InboundRouter("app", Endpoint("app", "127.0.0.1", app_port, protocol))
     http1, http2 = Proxy(router, "http1", timers, metrics), Proxy(router, "h2", timers, metrics)
-    listener = Listener("inbound", http1, http2, metrics, limits=limits)
+    listener = Listener("inbound", http1, http2, metrics, limits=limits, forwarding=forwarding)
     try:
         yield Inbound(await listener.start("127.0.0.1", 0, ""), listener, metrics)
     finally:

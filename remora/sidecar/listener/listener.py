@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 
+from remora.sidecar.listener.forwarding import Forwarding
 from remora.sidecar.listener.opaque import Opaque
 from remora.sidecar.listener.reception import NewConnection
 from remora.sidecar.telemetry.metrics import Metrics
@@ -35,10 +36,13 @@ class Listener:
         metrics: Metrics,
         limits: RequestLimits | None = None,
         opaque: Opaque | None = None,
+        forwarding: Forwarding | None = None,
     ) -> None:
-        """`opaque`: what is done with what is no HTTP; None: all is taken for HTTP."""
+        """`opaque`: what is done with what is no HTTP; None: all is taken for HTTP. `forwarding`: what requests say of
+        their way; None: they stay as they are."""
         self.name = name
         self.opaque = opaque
+        self.forwarding = forwarding or Forwarding(None)
         self.http1 = http1
         self.http2 = http2
         self.limits = limits or RequestLimits()

@@ -149,12 +149,17 @@ class NewConnection(asyncio.Protocol):
             return
         if self._counted:
             listener.metrics.count_detected(listener.name, found.protocol, "first bytes")
+        rule = listener.forwarding
         connection: Http1ServerConnection | Http2ServerConnection
         if found is HTTP2:
-            connection = Http2ServerConnection(listener.http2, on_closed=listener.remove)
+            connection = Http2ServerConnection(rule.factory(listener.http2, transport, "2"), on_closed=listener.remove)
         else:
             connection = Http1ServerConnection(
-                listener.http1, listener.remove, listener.limits, listener.watch, listener.count_refused
+                rule.factory(listener.http1, transport, "1.1"),
+                listener.remove,
+                listener.limits,
+                listener.watch,
+                listener.count_refused,
             )
         transport.set_protocol(connection)
         connection.connection_made(transport)

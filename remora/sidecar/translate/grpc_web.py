@@ -163,6 +163,7 @@ def grpc_head(head: RequestHead) -> RequestHead:
         trace_parent=head.trace_parent,
         request_id=head.request_id,
         grpc_timeout=head.grpc_timeout,
+        hop_fields=head.hop_fields,
     )
 
 

@@ -214,6 +214,7 @@ def call_head(head: RequestHead, binding: Binding) -> RequestHead:
         trace_parent=head.trace_parent,
         request_id=head.request_id,
         grpc_timeout=head.grpc_timeout,
+        hop_fields=head.hop_fields,
     )
 
 

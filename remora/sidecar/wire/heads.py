@@ -18,6 +18,9 @@ HOP_BY_HOP = frozenset(
 LIFTED = frozenset((b"content-length", b"content-type", b"traceparent", b"x-request-id", b"grpc-timeout", b"expect"))
 """Request fields that live in slots and are not in `fields`."""
 
+FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
+"""Request fields that codecs take note of, in `was_forwarded`."""
+
 
 class RequestHead:
     """A request's head. `fields` has neither host, hop-by-hop nor LIFTED fields."""
@@ -29,12 +32,14 @@ class RequestHead:
         "expect_continue",
         "fields",
         "grpc_timeout",
+        "hop_fields",
         "method",
         "path",
         "request_id",
         "scheme",
         "trace_parent",
         "upgrade",
+        "was_forwarded",
     )
 
     def __init__(
@@ -52,6 +57,8 @@ class RequestHead:
         request_id: bytes | None = None,
         grpc_timeout: bytes | None = None,
         upgrade: bytes | None = None,
+        hop_fields: Fields | None = None,
+        was_forwarded: bool = False,
     ) -> None:
         self.method = method
         self.path = path
@@ -73,6 +80,11 @@ class RequestHead:
         """The protocol to switch to: the token of HTTP/1's Upgrade, or of extended CONNECT's :protocol (RFC 8441), with
         method GET to handlers, as on HTTP/1. None: no switch is asked for."""
 
+        self.hop_fields = hop_fields
+        """What this sidecar adds, written behind `fields`: X-Forwarded-*, Via."""
+        self.was_forwarded = was_forwarded
+        """Whether `fields` has any of FORWARDED."""
+
     @property
     def asks_for_tunnel(self) -> bool:
         """Whether the answer may turn the stream into a tunnel."""
@@ -93,12 +105,16 @@ class RequestHead:
 class ResponseHead:
     """A response's head. `fields` has neither hop-by-hop fields nor content-length."""
 
-    __slots__ = ("content_length", "fields", "status")
+    __slots__ = ("content_length", "fields", "status", "version")
 
-    def __init__(self, status: int, fields: Fields, *, content_length: int | None = None) -> None:
+    def __init__(
+        self, status: int, fields: Fields, *, content_length: int | None = None, version: bytes = b"1.1"
+    ) -> None:
         self.status = status
         self.fields = fields
         self.content_length = content_length
+        self.version = version
+        """Of HTTP, in which it came."""
 
     def __repr__(self) -> str:
         return f"ResponseHead({self.status}, {self.fields!r})"

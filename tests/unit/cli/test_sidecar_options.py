@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
-from remora.cli.flags import Flags
+from remora.cli.flags import Flags, UsageError
 from remora.model.address import Address
 from remora.sidecar.cli import make_parser, options
 
@@ -53,3 +55,16 @@ def test_the_advertised_address(text: str, expected: Address) -> None:
 
 def test_a_sidecar_may_only_call() -> None:
     assert parse("--control", "127.0.0.1:15010").upstream is None
+
+
+def test_whom_the_sidecar_believes() -> None:
+    assert ip_network("10.0.0.0/8") in parse("--upstream", ":1").trust_forwarded
+    assert parse("--upstream", ":1", "--trust-forwarded", "none").trust_forwarded == ()
+    given = parse("--upstream", ":1", SIDECAR_TRUST_FORWARDED="192.0.2.0/24, 2001:db8::/32").trust_forwarded
+    assert given == (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
+
+
+@pytest.mark.parametrize("flags", [("--trust-forwarded", "10.0.0.1/8"), ("--trust-forwarded", "x"), ("--via", "a b")])
+def test_bad_networks_and_names_are_the_users_to_mend(flags: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match=flags[0]):
+        parse("--upstream", ":1", *flags)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 
-from remora.sidecar.wire.heads import Fields, RequestHead
+from remora.sidecar.wire.heads import FORWARDED, Fields, RequestHead
 from remora.sidecar.wire.problem import phrase
 
 UNPARSED_BODY_BYTES = 64 * 1024
@@ -36,6 +36,7 @@ class Kind(enum.IntEnum):
     GRPC_TIMEOUT = 10
     UPGRADE = 11
     TE = 12
+    FORWARDED = 13
 
 
 _DROPPED = dict.fromkeys((b"keep-alive", b"proxy-connection", b"http2-settings"), Kind.DROP)
@@ -55,6 +56,7 @@ REQUEST_KINDS: dict[bytes, Kind] = {
     b"traceparent": Kind.TRACE_PARENT,
     b"x-request-id": Kind.REQUEST_ID,
     b"grpc-timeout": Kind.GRPC_TIMEOUT,
+    **dict.fromkeys(FORWARDED, Kind.FORWARDED),
 }
 RESPONSE_KINDS: dict[bytes, Kind] = {**_DROPPED, **_FRAMING}
 
@@ -111,6 +113,8 @@ def request_bytes(head: RequestHead, end: bool) -> bytes:
 def _request_bytes(target: bytes, head: RequestHead, end: bool) -> bytes:
     """Fields that were lifted come after the others, in the case that HTTP/1 peers are used to."""
     lines = [target + b" HTTP/1.1\r\nHost: " + head.authority, *map(field_line, head.fields)]
+    if head.hop_fields is not None:
+        lines += map(field_line, head.hop_fields)
     if head.content_type is not None:
         lines.append(b"Content-Type: " + head.content_type)
     if head.trace_parent is not None:

@@ -258,6 +258,9 @@ class RequestReader:
             # Of what it says only this concerns all on the way (RFC 9110 §10.1.4).
             if b"trailers" in value.lower():
                 head.fields.append((name, b"trailers"))
+        elif kind is Kind.FORWARDED:
+            head.was_forwarded = True
+            head.fields.append((name, value))
         elif kind is Kind.CONTENT_TYPE:
             head.fields.append((name, value))
 

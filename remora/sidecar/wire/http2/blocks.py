@@ -119,6 +119,8 @@ def request_block(head: RequestHead) -> bytes:
 
 def _ended(block: bytes, head: RequestHead) -> bytes:
     """`block` with what varies."""
+    if head.hop_fields is not None:
+        block += b"".join(map(_encoded_field, head.hop_fields))
     if head.expect_continue:
         block += _EXPECT
     if head.content_length is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from remora.sidecar.wire.heads import HOP_BY_HOP, LIFTED, Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.heads import FORWARDED, HOP_BY_HOP, LIFTED, Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2StreamError
 from remora.sidecar.wire.limits import RequestLimits
 
@@ -16,7 +16,7 @@ RESPONSE_PSEUDO = frozenset((b":status",))
 MAX_LENGTH_DIGITS = 18
 """Of a content-length: an exabyte short of overflow anywhere."""
 
-_special_in_request = HOP_BY_HOP | LIFTED | {b"te", b"host", b"cookie"}
+_special_in_request = HOP_BY_HOP | LIFTED | FORWARDED | {b"te", b"host", b"cookie"}
 _special_in_response = HOP_BY_HOP | {b"content-length"}
 _NOT_IN_TRAILERS = HOP_BY_HOP | {b"content-length", b"host", b"te"}
 """Framing and routing come too late there (RFC 9110 §6.5.1)."""
@@ -112,6 +112,9 @@ def _take_special(head: RequestHead, kept: Fields, name: bytes, value: bytes) ->
         kept.append((name, value))
     elif name == b"host":
         _take_host(head, value)
+    elif name in FORWARDED:
+        head.was_forwarded = True
+        kept.append((name, value))
     elif name == b"content-type":
         head.content_type = head.content_type or value
     elif name == b"expect":

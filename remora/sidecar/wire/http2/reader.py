@@ -78,7 +78,7 @@ class BlockReader:
             self._check_size("a response head")
             head = read_response(fields, self._limits)
             self._remember(self._responses, block, head)
-        return ResponseHead(head.status, head.fields, content_length=head.content_length)
+        return ResponseHead(head.status, head.fields, content_length=head.content_length, version=b"2")
 
     def trailers(self, block: bytes) -> Fields:
         """Raises Http2StreamError, HpackError."""
@@ -167,4 +167,5 @@ def _copy(head: RequestHead) -> RequestHead:
         trace_parent=head.trace_parent,
         request_id=head.request_id,
         grpc_timeout=head.grpc_timeout,
+        was_forwarded=head.was_forwarded,
     )
