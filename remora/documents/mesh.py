@@ -64,11 +64,13 @@ class Retry(DocumentPart, frozen=True):
 
 
 class PolicyTimeouts(DocumentPart, frozen=True):
-    """`0s` switches a limit off; what is left out keeps its default (connect 5 s, request 15 s, idle 5 min)."""
+    """`0s` switches a limit off; what is left out keeps its default (connect 5 s, request 15 s, idle 5 min,
+    keepAlive 1 min)."""
 
     connect: Duration | None = None
     request: Duration | None = None
     idle: Duration | None = None
+    keep_alive: Duration | None = None
 
 
 class TrafficPolicySpec(DocumentPart, frozen=True):

@@ -52,6 +52,7 @@ def _timeouts(timeouts: PolicyTimeouts) -> Timeouts:
         connect_s=_seconds(timeouts.connect, default.connect_s),
         request_s=_seconds(timeouts.request, default.request_s),
         idle_s=_seconds(timeouts.idle, default.idle_s),
+        keep_alive_s=_seconds(timeouts.keep_alive, default.keep_alive_s),
     )
 
 

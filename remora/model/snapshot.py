@@ -136,6 +136,8 @@ class Timeouts(Struct, frozen=True):
     """Total of a unary request, retries included."""
     idle_s: float = 300.0
     """Longest silence on a streaming call."""
+    keep_alive_s: float = 60.0
+    """How long an idle connection is kept; less where the endpoint keeps it for less."""
 
 
 class ServicePolicy(Struct, frozen=True):

@@ -105,6 +105,14 @@ def _add_app_flags(flags: Flags, run: argparse.ArgumentParser) -> None:
         metavar="CHECK",
         help="how the app is asked whether it is well: tcp (default), http:/path, grpc or grpc:service",
     )
+    flags.add(
+        app,
+        "--keep-alive",
+        parse_duration,
+        default=60.0,
+        metavar="TIME",
+        help="how long idle connections to the app are kept (default 60s); less where the app keeps them for less",
+    )
     flags.add_list(
         app,
         "--grpc-json",
@@ -295,6 +303,7 @@ def options(arguments: argparse.Namespace) -> Options:
         sidecar_version=__version__,
         trust_forwarded=arguments.trust_forwarded,
         via=arguments.via,
+        keep_alive_s=arguments.keep_alive,
         workers=arguments.workers or usable_cores(),
         grpc_json=_grpc_json(arguments.grpc_json),
         cors_origins=frozenset(arguments.cors_origin),

@@ -142,7 +142,8 @@ class DataPath:
         assert options.upstream is not None, "there is an inbound port only before an app"
         service = service_name(options.service, options.namespace) if options.service else "app"
         upstream = options.upstream
-        router = InboundRouter(service, Endpoint("app", upstream.host, upstream.port, options.upstream_protocol))
+        app = Endpoint("app", upstream.host, upstream.port, options.upstream_protocol)
+        router = InboundRouter(service, app, options.keep_alive_s)
         self.app = router.cluster
         return router
 

@@ -57,5 +57,7 @@ class Options:
     """Callers whose word on the callers before them is taken."""
     via: str | None = None
     """What the sidecar is called in Via; None: it adds none."""
+    keep_alive_s: float = 60.0
+    """For how long idle connections to the app are kept, at most; 0: as long as it keeps them."""
     workers: int = 1
     """Processes that carry traffic. 1: this one, which then does all."""

@@ -56,7 +56,7 @@ async def running_inbound(
 ) -> AsyncIterator[Inbound]:
     """An inbound listener before the app on `app_port`."""
     metrics, timers = Metrics(), TimerWheel()
-    router = InboundRouter("app", Endpoint("app", "127.0.0.1", app_port, protocol))
+    router = InboundRouter("app", Endpoint("app", "127.0.0.1", app_port, protocol), 60.0)
     http1, http2 = Proxy(router, "http1", timers, metrics), Proxy(router, "h2", timers, metrics)
     listener = Listener("inbound", http1, http2, metrics, limits=limits, forwarding=forwarding)
     try:

@@ -120,3 +120,6 @@ class Owner:
 
     def on_connection_closed(self, connection: Any) -> None:
         self.closed += 1
+
+    def on_keep_alive(self, value: bytes) -> None:
+        self.keep_alive = value

@@ -44,12 +44,18 @@ class Attempt:
         """Send the request on a free connection, or on the next that there is; the caller speaks `downstream`."""
         self._endpoint.active += 1
         pool = self._endpoint.pool(downstream)
-        connection = pool.take()
+        connection = pool.take_anew() if self._exchange.is_again else pool.take(self)
         if connection is not None:
             self.on_connection(connection)
         else:
             self._pool = pool
             pool.wait(self)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the request could be sent again, should the connection close under it."""
+        exchange = self._exchange
+        return exchange.body_ended and exchange.is_safe
 
     def on_connection(self, connection: ClientConnection) -> None:
         self._pool = None
@@ -159,6 +165,8 @@ class Attempt:
         exchange = self._exchange
         if self._forwarding:
             exchange.break_off(failures.UPSTREAM_RESET)
+        elif reason is ResetReason.STALE:
+            exchange.resend(self._endpoint)
         elif reason is ResetReason.REFUSED:
             exchange.on_attempt_failed(self._endpoint, AttemptFailure.REFUSED, reason.value)
         elif reason is ResetReason.PROTOCOL_ERROR:

@@ -40,6 +40,9 @@ _GONE = frozenset((failures.DOWNSTREAM_GONE_FLAG, REFUSED_FLAG))
 SMALL_BYTES = 2048
 """Pieces that are kept together are up to this large."""
 
+MAX_RESENDS = 3
+"""How often a request is sent again because the connection was closing. Each time on another, so once is the rule."""
+
 DISCOVERY_TIMEOUT_S = 2.0
 """How long a first request waits for control's word on its service."""
 
@@ -103,6 +106,7 @@ class Exchange:
         "_request_bytes",
         "_request_ended",
         "_request_scanner",
+        "_resends",
         "_response_bytes",
         "_response_scanner",
         "_retries",
@@ -116,6 +120,7 @@ class Exchange:
         "done",
         "grpc_status",
         "head",
+        "is_again",
         "timer",
     )
 
@@ -134,6 +139,9 @@ class Exchange:
         """The downstream is slow: attempts must not read on."""
         self._tried: tuple[UpstreamEndpoint, ...] = ()
         self._retries = 0
+        self._resends = 0
+        self.is_again = False
+        """An attempt was made before."""
         self._retry_handle: asyncio.TimerHandle | None = None
         self._body: list[bytes] | None = []
         """What came of the request's body, kept for another attempt; None: no longer."""
@@ -210,6 +218,9 @@ class Exchange:
         if endpoint is None:
             self.fail(failures.NO_ENDPOINT, service=decision.cluster.name)
             return
+        self._attempt_at(endpoint)
+
+    def _attempt_at(self, endpoint: UpstreamEndpoint) -> None:
         if self._deadline is not None:
             self.head.grpc_timeout = format_grpc_timeout(self._deadline - time.perf_counter())
         self._attempt = attempt = self.attempt_type(self, endpoint)
@@ -266,6 +277,7 @@ class Exchange:
         decision = self.decision
         assert decision is not None, "only decided requests are tried again"
         self._attempt = None
+        self.is_again = True
         self._tried = (*self._tried, endpoint)
         self._downstream.resume()
         self._proxy.metrics.count_retry(decision.service, failure.value)
@@ -275,6 +287,23 @@ class Exchange:
         self._retry_handle = None
         if not self.done:
             self._try()
+
+    def resend(self, endpoint: UpstreamEndpoint) -> None:
+        """The attempt met a connection that was closing, and nothing of it arrived: that is no try, so another is made
+        at once."""
+        decision = self.decision
+        assert decision is not None, "only decided requests are attempted"
+        self._attempt = None
+        if self.done:
+            return
+        if self._body is None or self._resends >= MAX_RESENDS:
+            self.on_attempt_failed(endpoint, AttemptFailure.REFUSED, ResetReason.STALE.value)
+            return
+        self.is_again = True
+        self._resends += 1
+        self._downstream.resume()
+        self._proxy.metrics.count_retry(decision.service, ResetReason.STALE.value)
+        self._attempt_at(endpoint)
 
     def on_attempt_failed(self, endpoint: UpstreamEndpoint, failure: AttemptFailure, reason: str) -> None:
         """The attempt came to nothing before an answer; `reason` says how."""

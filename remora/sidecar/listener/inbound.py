@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from remora.model.snapshot import Endpoint, RetryPolicy, ServicePolicy, Timeouts
 from remora.sidecar.exchange.decision import Decision, Direction, Discovery, Refusal
 from remora.sidecar.upstream.cluster import Cluster
@@ -22,12 +24,14 @@ class InboundRouter:
 
     direction: Direction = "inbound"
 
-    def __init__(self, service: str, app: Endpoint) -> None:
-        """`service`: what requests are counted as; `app`: where the app listens."""
-        cluster = Cluster(service, POLICY)
-        cluster.update((app,), POLICY)
-        timeouts = POLICY.timeouts
-        self._decision = Decision(service, "app", cluster, POLICY.retry, timeouts.request_s, timeouts.idle_s)
+    def __init__(self, service: str, app: Endpoint, keep_alive_s: float) -> None:
+        """`service`: what requests are counted as; `app`: where the app listens; `keep_alive_s`: for how long idle
+        connections to it are kept, at most; 0: as long as it keeps them."""
+        timeouts = msgspec.structs.replace(POLICY.timeouts, keep_alive_s=keep_alive_s)
+        policy = msgspec.structs.replace(POLICY, timeouts=timeouts)
+        cluster = Cluster(service, policy)
+        cluster.update((app,), policy)
+        self._decision = Decision(service, "app", cluster, policy.retry, timeouts.request_s, timeouts.idle_s)
 
     @property
     def cluster(self) -> Cluster:

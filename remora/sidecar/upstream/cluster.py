@@ -76,7 +76,7 @@ class Cluster:
 def _kept_or_new(known: dict[str, UpstreamEndpoint], endpoint: Endpoint, policy: ServicePolicy) -> UpstreamEndpoint:
     kept = known.get(endpoint.id)
     if kept is None or not kept.is_same_place(endpoint):
-        return UpstreamEndpoint(endpoint, policy.timeouts.connect_s)
+        return UpstreamEndpoint(endpoint, policy.timeouts)
     kept.update(endpoint)
     return kept
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from remora.model.snapshot import Endpoint
+from remora.model.snapshot import Endpoint, Timeouts
 from remora.sidecar.upstream.pool import Pool, UpstreamProtocol
 
 CONNECT_BACKOFF_BASE_S = 0.5
@@ -20,22 +20,22 @@ class UpstreamEndpoint:
 
     __slots__ = (
         "_connect_failures",
-        "_connect_timeout_s",
         "_pools",
+        "_timeouts",
         "active",
         "endpoint",
         "unreachable_until",
         "weight",
     )
 
-    def __init__(self, endpoint: Endpoint, connect_timeout_s: float) -> None:
+    def __init__(self, endpoint: Endpoint, timeouts: Timeouts) -> None:
         self.endpoint = endpoint
         self.active = 0
         self.weight = max(1, endpoint.weight)
         self.unreachable_until = 0.0
         """On the monotonic clock; 0: the last connect succeeded. Until then others are preferred."""
         self._connect_failures = 0
-        self._connect_timeout_s = connect_timeout_s
+        self._timeouts = timeouts
         self._pools: dict[UpstreamProtocol, Pool] = {}
 
     @property
@@ -49,8 +49,9 @@ class UpstreamEndpoint:
         protocol = "tcp" if downstream == "tcp" else _DECLARED.get(self.endpoint.protocol, downstream)
         pool = self._pools.get(protocol)
         if pool is None:
-            target = self.endpoint
-            pool = Pool(target.address, target.port, protocol, self._connect_timeout_s, self._on_connect)
+            target, timeouts = self.endpoint, self._timeouts
+            connect_s, idle_s = timeouts.connect_s, timeouts.keep_alive_s
+            pool = Pool(target.address, target.port, protocol, connect_s, self._on_connect, idle_s)
             self._pools[protocol] = pool
         return pool
 

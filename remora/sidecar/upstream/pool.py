@@ -1,17 +1,21 @@
 """Pooled connections to one endpoint, of one protocol.
 
 A request takes a free connection at once, or waits for the first that comes free or gets connected. The most recently
-used connection is taken first, so that idle ones age and can go.
+used connection is taken first, so that idle ones age and can go. HTTP/1's go before the endpoint would close them: see
+`policy/keep_alive.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from remora.sidecar.policy.keep_alive import FRESH_S, KeepAlive
 from remora.sidecar.wire.http1.client import Http1ClientConnection
 from remora.sidecar.wire.http2 import Http2ClientConnection
 from remora.sidecar.wire.stream import ClientConnection
@@ -22,11 +26,26 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS = 1024
 """Per endpoint (Envoy's circuit breaker default)."""
 
+SWEEP_S = 0.01
+"""How soon the pool looks again for idle connections that have to go, at the earliest."""
+
 UpstreamProtocol = Literal["http1", "h2", "tcp"]
 """`tcp`: bytes that nobody reads into; each connection serves one tunnel."""
 
 _STREAMS_PER_CONNECTION: dict[UpstreamProtocol, int] = {"http1": 1, "h2": 100, "tcp": 1}
 """How many waiting requests one connection under way is expected to serve, until an HTTP/2 endpoint has said it."""
+
+
+_TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*(\d{1,9})", re.IGNORECASE)
+"""The one parameter of Keep-Alive that servers send (RFC 2068 §19.7.1.1); seconds."""
+
+
+class Asker(Protocol):
+    """A request that asks for a connection."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it could be sent again, should the connection close under it."""
 
 
 class Waiter(Protocol):
@@ -48,10 +67,13 @@ class Pool:
         "_draining",
         "_free",
         "_host",
+        "_keep_alive",
+        "_keep_alive_value",
         "_on_connect",
         "_port",
         "_protocol",
         "_streams_told",
+        "_sweep_handle",
         "_waiters",
     )
 
@@ -62,15 +84,21 @@ class Pool:
         protocol: UpstreamProtocol,
         connect_timeout_s: float,
         on_connect: Callable[[bool], None],
+        idle_s: float = 0.0,
     ) -> None:
-        """`on_connect(ok)` hears of each connect; `connect_timeout_s` 0 means no limit."""
+        """`on_connect(ok)` hears of each connect; `connect_timeout_s` 0 means no limit, nor does `idle_s`, for which
+        idle connections are kept."""
         self._host = host
         self._port = port
         self._protocol: UpstreamProtocol = protocol
         self._connect_timeout_s = connect_timeout_s
         self._on_connect = on_connect
         # A dict is an ordered set here: newest last, and one of many idle connections goes in O(1).
-        self._free: dict[ClientConnection, None] = {}
+        self._free: dict[ClientConnection, float] = {}
+        """With the time since which they are idle, or at least not busier than they could be."""
+        self._keep_alive = KeepAlive(idle_s)
+        self._keep_alive_value = b""
+        self._sweep_handle: asyncio.TimerHandle | None = None
         self._connections: set[ClientConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._waiters: deque[Waiter] = deque()
@@ -88,7 +116,7 @@ class Pool:
         """How many requests wait for a connection."""
         return len(self._waiters)
 
-    def take(self) -> ClientConnection | None:
+    def take(self, asker: Asker | None = None) -> ClientConnection | None:
         """A connection on which one stream can be opened now; the caller opens it before it does anything else."""
         free = self._free
         while free:
@@ -96,10 +124,35 @@ class Pool:
             slots = connection.free_slots
             if slots > 1:
                 return connection
+            idle_s = time.monotonic() - free[connection]
+            if slots == 1 and idle_s > FRESH_S and isinstance(connection, Http1ClientConnection):
+                return self._take_aged(connection, idle_s, asker)
             del free[connection]
             if slots == 1:
                 return connection
         return None
+
+    def take_anew(self) -> ClientConnection | None:
+        """The same for a request that has met a connection that was closing: others may be about to close as well."""
+        youngest = next(reversed(self._free), None)
+        return None if youngest is None or isinstance(youngest, Http1ClientConnection) else self.take()
+
+    def _take_aged(
+        self, connection: Http1ClientConnection, idle_s: float, asker: Asker | None
+    ) -> ClientConnection | None:
+        """`connection`, which is the youngest, if it can still be trusted with the request."""
+        keep_alive, now = self._keep_alive, time.monotonic()
+        keep_alive.age(now)
+        if idle_s >= keep_alive.limit_s:
+            self._sweep()
+            return None
+        oldest_s = now - next(iter(self._free.values()))
+        if not keep_alive.may_take(idle_s, oldest_s, repeatable=asker is None or asker.is_repeatable):
+            return None
+        del self._free[connection]
+        connection.idle_s = idle_s
+        keep_alive.on_outlived(idle_s)
+        return connection
 
     def wait(self, waiter: Waiter) -> None:
         """Call `waiter` back, in turn, with a connection or a failure; never before this returns."""
@@ -113,17 +166,23 @@ class Pool:
 
     def drain(self) -> None:
         """Close idle connections now and busy ones when they are done; the pool takes no new requests."""
-        self._draining = True
+        self._stop()
         for connection in tuple(self._connections):
             connection.drain()
 
     def abort(self) -> None:
         """Close everything at once."""
-        self._draining = True
+        self._stop()
         for task in tuple(self._connecting):
             task.cancel()
         for connection in tuple(self._connections):
             connection.abort()
+
+    def _stop(self) -> None:
+        self._draining = True
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+            self._sweep_handle = None
 
     # ── ConnectionOwner ──
 
@@ -144,14 +203,57 @@ class Pool:
         if self._protocol == "tcp":
             # Who asked for it is gone. A server may count on who connects to say something, or have said something.
             connection.drain()
-        else:
-            self._free[connection] = None
+            return
+        self._free[connection] = time.monotonic()
+        if self._sweep_handle is None:
+            self._sweep_later()
 
     def on_connection_closed(self, connection: ClientConnection) -> None:
-        self._free.pop(connection, None)
+        since = self._free.pop(connection, None)
         self._connections.discard(connection)
+        if isinstance(connection, Http1ClientConnection) and not self._draining:
+            now = time.monotonic()
+            idle_s = connection.idle_s if connection.was_stale else 0.0 if since is None else now - since
+            if idle_s > FRESH_S:
+                self._learn_closing(idle_s, now)
         if self._waiters:
             self._connect_as_needed()
+
+    # ── idle connections ──
+
+    def on_keep_alive(self, value: bytes) -> None:
+        if value == self._keep_alive_value:
+            return
+        self._keep_alive_value = value
+        timeout = _TIMEOUT.search(value)
+        if timeout is not None:
+            self._keep_alive.on_announced(float(timeout.group(1)))
+            self._sweep_later()
+
+    def _learn_closing(self, idle_s: float, now: float) -> None:
+        self._keep_alive.on_closed(idle_s, now)
+        self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        """Have a look when the oldest idle connection has to go."""
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+            self._sweep_handle = None
+        limit_s = self._keep_alive.limit_s
+        if self._free and limit_s < float("inf"):
+            due = min(self._free.values()) + limit_s - time.monotonic()
+            self._sweep_handle = asyncio.get_running_loop().call_later(max(due, SWEEP_S), self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what has been idle for too long."""
+        now, limit_s = time.monotonic(), self._keep_alive.limit_s
+        for connection, since in tuple(self._free.items()):
+            if connection.live_streams:
+                self._free[connection] = now
+            elif now - since >= limit_s:
+                del self._free[connection]
+                connection.drain()
+        self._sweep_later()
 
     # ── connecting ──
 
@@ -208,6 +310,7 @@ class Pool:
     def _fail(self, reason: str) -> None:
         """All who wait fail: each may try another endpoint, rather than queue for one that does not answer."""
         log.debug("%s", reason)
+        self._keep_alive.on_unreachable()
         self._on_connect(False)
         waiters, self._waiters = self._waiters, deque()
         for waiter in waiters:

@@ -43,6 +43,8 @@ class ResetReason(enum.Enum):
 
     REFUSED = "refused"
     """Provably not processed: REFUSED_STREAM, above GOAWAY's last stream id, or the connection never took it."""
+    STALE = "stale connection"
+    """Provably not processed, because a connection that had been idle closed in the moment of its use."""
     PEER_RESET = "peer reset"
     """RST_STREAM, or the connection ended in the middle of the message."""
     PROTOCOL_ERROR = "protocol error"
@@ -131,6 +133,9 @@ class ConnectionOwner(Protocol):
 
     def on_connection_closed(self, connection: ClientConnection) -> None:
         """No new stream can be opened: closed, closing, or GOAWAY. Said once. Live streams may still finish."""
+
+    def on_keep_alive(self, value: bytes) -> None:
+        """The endpoint says how long it keeps connections: HTTP/1's Keep-Alive, as it came."""
 
 
 class ClientConnection(Protocol):

@@ -22,6 +22,7 @@ from remora.sidecar.wire.http1.fields import (
     without_nominated,
 )
 from remora.sidecar.wire.http1.tunnel import ClientTunnel
+from remora.sidecar.wire.http1.unsent import has_not_arrived
 from remora.sidecar.wire.stream import (
     ConnectionOwner,
     ResetReason,
@@ -67,12 +68,16 @@ class Http1ClientConnection(asyncio.Protocol):
         "_response_chunked",
         "_response_open",
         "_retired",
+        "_sent_before",
         "_status",
         "_trailers",
         "_transport",
         "_tunnel",
         "_writable",
+        "_written",
+        "idle_s",
         "reused",
+        "was_stale",
     )
 
     def __init__(self, owner: ConnectionOwner) -> None:
@@ -107,8 +112,16 @@ class Http1ClientConnection(asyncio.Protocol):
         self._tunnel: ClientTunnel | None = None
         """The tunnel that is asked for, or open."""
         self._writable = True
+        self._written = 0
+        """Bytes of the request so far."""
+        self._sent_before = 0
+        """Bytes of the requests before it."""
         self.reused = False
         """Whether a request before this one was answered on it."""
+        self.idle_s = 0.0
+        """How long it was idle before the request, where the pool has found that worth a look."""
+        self.was_stale = False
+        """It ended when it was to be used again."""
 
     # ── ClientConnection ──
 
@@ -129,19 +142,26 @@ class Http1ClientConnection(asyncio.Protocol):
         self._request_chunked = not end and head.content_length is None
         self._head_only = head.method == b"HEAD"
         self._head_bytes = 0
+        self._in_head = True
+        self._sent_before += self._written
         if end:
-            transport.write(request_bytes(head, end))
+            written = request_bytes(head, end)
+            self._written = len(written)
+            transport.write(written)
         elif head.asks_for_tunnel:
             return self._ask_for_tunnel(head, transport)
         else:
             self._held_head = request_bytes(head, end)
+            self._written = len(self._held_head)
             self._loop.call_soon(self._release_head)
         return self
 
     def _ask_for_tunnel(self, head: RequestHead, transport: asyncio.Transport) -> ResponseStream:
         self._request_open = False
         self._tunnel = tunnel = ClientTunnel(self, head)
-        transport.write(tunnel_request_bytes(head))
+        written = tunnel_request_bytes(head)
+        self._written = len(written)
+        transport.write(written)
         return tunnel
 
     @property
@@ -179,6 +199,7 @@ class Http1ClientConnection(asyncio.Protocol):
             return
         if self._request_chunked:
             data = chunk_bytes(data, end)
+        self._written += len(data)
         if self._held_head:
             data = self._held_head + data
             self._held_head = b""
@@ -277,9 +298,37 @@ class Http1ClientConnection(asyncio.Protocol):
         self._end_response()
 
     def eof_received(self) -> bool:
+        # Now, not when the loop comes to connection_lost: a request in between would be lost.
+        self.was_stale = self.reused and self._is_unanswered
+        self._retire()
+        if self._is_unanswered:
+            self._lose_request(in_order=True)
         return False
 
+    @property
+    def _is_unanswered(self) -> bool:
+        """Whether a request was sent, or begun, and nothing at all has come back."""
+        return self._response_open and self._in_head and self._head_bytes == 0
+
+    def _lose_request(self, *, in_order: bool) -> None:
+        """The connection ends, with FIN (`in_order`) or otherwise, before any byte of the answer."""
+        handler, transport = self._handler, self._transport
+        self._handler = None
+        self._response_open = self._request_open = self._in_response = False
+        self._held_head = b""
+        if handler is None:
+            return
+        if in_order and transport is not None and has_not_arrived(transport, self._sent_before):
+            handler.on_reset(ResetReason.STALE if self.reused else ResetReason.REFUSED)
+        else:
+            handler.on_reset(ResetReason.PEER_RESET)
+
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._is_unanswered:
+            self.was_stale = self.reused
+            self._retire()
+            # EPIPE is what writing brings after the peer's FIN; after its RST it is ECONNRESET.
+            self._lose_request(in_order=exc is None or isinstance(exc, BrokenPipeError))
         self._transport = None
         handler = self._handler
         until_close = self._response_open and not self._in_head and self._left < 0 and not self._response_chunked
@@ -337,6 +386,8 @@ class Http1ClientConnection(asyncio.Protocol):
             self._response_chunked = True
         elif kind is Kind.CONNECTION:
             self._connection += b"," + value
+        elif kind is Kind.KEEP_ALIVE:
+            self._owner.on_keep_alive(value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -448,6 +499,7 @@ class Http1ClientConnection(asyncio.Protocol):
             self.resume()
         if self._keep_alive and not self._retired:
             self.reused = True
+            self.idle_s = 0.0
             self._owner.on_connection_free(self)
         else:
             self._close()

@@ -37,6 +37,7 @@ class Kind(enum.IntEnum):
     UPGRADE = 11
     TE = 12
     FORWARDED = 13
+    KEEP_ALIVE = 14
 
 
 _DROPPED = dict.fromkeys((b"keep-alive", b"proxy-connection", b"http2-settings"), Kind.DROP)
@@ -58,7 +59,7 @@ REQUEST_KINDS: dict[bytes, Kind] = {
     b"grpc-timeout": Kind.GRPC_TIMEOUT,
     **dict.fromkeys(FORWARDED, Kind.FORWARDED),
 }
-RESPONSE_KINDS: dict[bytes, Kind] = {**_DROPPED, **_FRAMING}
+RESPONSE_KINDS: dict[bytes, Kind] = {**_DROPPED, **_FRAMING, b"keep-alive": Kind.KEEP_ALIVE}
 
 CONNECTION_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te"))
 """Tokens of Connection that name no field to remove."""
