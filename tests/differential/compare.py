@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import re
+from collections.abc import Callable
 
 from tests.differential.proxies import Lane
 from tests.differential.upstream import Seen, read_all
@@ -16,6 +17,35 @@ PATIENT_S."""
 PATIENT_S = 0.8
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+    """What is spoken: how to read requests and answers of it."""
+
+    alone: Callable[[bytes], tuple[list[Seen], str]]
+    """What a judge reads from the bytes by itself, and why it stopped, if it refused."""
+    statuses: Callable[[bytes, bool], list[int]]
+    """Of what came back, and whether the connection was closed."""
+    refusals_close: bool
+    """A refused request ends the connection too; else each may do as it likes."""
+
+
+def _statuses(answer: bytes, _: bool) -> list[int]:
+    return [int(code) for code in _STATUS.findall(answer)]
+
+
+HTTP1 = Dialect(read_all, _statuses, refusals_close=True)
+
+
+Key = tuple[bytes, bytes, bytes, bytes]
+"""Method, target, host and body."""
+
+
+REFUSED = "refused, though Envoy and the judge take it"
+ANSWERED = "answered otherwise than by Envoy"
+CLOSED = "closed, which Envoy does not"
+LEFT_OPEN = "left open, which Envoy does not"
 
 
 @dataclasses.dataclass
@@ -30,6 +60,16 @@ class Outcome:
     """Of the answers that came back."""
     closed: bool
 
+    @property
+    def final(self) -> list[int]:
+        """Statuses without the informational ones."""
+        return [status for status in self.statuses if status >= 200]
+
+    @property
+    def refused(self) -> bool:
+        """The last answer says that the request is no good."""
+        return bool(self.final) and self.final[-1] >= 400
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
@@ -37,13 +77,15 @@ class Finding:
 
     kind: str
     data: bytes
+    us: Outcome
+    them: Outcome
     detail: str
 
     def __str__(self) -> str:
         return f"{self.kind}\n  sent: {self.data!r}\n  {self.detail}"
 
 
-async def play(lane: Lane, data: bytes, quiet_s: float = QUIET_S) -> Outcome:
+async def play(lane: Lane, data: bytes, quiet_s: float = QUIET_S, dialect: Dialect = HTTP1) -> Outcome:
     """Send `data` on a new connection, and look at both ends until all is quiet."""
     lane.upstream.clear()
     reader, writer = await asyncio.open_connection("127.0.0.1", lane.port)
@@ -62,39 +104,65 @@ async def play(lane: Lane, data: bytes, quiet_s: float = QUIET_S) -> Outcome:
             answer += chunk
     writer.transport.abort()
     upstream = lane.upstream
-    return Outcome(upstream.whole, upstream.broken, [int(code) for code in _STATUS.findall(answer)], closed)
+    return Outcome(upstream.whole, upstream.broken, dialect.statuses(answer, closed), closed)
 
 
-async def compare(ours: Lane, envoy: Lane, data: bytes) -> Finding | None:
+async def compare(ours: Lane, envoy: Lane, data: bytes, dialect: Dialect = HTTP1) -> Finding | None:
     """A finding that has shown itself twice, the second time with patience."""
-    if await _compare(ours, envoy, data, QUIET_S) is None:
+    if await _compare(ours, envoy, data, dialect, QUIET_S) is None:
         return None
-    return await _compare(ours, envoy, data, PATIENT_S)
+    # What the first try has sent may still be on its way.
+    await asyncio.sleep(PATIENT_S)
+    return await _compare(ours, envoy, data, dialect, PATIENT_S)
 
 
-async def _compare(ours: Lane, envoy: Lane, data: bytes, quiet_s: float) -> Finding | None:
-    us, them = await asyncio.gather(play(ours, data, quiet_s), play(envoy, data, quiet_s))
-    return judge(data, us, them)
+async def _compare(ours: Lane, envoy: Lane, data: bytes, dialect: Dialect, quiet_s: float) -> Finding | None:
+    us, them = await asyncio.gather(play(ours, data, quiet_s, dialect), play(envoy, data, quiet_s, dialect))
+    return judge(data, us, them, dialect)
 
 
-def judge(data: bytes, us: Outcome, them: Outcome) -> Finding | None:
-    """The laws: what we forward h11 reads, and it is what Envoy, or h11 of the same bytes, reads as well."""
+def judge(data: bytes, us: Outcome, them: Outcome, dialect: Dialect) -> Finding | None:
+    """The laws, in this order: what we forward h11 reads; it is what Envoy reads, or the judge of the same bytes; what
+    both of these take we take; and if all agree on the requests, clients see the same kind of answers, and the same
+    end of the connection."""
     if us.broken:
-        return Finding("the upstream refuses what we forward", data, us.broken[0])
-    alone, refused = read_all(data)
+        return Finding("the upstream refuses what we forward", data, us, them, us.broken[0])
+    alone, refused = dialect.alone(data)
+    ours = [seen.key for seen in us.seen]
     theirs = [seen.key for seen in them.seen]
     peers = [seen.key for seen in alone if seen.whole]
-    for index, seen in enumerate(us.seen):
-        told = f"ours {seen}; Envoy {_told(them.seen)} {them.statuses}; h11 {_told(alone)} {refused}"
-        if index < len(theirs):
-            if theirs[index] != seen.key:
-                return Finding("read otherwise than by Envoy", data, told)
-        elif index >= len(peers):
-            return Finding("forwarded, though Envoy and h11 do not", data, told)
-        elif peers[index] != seen.key:
-            return Finding("read otherwise than by h11, and refused by Envoy", data, told)
+    told = f"ours {_told(us)}; Envoy {_told(them)}; judge {_listed(alone)} {refused}"
+    for index, key in enumerate(ours):
+        if key in (theirs[index : index + 1] or peers[index : index + 1]):
+            continue
+        return Finding(_kind(index, theirs, peers), data, us, them, told)
+    if len(ours) < min(len(theirs), len(peers)):
+        return Finding(REFUSED, data, us, them, told)
+    if ours != theirs:
+        return None
+    if _classes(us) != _classes(them):
+        return Finding(ANSWERED, data, us, them, told)
+    if us.closed != them.closed and (dialect.refusals_close or not us.refused):
+        return Finding(CLOSED if us.closed else LEFT_OPEN, data, us, them, told)
     return None
 
 
-def _told(seen: list[Seen]) -> str:
+def _kind(index: int, theirs: list[Key], peers: list[Key]) -> str:
+    if index < len(theirs):
+        return "read otherwise than by Envoy"
+    if index >= len(peers):
+        return "forwarded, though Envoy and the judge do not"
+    return "read otherwise than by the judge, and refused by Envoy"
+
+
+def _classes(outcome: Outcome) -> list[int]:
+    """Of final answers: 2 for all of 200. 501 is a refusal as 400 is: of a transfer coding, RFC 9112 §6.1 has both."""
+    return [4 if status == 501 else status // 100 for status in outcome.final]
+
+
+def _told(outcome: Outcome) -> str:
+    return f"{_listed(outcome.seen)} {outcome.statuses} {'closed' if outcome.closed else 'open'}"
+
+
+def _listed(seen: list[Seen]) -> str:
     return "[" + ", ".join(str(each) for each in seen) + "]"

@@ -183,6 +183,18 @@ def _with(*extra: tuple[bytes, bytes], **changed: bytes) -> tuple[tuple[bytes, b
     return (*(field for field in pseudo if field[1] is not None), *extra)
 
 
+HTTP2_REQUESTS: tuple[tuple[tuple[bytes, bytes], ...], ...] = (
+    _H2,
+    _with(method=b"GET"),
+    _with(method=b"HEAD", path=b"/p?q=1"),
+    _with(method=b"OPTIONS", path=b"*"),
+    _with((b"x-y", b"z \xe9"), (b"cookie", b"a=b"), (b"cookie", b"c=d"), (b"te", b"trailers")),
+    (*_H2[:3], (b"host", b"a")),
+    _with((b"host", b"a"), (b"expect", b"100-continue")),
+    _with((b"content-type", b"application/grpc"), (b"grpc-timeout", b"1S"), (b"user-agent", b"")),
+)
+"""In order, without a body or with one."""
+
 _CRLF = b"a\r\ntransfer-encoding: chunked"
 HTTP2_ATTACKS: dict[str, tuple[tuple[bytes, bytes], ...]] = {
     "CRLF in a value": _with((b"x", _CRLF)),

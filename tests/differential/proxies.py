@@ -143,6 +143,8 @@ def _listener(lane: Lane) -> dict[str, Any]:
         "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "main",
         "codec_type": "AUTO",
+        # How long Envoy waits for the peer to close after a refusal; by default longer than we look.
+        "delayed_close_timeout": "0.05s",
         "http_protocol_options": {"accept_http_10": True, "enable_trailers": True},
         "route_config": {
             "virtual_hosts": [

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from fuzz.mutation import Mutator
 from fuzz.seeds import REQUESTS, WORDS
-from tests.differential.compare import Finding, compare
+from tests.differential.compare import HTTP1, Dialect, Finding, compare
 from tests.differential.corpus import ATTACKS, SMUGGLED
 from tests.differential.proxies import envoy_lanes, our_lanes
 
@@ -28,7 +28,7 @@ def mutations(seed: int) -> Iterator[bytes]:
         yield mutator.next()
 
 
-async def differences(cases: Iterable[bytes], seconds: float) -> tuple[int, list[Finding]]:
+async def differences(cases: Iterable[bytes], seconds: float, dialect: Dialect = HTTP1) -> tuple[int, list[Finding]]:
     """How many cases were played in `seconds`, and what was found."""
     source = iter(cases)
     until = time.monotonic() + seconds
@@ -42,7 +42,7 @@ async def differences(cases: Iterable[bytes], seconds: float) -> tuple[int, list
                 data = next(source, None)
                 if data is None:
                     return
-                finding = await compare(ours[index], envoys[index], data)
+                finding = await compare(ours[index], envoys[index], data, dialect)
                 played += 1
                 if finding is not None:
                     found.append(finding)

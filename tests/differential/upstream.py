@@ -110,7 +110,7 @@ class Reader:
             self._connection.receive_data(data)
             while not self.over:
                 event = self._connection.next_event()
-                if event is h11.NEED_DATA or event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+                if not isinstance(event, h11.Event) or isinstance(event, h11.ConnectionClosed):
                     break
                 out += self._on_event(event)
         except h11.RemoteProtocolError as error:
