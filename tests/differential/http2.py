@@ -32,7 +32,7 @@ def curated() -> list[bytes]:
     """The attacks, and requests that are in order; with a body where they are not refused before it."""
     rnd = Random(0)
     cases = [*HTTP2_REQUESTS, *HTTP2_ATTACKS.values()]
-    return [OPENING + _request(rnd, fields, body) for fields in cases for body in (b"", BODY)]
+    return [OPENING + request(rnd, fields, body) for fields in cases for body in (b"", BODY)]
 
 
 def mutations(seed: int) -> Iterator[bytes]:
@@ -44,7 +44,7 @@ def mutations(seed: int) -> Iterator[bytes]:
         fields = rnd.choice(bases)
         for _ in range(rnd.randint(0, MAX_FIELD_CHANGES)):
             fields = _changed(rnd, fields, values)
-        frames = _request(rnd, fields, rnd.choice((b"", b"", BODY)))
+        frames = request(rnd, fields, rnd.choice((b"", b"", BODY)))
         if rnd.random() < 0.3:
             frames = Mutator([frames], WORDS, rnd.randrange(1 << 30)).next()
         yield OPENING + frames
@@ -72,7 +72,7 @@ def _changed(rnd: Random, fields: tuple[Field, ...], values: Mutator) -> tuple[F
     return tuple(changed)
 
 
-def _request(rnd: Random, fields: tuple[Field, ...], body: bytes) -> bytes:
+def request(rnd: Random, fields: tuple[Field, ...], body: bytes) -> bytes:
     """Frames of one request on stream 1, cut and padded at random, with others between them that say nothing."""
     block = hpack.Encoder().encode(list(fields), huffman=rnd.random() < 0.5)
     cut = rnd.randint(0, len(block)) if rnd.random() < 0.3 else len(block)

