@@ -366,7 +366,7 @@ class Http1ClientConnection(asyncio.Protocol):
         self._trailers = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        kind = RESPONSE_KINDS.get(name.lower())
+        kind = RESPONSE_KINDS[name]
         # llhttp leaves spaces and tabs behind a value, which are not of it (RFC 9112 §5).
         value = value.rstrip()
         if not self._in_head:

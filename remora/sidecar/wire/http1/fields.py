@@ -19,6 +19,9 @@ SOCKET_HIGH_WATER = 4 * 1024
 MAX_LENGTH_DIGITS = 20
 """Of a Content-Length: 2⁶⁴ has as many."""
 
+MAX_REMEMBERED_NAMES = 1024
+MAX_REMEMBERED_NAME_BYTES = 64
+
 
 class Kind(enum.IntEnum):
     """What the codec does with a field."""
@@ -48,18 +51,40 @@ _FRAMING = {
     b"upgrade": Kind.UPGRADE,
     b"te": Kind.TE,
 }
-REQUEST_KINDS: dict[bytes, Kind] = {
-    **_DROPPED,
-    **_FRAMING,
-    b"host": Kind.HOST,
-    b"content-type": Kind.CONTENT_TYPE,
-    b"expect": Kind.EXPECT,
-    b"traceparent": Kind.TRACE_PARENT,
-    b"x-request-id": Kind.REQUEST_ID,
-    b"grpc-timeout": Kind.GRPC_TIMEOUT,
-    **dict.fromkeys(FORWARDED, Kind.FORWARDED),
-}
-RESPONSE_KINDS: dict[bytes, Kind] = {**_DROPPED, **_FRAMING, b"keep-alive": Kind.KEEP_ALIVE}
+
+
+class KindMemo(dict[bytes, Kind | None]):
+    """The kind of a field by its name in any spelling; None: handed on as it is. The memo of a pure function."""
+
+    __slots__ = ("_by_lower_name",)
+
+    def __init__(self, by_lower_name: dict[bytes, Kind]) -> None:
+        super().__init__()
+        self._by_lower_name = by_lower_name
+
+    def __missing__(self, name: bytes) -> Kind | None:
+        kind = self._by_lower_name.get(name.lower())
+        if len(name) <= MAX_REMEMBERED_NAME_BYTES:
+            if len(self) >= MAX_REMEMBERED_NAMES:
+                self.clear()
+            self[name] = kind
+        return kind
+
+
+REQUEST_KINDS = KindMemo(
+    {
+        **_DROPPED,
+        **_FRAMING,
+        b"host": Kind.HOST,
+        b"content-type": Kind.CONTENT_TYPE,
+        b"expect": Kind.EXPECT,
+        b"traceparent": Kind.TRACE_PARENT,
+        b"x-request-id": Kind.REQUEST_ID,
+        b"grpc-timeout": Kind.GRPC_TIMEOUT,
+        **dict.fromkeys(FORWARDED, Kind.FORWARDED),
+    }
+)
+RESPONSE_KINDS = KindMemo({**_DROPPED, **_FRAMING})
 
 CONNECTION_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te"))
 """Tokens of Connection that name no field to remove."""
@@ -106,14 +131,14 @@ def upgrade_token(value: bytes) -> bytes | None:
     return None
 
 
-def request_bytes(head: RequestHead, end: bool) -> bytes:
-    """The head of `head` as an HTTP/1.1 request; without `end` and a length the body that follows is chunked."""
-    return _request_bytes(head.method + b" " + head.path, head, end)
+def request_bytes(head: RequestHead, end: bool, target: bytes | None = None) -> bytes:
+    """The head of `head` as an HTTP/1.1 request; without `end` and a length the body that follows is chunked.
 
-
-def _request_bytes(target: bytes, head: RequestHead, end: bool) -> bytes:
-    """Fields that were lifted come after the others, in the case that HTTP/1 peers are used to."""
-    lines = [target + b" HTTP/1.1\r\nHost: " + head.authority, *map(field_line, head.fields)]
+    Fields that were lifted come after the others, in the case that HTTP/1 peers are used to. `target`: if it is not the
+    path.
+    """
+    start = b"%b %b HTTP/1.1\r\nHost: %b" % (head.method, head.path if target is None else target, head.authority)
+    lines = [start, *map(field_line, head.fields)]
     if head.hop_fields is not None:
         lines += map(field_line, head.hop_fields)
     if head.content_type is not None:
@@ -139,7 +164,7 @@ def _request_bytes(target: bytes, head: RequestHead, end: bool) -> bytes:
 def tunnel_request_bytes(head: RequestHead) -> bytes:
     """The head of a request that asks for a tunnel: an Upgrade (RFC 9110 §7.8) or a CONNECT (RFC 9112 §3.2.3)."""
     target = head.path if head.upgrade is not None else head.authority
-    return _request_bytes(head.method + b" " + target, head, True)
+    return request_bytes(head, True, target)
 
 
 def chunk_bytes(data: bytes, end: bool) -> bytes:

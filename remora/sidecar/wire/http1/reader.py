@@ -28,6 +28,7 @@ _is_authority = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+;=:%\[\]]*").fullmatch
 """Host and port (RFC 3986 §3.2), without userinfo (RFC 9110 §4.2.4) and commas, which could join two."""
 PIECE_BYTES = 8 * 1024
 """What is parsed at once where requests may be pipelined: parsed ones take ten times the room of their bytes."""
+_HOST = Kind.HOST
 _VERSIONS = ("1.1", "1.0")
 
 
@@ -212,19 +213,19 @@ class RequestReader:
             self._on_trailer(name, value)
             return
         self._field_count += 1
-        kind = REQUEST_KINDS.get(name.lower())
+        kind = REQUEST_KINDS[name]
         if kind is None:
             self._message.head.fields.append((name, value))
+        elif kind is _HOST:
+            self._host_count += 1
+            self._message.head.authority = value
         else:
             self._on_special(kind, name, value)
 
     def _on_special(self, kind: Kind, name: bytes, value: bytes) -> None:
         message = self._message
         head = message.head
-        if kind is Kind.HOST:
-            self._host_count += 1
-            head.authority = value
-        elif kind is Kind.CONTENT_LENGTH:
+        if kind is Kind.CONTENT_LENGTH:
             # llhttp has refused what is not digits, and a second one.
             if len(value) > MAX_LENGTH_DIGITS:
                 raise RefusedError(400, "bad_request", "a Content-Length out of all measure")
@@ -267,7 +268,7 @@ class RequestReader:
     def _on_trailer(self, name: bytes, value: bytes) -> None:
         if self._trailers is None:
             self._trailers = []
-        if name.lower() not in REQUEST_KINDS:
+        if REQUEST_KINDS[name] is None:
             self._trailers.append((name, value))
         if len(self._trailers) > self._limits.fields:
             raise RefusedError(431, "too_many_fields", f"there are more than {self._limits.fields} trailer fields")
@@ -285,7 +286,9 @@ class RequestReader:
         if self._field_count > self._limits.fields:
             raise RefusedError(431, "too_many_fields", f"there are more than {self._limits.fields} header fields")
         limit = self._limits.head_bytes
-        if max(self._head_bytes, self._read_bytes) > limit and sum(len(k) + len(v) for k, v in head.fields) > limit:
+        if (self._head_bytes > limit or self._read_bytes > limit) and sum(
+            len(k) + len(v) for k, v in head.fields
+        ) > limit:
             # What was read may hold more than the head, so it is measured, but only where it can be too long.
             raise self._head_too_large()
         head.method = parser.get_method()
@@ -304,7 +307,11 @@ class RequestReader:
             head.fields = without_nominated(head.fields, message.connection)
         if self._host_count != 1 and (self._host_count > 1 or not message.http10):
             raise RefusedError(400, "host", "a request has exactly one Host field (RFC 9112 §3.2)")
-        self._complete_target(head)
+        url = self._url
+        if url.startswith(b"/"):
+            head.path = url
+        else:
+            self._complete_target(head, url)
         if head.authority != self._authority:
             self._check_authority(head.authority)
         if message.end and head.content_length:
@@ -340,9 +347,8 @@ class RequestReader:
         head.authority, head.path = head.path, b""
         self._check_authority(head.authority)
 
-    def _complete_target(self, head: RequestHead) -> None:
-        url = self._url
-        if url.startswith(b"/") or head.method == b"CONNECT" or (url == b"*" and head.method == b"OPTIONS"):
+    def _complete_target(self, head: RequestHead, url: bytes) -> None:
+        if head.method == b"CONNECT" or (url == b"*" and head.method == b"OPTIONS"):
             head.path = url
             return
         # Absolute form: it replaces Host (RFC 9112 §3.2.2).

@@ -140,23 +140,23 @@ class Http1ServerConnection(asyncio.Protocol):
             self._watched_in = self._watch.add(self)
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
-        self._receive(data, 0)
-
-    def _receive(self, data: bytes, start: int) -> None:
         if self._closing:
             return
+        self._heard = True
         try:
-            if start or len(data) > PIECE_BYTES:
-                self._feed_in_pieces(data, start)
+            if len(data) > PIECE_BYTES:
+                self._feed_in_pieces(data, 0)
             else:
                 self._reader.feed(data)
-        except RefusedError as refused:
-            if not self._closing:
-                self._refuse(refused)
-        except Exception:
-            log.exception("a request handler failed; its connection is closed")
+        except Exception as error:
+            self._on_error(error)
+
+    def _on_error(self, error: Exception) -> None:
+        if not isinstance(error, RefusedError):
+            log.error("a request handler failed; its connection is closed", exc_info=error)
             self.abort()
+        elif not self._closing:
+            self._refuse(error)
 
     def _feed_in_pieces(self, data: bytes, start: int) -> None:
         """Parse no more than one request ahead of the one that is served; the rest waits as bytes."""
@@ -175,10 +175,14 @@ class Http1ServerConnection(asyncio.Protocol):
     def _read_on(self) -> None:
         """Parse what waits, in a turn of the loop of its own."""
         data, self._unread = self._unread, b""
-        if data:
-            self._receive(data, self._unread_from)
-            if not self._closing:
-                self._update_reading()
+        if not data or self._closing:
+            return
+        try:
+            self._feed_in_pieces(data, self._unread_from)
+        except Exception as error:
+            self._on_error(error)
+        if not self._closing:
+            self._update_reading()
 
     def eof_received(self) -> bool:
         """A downstream that has said all may still be waiting for its answer: keep the writing side."""
@@ -398,7 +402,11 @@ class Http1ServerConnection(asyncio.Protocol):
         self._response_framed = True
         if self._draining or (self._request_open and end):
             message.keep_alive = False
-        self._frame(head, end, message, lines)
+        if head.content_length is None or status in _NO_BODY:
+            self._frame(head, end, message, lines)
+        else:
+            self._chunked = False
+            lines.append(b"Content-Length: %d" % head.content_length)
         if not message.keep_alive:
             lines.append(b"Connection: close")
         elif message.http10:
@@ -422,11 +430,9 @@ class Http1ServerConnection(asyncio.Protocol):
         self._chunked = False
         if head.status in _NO_BODY:
             self._has_body = False
-        if head.content_length is not None:
-            if head.status != 204:
+        if not self._has_body:
+            if head.content_length is not None and head.status != 204:
                 lines.append(b"Content-Length: %d" % head.content_length)
-        elif not self._has_body:
-            return
         elif end:
             lines.append(b"Content-Length: 0")
         elif message.http10:
