@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,9 +18,11 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
+from tests.support import documents
 from tests.support.backend import running_backend, running_raw_server
 from tests.support.h2_peer import Call, h2_client, h2_server
 from tests.support.mesh import metric, running_row
+from tests.support.process import running_sidecar
 
 TIMEOUT_S = 20
 SIZES = (0, 1, 125, 126, 65_535, 65_536, 3_000_000)
@@ -288,3 +291,53 @@ async def test_who_does_not_read_holds_back_who_writes(tmp_path: Path, between: 
                 assert await reader.read() == b"%d" % total
             writer.close()
     assert stalled.is_set()
+
+
+async def test_http2_all_the_way(tmp_path: Path) -> None:
+    """An extended CONNECT from a client of HTTP/2 to an app of HTTP/2, declared or found out."""
+
+    async def echo(call: Call) -> None:
+        assert call.field(b":protocol") == b"websocket"
+        call.send_headers([(b":status", b"200")])
+        await call.until(lambda: call.ended)
+        await call.send_data(call.data, end=True)
+
+    for protocol in ("h2", "auto"):
+        async with h2_server(echo, EXTENDED_CONNECT) as app, running_row(app.address, tmp_path, protocol) as row:
+            async with h2_client(row.port) as client:
+                await settled(lambda: client.connection.remote_settings.enable_connect_protocol == 1)
+                pseudo = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", b"http")]
+                call = client.request([*pseudo, (b":path", b"/"), (b":authority", b"app")], end=False)
+                await call.send_data(b"x" * 200_000, end=True)
+                await call.finish()
+                assert (call.status, call.size, call.ended) == (200, 200_000, True)
+
+
+async def test_a_silent_websocket_ends_after_the_idle_timeout(tmp_path: Path) -> None:
+    """A request's total is not a tunnel's; silence is what counts, of both sides together."""
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCHED)
+        await reader.read()
+
+    async with running_raw_server(converse) as port:
+        mesh = documents.write(
+            tmp_path / "mesh.yaml",
+            documents.endpoints("app", f"127.0.0.1:{port}"),
+            documents.traffic_policy("app", timeouts={"idle": "600ms", "request": "200ms"}),
+        )
+        async with running_sidecar(None, "--config", str(mesh), "--outbound", "app=:0") as sidecar:
+            async with asyncio.timeout(TIMEOUT_S):
+                reader, writer = await open_raw(sidecar.port("outbound:app"))
+                started = time.monotonic()
+                while time.monotonic() - started < 1.5:
+                    writer.write(b"still here")
+                    await asyncio.sleep(0.05)
+                said = time.monotonic()
+                with pytest.raises(ConnectionError):
+                    await reader.read()
+                assert 0.3 < time.monotonic() - said < 5
+                writer.close()
+            closed = "mesh_tcp_connections_closed_total"
+            assert await metric(sidecar, closed, flag="SI", kind="upgrade") == 1

@@ -165,7 +165,7 @@ def _detection(metrics: Metrics) -> dict[str, object]:
         found.setdefault(listener, {})[f"{protocol}, {by}"] = count
     return {
         listener: {
-            "silence_s": 0.0 if "tcp, server first" in counts else SILENCE_S,
+            "silence_s": 0.0 if counts.keys() & {"tcp, server first", "tcp, declared"} else SILENCE_S,
             "connections": counts,
             "server_names": {name: count for (port, name), count in metrics.server_names.items() if port == listener},
         }

@@ -39,6 +39,11 @@ class KeepAlive:
         self.limit_s = self._configured_s
         """Idle for longer, a connection is closed, and no request takes it."""
 
+    def configure(self, seconds: float) -> None:
+        """Keep idle connections for at most so long; 0: no limit of ours."""
+        self._configured_s = seconds or float("inf")
+        self._reckon()
+
     @property
     def is_known(self) -> bool:
         """Whether the endpoint has said or shown how long it keeps connections."""

@@ -77,7 +77,7 @@ def _kept_or_new(known: dict[str, UpstreamEndpoint], endpoint: Endpoint, policy:
     kept = known.get(endpoint.id)
     if kept is None or not kept.is_same_place(endpoint):
         return UpstreamEndpoint(endpoint, policy.timeouts)
-    kept.update(endpoint)
+    kept.update(endpoint, policy.timeouts)
     return kept
 
 

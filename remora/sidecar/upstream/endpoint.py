@@ -60,10 +60,14 @@ class UpstreamEndpoint:
         own = self.endpoint
         return (own.address, own.port, own.protocol) == (endpoint.address, endpoint.port, endpoint.protocol)
 
-    def update(self, endpoint: Endpoint) -> None:
+    def update(self, endpoint: Endpoint, timeouts: Timeouts) -> None:
         """Take over what a newer snapshot says of the same place."""
         self.endpoint = endpoint
         self.weight = max(1, endpoint.weight)
+        if timeouts != self._timeouts:
+            self._timeouts = timeouts
+            for pool in self._pools.values():
+                pool.configure(timeouts.connect_s, timeouts.keep_alive_s)
 
     def drain(self) -> None:
         for pool in self._pools.values():

@@ -116,19 +116,26 @@ class Pool:
         """How many requests wait for a connection."""
         return len(self._waiters)
 
+    def configure(self, connect_timeout_s: float, idle_s: float) -> None:
+        """Go by other limits from now on."""
+        self._connect_timeout_s = connect_timeout_s
+        self._keep_alive.configure(idle_s)
+        self._sweep_later()
+
     def take(self, asker: Asker | None = None) -> ClientConnection | None:
         """A connection on which one stream can be opened now; the caller opens it before it does anything else."""
         free = self._free
         while free:
-            connection = next(reversed(free))
+            connection, since = free.popitem()
             slots = connection.free_slots
-            if slots > 1:
-                return connection
-            idle_s = time.monotonic() - free[connection]
-            if slots == 1 and idle_s > FRESH_S and isinstance(connection, Http1ClientConnection):
-                return self._take_aged(connection, idle_s, asker)
-            del free[connection]
             if slots == 1:
+                idle_s = time.monotonic() - since
+                if idle_s > FRESH_S and isinstance(connection, Http1ClientConnection):
+                    free[connection] = since
+                    return self._take_aged(connection, idle_s, asker)
+                return connection
+            if slots > 1:
+                free[connection] = since
                 return connection
         return None
 
@@ -187,6 +194,12 @@ class Pool:
     # ── ConnectionOwner ──
 
     def on_connection_free(self, connection: ClientConnection) -> None:
+        if not self._waiters and not self._draining and self._protocol != "tcp":
+            if connection.free_slots > 0:
+                self._free[connection] = time.monotonic()
+                if self._sweep_handle is None:
+                    self._sweep_later()
+            return
         self._offer(connection)
         if self._waiters:
             self._connect_past(connection)

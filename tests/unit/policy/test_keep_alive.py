@@ -40,6 +40,8 @@ def test_our_own_time_is_the_longest() -> None:
     known.on_announced(75.0)
     assert known.limit_s == 2.0
     assert KeepAlive(0).limit_s == float("inf")
+    known.configure(100.0)
+    assert known.limit_s == MARGIN * 75.0
 
 
 def test_the_shortest_time_counts_until_it_is_long_ago() -> None:

@@ -18,6 +18,10 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER: on, 0 s; closing then sends RST (socket(7))."""
 
 
+LINGER_S = 30.0
+"""How long a peer may take to read what is still to be sent when both directions have ended."""
+
+
 class BytesHandler(Protocol):
     """What request and response handlers have in common: what a tunnel needs of them."""
 
@@ -93,7 +97,16 @@ class RawStream(asyncio.Protocol):
         self._read_ended = True
         if self.is_open and self._handler is not None:
             self._handler.on_data(b"", True)
+        if self._write_ended and self._transport is not None:
+            self._close(self._transport)
         return not self._write_ended
+
+    @staticmethod
+    def _close(transport: asyncio.Transport) -> None:
+        """All is said; who does not read the last of it is not waited for without end."""
+        transport.close()
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._transport = None
@@ -124,7 +137,7 @@ class RawStream(asyncio.Protocol):
         self._write_ended = True
         if self._read_ended:
             self._handler = None
-            transport.close()
+            self._close(transport)
         elif transport.can_write_eof():
             transport.write_eof()
 
