@@ -50,7 +50,7 @@ def render(results: Results, conditions: Conditions) -> str:
         *_busy(results, names),
         "## How it is measured\n\n" + _method(conditions),
     ]
-    problems = [*conditions.skipped, *_errors(results)]
+    problems = dict.fromkeys([*conditions.skipped, *_errors(results)])
     if problems:
         parts.append("## Left out or failed\n\n" + "\n".join(f"- {' '.join(line.split())}" for line in problems))
     return "\n\n".join(parts) + "\n"
