@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from remora.sidecar.listener.client_hello import may_be_tls
 from remora.sidecar.listener.detection import HTTP1, HTTP2, TCP, Detected, detect, guess, is_http_answer
+from remora.sidecar.listener.opaque import SILENCE_S
 from remora.sidecar.telemetry.tcp import DetectedBy
 from remora.sidecar.wire.http1.server import Http1ServerConnection
 from remora.sidecar.wire.http2 import PREFACE, Http2ServerConnection
@@ -48,16 +49,16 @@ class NewConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._listener.meet(self)
         opaque = self._opaque
-        if opaque is None:
-            return
-        expected = opaque.expects()
-        if expected == "http":
-            self._opaque = None
-        elif expected == "tcp":
+        expected = "http" if opaque is None else opaque.expects()
+        if opaque is not None and expected == "tcp":
             self._tunnel(opaque, TCP, "declared")
+            return
         self._counted = expected == "auto"
-        if self._counted and not opaque.by_name:
-            self._wait(opaque.silence_s)
+        if opaque is None or expected == "http":
+            self._opaque = None
+            self._wait(self._listener.limits.idle_timeout_s)
+        else:
+            self._wait(self._listener.limits.idle_timeout_s if opaque.by_name else opaque.silence_s)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._leave()
@@ -76,19 +77,20 @@ class NewConnection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
-        seen = self._seen = self._seen + data if self._seen else data
+        is_first = not self._seen
+        seen = self._seen = self._seen + data
         opaque = self._opaque
         if opaque is None or (opaque.by_name and not may_be_tls(seen)):
             if len(seen) >= len(PREFACE) or not PREFACE.startswith(seen):
                 self._serve(HTTP2 if seen.startswith(PREFACE) else HTTP1)
-            elif self._timer is None:
+            elif is_first:
                 self._wait(HELLO_TIMEOUT_S)
             return
         found = detect(seen)
         if found is not None:
             self._decide(found)
-        elif self._timer is None:
-            self._wait(HELLO_TIMEOUT_S)
+        elif is_first:
+            self._wait(HELLO_TIMEOUT_S if opaque.by_name else SILENCE_S)
 
     def abort(self) -> None:
         """Close at once."""
@@ -104,10 +106,14 @@ class NewConnection(asyncio.Protocol):
         self._listener.meet(self)
         if seen:
             self.data_received(seen)
+        else:
+            self._wait(self._listener.limits.idle_timeout_s)
 
     # ── time ──
 
     def _wait(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._on_timer)
 
     def _on_timer(self) -> None:
@@ -115,15 +121,18 @@ class NewConnection(asyncio.Protocol):
         opaque, seen = self._opaque, self._seen
         if self._transport is None:
             return
-        if opaque is None:
+        if not seen:
+            if opaque is None or opaque.by_name:
+                self._transport.close()
+            else:
+                self._try_out(opaque)
+        elif opaque is None:
             # The beginning of a preface, and no more: refused as the request that it is not.
-            if seen:
-                self._serve(HTTP1)
-        elif not seen:
-            self._try_out(opaque)
+            self._serve(HTTP1)
         elif PREFACE.startswith(seen):
             # HTTP/2 in small pieces.
             self._opaque = None
+            self._wait(HELLO_TIMEOUT_S)
         else:
             self._decide(guess(seen))
 

@@ -1,0 +1,116 @@
+"""New connections on a port: how long they may be silent, and what becomes of the slow, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from remora.sidecar.listener.listener import Listener
+from remora.sidecar.listener.opaque import Expected, Opaque
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.wire.heads import RequestHead, ResponseHead
+from remora.sidecar.wire.http2 import PREFACE
+from remora.sidecar.wire.limits import RequestLimits
+from remora.sidecar.wire.stream import RequestStream
+from tests.support.wire import Heard
+
+TIMEOUT_S = 20
+IDLE_S = 0.3
+
+
+class Port:
+    """A listener whose requests are answered by what they are: `http`, or `tcp` and whom for."""
+
+    def __init__(self, expected: Expected | None, *, by_name: bool = False) -> None:
+        self.metrics = Metrics()
+        opaque = None if expected is None else Opaque(self.tunnel, lambda: expected, by_name=by_name)
+        limits = RequestLimits(idle_timeout_s=IDLE_S)
+        self.listener = Listener("inbound", self.http, self.http, self.metrics, limits, opaque)
+        self.port = 0
+
+    def http(self, stream: RequestStream, head: RequestHead, end: bool) -> Heard:
+        stream.send_head(ResponseHead(200, [], content_length=4), False)
+        stream.send_data(b"http", True)
+        return Heard(stream, head, end)
+
+    def tunnel(self, stream: RequestStream, head: RequestHead, end: bool) -> Heard:
+        stream.send_head(ResponseHead(200, []), False)
+        stream.send_data(b"tcp %b %b" % (head.scheme, head.authority), True)
+        return Heard(stream, head, end)
+
+
+@asynccontextmanager
+async def running(port: Port) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to it."""
+    port.port = await port.listener.start("127.0.0.1", 0, "--x")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            yield reader, writer
+    finally:
+        writer.transport.abort()
+        port.listener.abort()
+        await port.listener.close(0)
+
+
+@pytest.mark.parametrize(("expected", "by_name"), [(None, False), ("http", False), ("auto", True)])
+async def test_who_never_says_anything_is_not_kept(expected: Expected | None, by_name: bool) -> None:
+    async with running(Port(expected, by_name=by_name)) as (reader, _):
+        assert await reader.read() == b""
+
+
+async def test_silence_on_a_port_of_any_protocol_is_a_tunnel_on_trial() -> None:
+    port = Port("auto")
+    async with running(port) as (reader, _):
+        assert await reader.read() == b"tcp tcp "
+    assert port.metrics.detected == {("inbound", "tcp", "server first"): 1}
+
+
+async def test_declared_tcp_waits_for_nothing() -> None:
+    port = Port("tcp")
+    async with running(port) as (reader, _):
+        assert await reader.read() == b"tcp tcp "
+    assert port.metrics.detected == {("inbound", "tcp", "declared"): 1}
+
+
+@pytest.mark.parametrize(
+    ("expected", "said", "answer"),
+    [
+        ("auto", b"hello", b"tcp tcp "),
+        ("auto", b"GE", b"HTTP/1.1 408 "),
+        ("auto", b"\x16\x03\x01\x02\x00\x01", b"tcp tls "),
+        ("http", b"hello\r\n\r\n", b"HTTP/1.1 400 "),
+        ("http", b"\x16\x03\x01\x02\x00\x01", b"HTTP/1.1 400 "),
+    ],
+)
+async def test_what_is_begun_and_not_gone_on_with(expected: Expected, said: bytes, answer: bytes) -> None:
+    port = Port(expected)
+    port.listener.limits = RequestLimits(head_timeout_s=0.1)
+    port.listener.watch.period_s = port.listener.limits.watch_s
+    async with running(port) as (reader, writer):
+        writer.write(said)
+        assert (await reader.read()).startswith(answer)
+
+
+async def test_a_preface_in_small_pieces_is_http2() -> None:
+    async with running(Port("auto")) as (reader, writer):
+        for at in range(len(PREFACE)):
+            writer.write(PREFACE[at : at + 1])
+            await asyncio.sleep(0.02)  # longer in all than silence is waited for
+        assert (await reader.readexactly(9))[3] == 4
+
+
+async def test_what_nobody_has_made_out_yet_ends_with_the_listener() -> None:
+    port = Port("http")
+    async with running(port) as (reader, writer):
+        writer.write(PREFACE[:5])
+        await writer.drain()
+        async with asyncio.timeout(TIMEOUT_S):
+            while not port.listener._new:
+                await asyncio.sleep(0.01)
+        port.listener.abort()
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
