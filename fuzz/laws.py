@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h11
@@ -40,8 +41,17 @@ class LoggedErrors(logging.Handler):
         raise LawBrokenError(record.getMessage())
 
 
-logging.getLogger("remora").addHandler(LoggedErrors())
-logging.getLogger("remora").propagate = False
+@contextmanager
+def no_logged_errors() -> Iterator[None]:
+    """Within it, an error that the sidecar logs is a broken law."""
+    log, handler = logging.getLogger("remora"), LoggedErrors()
+    log.addHandler(handler)
+    log.propagate, before = False, log.propagate
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = before
 
 
 def pieces(data: bytes) -> Iterator[bytes]:

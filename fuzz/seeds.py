@@ -6,6 +6,7 @@ import struct
 
 import hpack
 
+from fuzz.detection import hello
 from remora.sidecar.wire.http2 import frames as wire
 
 REQUESTS = (
@@ -128,6 +129,15 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "hpack": tuple(
         b"".join(struct.pack(">H", len(block)) + block for block in blocks)
         for blocks in ((_REQUEST,), (_REQUEST, _ANSWER, _TRAILERS), (_LONG, _LONG))
+    ),
+    "detection": (
+        *(b"\0" + request for request in REQUESTS),
+        *(bytes((number,)) + hello(name) for number, name in enumerate(("a.example", "Shop", "x-1.b.c"))),
+        b"\2PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\1\r\nCONNECT {}\r\n",
+        b"\1\0\0\0\x08\4\xd2\x16\x2f",
+        b"\1*1\r\n$4\r\nPING\r\n",
+        b"\1OPTIONS rtsp://a/b RTSP/1.0\r\n",
     ),
     "tunnel": tuple(
         bytes((kind,)) + b"\0\5hello\4\3abc\7\0\0\1x\x08\0\x09\0\3\0\6\2yz" for kind in (*range(5), 15, 16, 17, 18, 19)

@@ -15,6 +15,7 @@ MODULES = {
     "http2_client": "fuzz.codecs",
     "http2_fields": "fuzz.codecs",
     "hpack": "fuzz.codecs",
+    "detection": "fuzz.detection",
     "tunnel": "fuzz.tunnels",
     "grpc_web": "fuzz.translators",
     "grpc_json": "fuzz.translators",

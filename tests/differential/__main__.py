@@ -23,7 +23,7 @@ def main() -> int:
         prog="python -m tests.differential",
         description="The same byte streams to our sidecar, to Envoy and to h11 or h2, first those that are known to "
         "have done harm somewhere, then mutations of them; what came out on the other side is compared. "
-        "Differences that are meant are in tests/differential/explained.py. Exit status 1: there is one that is not explained.",
+        "Differences that are meant are in tests/differential/explained.py. Exit status 1: one is not explained.",
     )
     parser.add_argument("--minutes", type=float, default=5, help="half for HTTP/1, half for HTTP/2 (default 5)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the mutations (default: the time)")

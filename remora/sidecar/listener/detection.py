@@ -33,7 +33,9 @@ _METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b
 _CERTAIN = re.compile(rb"[\r\n]*(?:GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS|TRACE) (?:/|https?://)")
 """How nearly all requests begin. Others wait for the end of the line: NATS has a CONNECT too, RTSP an OPTIONS."""
 _VERSION = re.compile(rb"HTTP/\d+(?:\.\d+)?[ \t\r]*\Z")
-_BINARY = re.compile(rb"[^\t\r\n\x20-\x7e\x80-\xff]")
+_BINARY_WORD = re.compile(rb"[\s\x1c-\x1f]*[^\s\x00-\x1f\x7f]*[\x00-\x08\x0e-\x1b\x7f]")
+"""An octet in the first word that no text has. Beyond that word, or as a separator (some servers take any white space
+of Unicode's for one), it does not make a request opaque."""
 
 
 def detect(seen: bytes) -> Detected | None:
@@ -50,10 +52,13 @@ def detect(seen: bytes) -> Detected | None:
 
 def _detect_line(seen: bytes) -> Detected | None:
     line, end, _ = seen.partition(b"\n")
+    # All that is decided before the line's end is decided alike when it has come: it is the same in any pieces.
+    if _BINARY_WORD.match(line):
+        return TCP
+    if len(line) > MAX_LINE_BYTES:
+        return guess(seen)
     if not end:
-        if _BINARY.search(line):
-            return TCP
-        return guess(seen) if len(line) > MAX_LINE_BYTES else None
+        return None
     if PREFACE.startswith(seen):
         return None
     return HTTP1 if _VERSION.search(line) else TCP

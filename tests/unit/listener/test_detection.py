@@ -37,6 +37,14 @@ def in_records(hello: bytes, size: int) -> bytes:
 
 
 @pytest.mark.parametrize(
+    "line", [b"GET\x0b/\x0bHTTP/1.1\r\n", b"GET /\x01 HTTP/1.1\r\n", b"\0GET / HTTP/1.1\r\n", b"x\x7f HTTP/1.1\r\n"]
+)
+def test_bad_lines_are_the_same_in_any_pieces(line: bytes) -> None:
+    found = [known for size in range(1, len(line) + 1) if (known := detect(line[:size]))]
+    assert set(found) == {detect(line)}
+
+
+@pytest.mark.parametrize(
     ("seen", "found"),
     [
         (b"GET / HTTP/1.1\r\n", HTTP1),
