@@ -215,6 +215,22 @@ async def test_requests_that_wait_cost_little_more_than_their_bytes() -> None:
     assert play.transport.reading
 
 
+async def test_a_flood_of_requests_behind_chunks_is_refused() -> None:
+    play = Play()
+    read = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    tracemalloc.start()
+    play.send(read + b"GET / HTTP/1.1\r\nHost:\r\n\r\n" * 9000)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 256 * 1024
+    while not play.transport.eof_written:
+        play.answer(body=b"")
+        await asyncio.sleep(0)
+    statuses = [status for status, _, _ in read_answers(play.transport.take())]
+    assert statuses[-1] == 400
+    assert len(statuses) > 200
+
+
 @pytest.mark.parametrize("size", [9_000, 100_000, 250_000])
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_long_reads_of_pipelined_bodies(size: int, chunked: bool) -> None:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _is_authority = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+;=:%\[\]]*").fullmatch
 """Host and port (RFC 3986 §3.2), without userinfo (RFC 9110 §4.2.4) and commas, which could join two."""
-PIECE_BYTES = 8 * 1024
+PIECE_BYTES = 4 * 1024
 """What is parsed at once where requests may be pipelined: parsed ones take ten times the room of their bytes."""
 _HOST = Kind.HOST
 _VERSIONS = ("1.1", "1.0")
@@ -176,9 +176,9 @@ class RequestReader:
 
     def stop_of(self, data: bytes, start: int) -> int:
         """How far to `feed` of `data` from `start`, so that little of what follows the current message is parsed: to
-        the end of a head, or of a body of known length, where that can be told."""
+        the end of a head, or of a body of known length. Where chunks end only the parser knows."""
         if not self._in_head:
-            return start + (self._message.left if self._message.left > 0 else PIECE_BYTES)
+            return start + self._message.left if self._message.left > 0 else len(data)
         end = data.find(b"\r\n\r\n", start, start + PIECE_BYTES)
         return end + 4 if end >= 0 else start + PIECE_BYTES
 

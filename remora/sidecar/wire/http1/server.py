@@ -36,6 +36,10 @@ LINGER_S = 1.0
 """How long the rest of a request that was answered early is read and dropped, so that the peer sees the answer, not a
 TCP reset (RFC 9112 §9.6)."""
 
+MAX_BACKLOG = 200
+"""What may wait parsed: heads, pieces of bodies, trailers. Only behind a chunked body, whose end nobody can tell before
+it is parsed, there can be more than the requests of PIECE_BYTES."""
+
 _NO_BODY = frozenset((204, 304))
 
 
@@ -215,6 +219,8 @@ class Http1ServerConnection(asyncio.Protocol):
         if self._closing:
             return
         if self._serving is not None:
+            if self._backlog is not None and len(self._backlog) >= MAX_BACKLOG:
+                raise RefusedError(400, "pipeline", "too many requests in one piece behind a chunked body")
             self._wait_in_line(message)
             self._update_reading()
         else:
@@ -534,7 +540,8 @@ class Http1ServerConnection(asyncio.Protocol):
         """Answer what is not a proper request, and close: what follows it cannot be trusted."""
         serving, reader = self._serving, self._reader
         if serving is not None and (self._backlog or reader.between or not reader.is_reading(serving)):
-            # What came before it is in order, and is answered first.
+            # What came before it is in order, and is answered first. Its traceback would keep all that was read.
+            refused.__traceback__ = refused.__context__ = None
             self._wait_in_line(refused)
             self._update_reading()
             return
