@@ -356,7 +356,16 @@ class Exchange:
 
     def break_off(self, failure: Failure) -> None:
         """The answer ended in the middle: the downstream must see that it is not whole."""
-        self._downstream.reset(ResetReason.INTERNAL)
+        self._end_early(failure, ResetReason.INTERNAL, "its upstream ended in the middle of the answer")
+
+    def _end_early(self, failure: Failure, reason: ResetReason, why: str) -> None:
+        """End an answer that has begun: by a status where there is one, as in gRPC, else by a reset."""
+        if self.head.is_grpc:
+            service = self.decision.service if self.decision is not None else ""
+            self.grpc_status = b"%d" % failure.grpc_status
+            self._downstream.send_trailers(failures.grpc_trailers(failure, f"{service}: {why}"))
+        else:
+            self._downstream.reset(reason)
         self._finish(failure.flag)
 
     def pause_downstream(self) -> None:
@@ -495,8 +504,8 @@ class Exchange:
             return
         failure = failures.TIMEOUT if self._on_total or past_deadline else failures.IDLE_TIMEOUT
         if self._status:
-            self._downstream.reset(ResetReason.CANCELLED)
-            self._finish(failure.flag)
+            why = "the deadline passed" if past_deadline else f"nothing was said for {self._timeout_s:g} s"
+            self._end_early(failure, ResetReason.CANCELLED, why)
         else:
             self.fail(failure, seconds=time.perf_counter() - self._started if past_deadline else self._timeout_s)
 

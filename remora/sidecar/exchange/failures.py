@@ -50,10 +50,13 @@ def answer(failure: Failure, head: RequestHead, detail: str) -> tuple[ResponseHe
     request_id = (head.request_id or b"").decode("latin-1")
     if not head.is_grpc:
         return problem(failure.status, failure.code, detail, request_id)
-    fields: Fields = [
-        (b"content-type", b"application/grpc"),
+    return ResponseHead(200, [(b"content-type", b"application/grpc"), *grpc_trailers(failure, detail)]), b""
+
+
+def grpc_trailers(failure: Failure, detail: str) -> Fields:
+    """How a gRPC call ends that failed, be it before its answer or within it."""
+    return [
         (b"grpc-status", b"%d" % failure.grpc_status),
         (b"grpc-message", quote(detail, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode()),
         (ERROR_FIELD, failure.code.encode()),
     ]
-    return ResponseHead(200, fields), b""
