@@ -269,17 +269,14 @@ class Exchange:
 
     def retry(self, endpoint: UpstreamEndpoint, failure: AttemptFailure) -> None:
         """Make another attempt, after a backoff, elsewhere than at `endpoint` if there is elsewhere."""
-        delay = backoff_s(self._retries, random.random())
-        self._retries += 1
-        self._try_again(endpoint, failure, delay)
-
-    def _try_again(self, endpoint: UpstreamEndpoint, failure: AttemptFailure, delay: float) -> None:
         decision = self.decision
-        assert decision is not None, "only decided requests are tried again"
+        assert decision is not None, "only decided requests are retried"
         self._attempt = None
         self.is_again = True
         self._tried = (*self._tried, endpoint)
         self._downstream.resume()
+        delay = backoff_s(self._retries, random.random())
+        self._retries += 1
         self._proxy.metrics.count_retry(decision.service, failure.value)
         self._retry_handle = asyncio.get_running_loop().call_later(delay, self._retry_now)
 
@@ -307,10 +304,7 @@ class Exchange:
 
     def on_attempt_failed(self, endpoint: UpstreamEndpoint, failure: AttemptFailure, reason: str) -> None:
         """The attempt came to nothing before an answer; `reason` says how."""
-        if failure is AttemptFailure.REFUSED and not self._tried and self._body is not None and not self.done:
-            # Its connection was closing, most likely: no fault of the endpoint, no retry of the policy's (gRFC A6).
-            self._try_again(endpoint, failure, 0.0)
-        elif self._can_retry(failure):
+        if self._can_retry(failure):
             self.retry(endpoint, failure)
         elif failure is AttemptFailure.CONNECT:
             self.fail(failures.CONNECT_FAILURE, reason=reason)

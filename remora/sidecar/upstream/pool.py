@@ -298,13 +298,19 @@ class Pool:
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
+        connection: ClientConnection | None = None
+        reason = ""
         try:
             async with asyncio.timeout(self._connect_timeout_s or None):
                 _, connection = await loop.create_connection(self._make, self._host, self._port)
         except TimeoutError:
-            self._fail(f"no connection to {self._host}:{self._port} within {self._connect_timeout_s:g} s")
+            reason = f"no connection to {self._host}:{self._port} within {self._connect_timeout_s:g} s"
         except OSError as error:
-            self._fail(f"no connection to {self._host}:{self._port}: {error.strerror or error}")
+            reason = f"no connection to {self._host}:{self._port}: {error.strerror or error}"
+        # No longer under way: what follows may find that another is needed.
+        self._connecting -= {asyncio.current_task()}
+        if connection is None:
+            self._fail(reason)
         else:
             self._on_connected(connection)
 

@@ -42,9 +42,10 @@ class ResetReason(enum.Enum):
     """Why a stream ended before its time; what the exchange decides retries, flags and statuses by."""
 
     REFUSED = "refused"
-    """Provably not processed: REFUSED_STREAM, above GOAWAY's last stream id, or the connection never took it."""
+    """Provably not processed: REFUSED_STREAM, or the connection never took it."""
     STALE = "stale connection"
-    """Provably not processed, because a connection that had been idle closed in the moment of its use."""
+    """Provably not processed, because its connection closed in the moment of its use: it had been idle, or a GOAWAY
+    leaves the stream out, or it never got onto the wire."""
     PEER_RESET = "peer reset"
     """RST_STREAM, or the connection ended in the middle of the message."""
     PROTOCOL_ERROR = "protocol error"

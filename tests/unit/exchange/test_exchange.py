@@ -219,17 +219,6 @@ async def test_attempts_end_with_the_policy() -> None:
     assert sum(play.metrics.retries.values()) == 2
 
 
-@pytest.mark.parametrize("retries", [0, 1])
-async def test_what_was_refused_at_once_is_sent_again_beside_the_policy(retries: int) -> None:
-    """As a connection that closes just then refuses: once, whatever the policy says."""
-    play = Play(ServicePolicy(balancer="round_robin", retry=RetryPolicy(attempts=retries)))
-    play.ask(b"POST")
-    for number in range(1, retries + 3):
-        (await play.attempt(number)).handler.on_reset(ResetReason.REFUSED)
-    assert play.downstream.heads[0].status == 503
-    assert play.attempts == retries + 2
-
-
 async def test_the_body_is_sent_again() -> None:
     play = Play()
     exchange = play.ask(b"PUT", end=False)

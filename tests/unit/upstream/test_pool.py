@@ -77,6 +77,22 @@ async def test_all_who_wait_hear_of_a_failed_connect() -> None:
     assert not any(connects)
 
 
+async def test_who_waits_again_when_a_connect_fails_gets_another() -> None:
+    """At once, while the connect that failed is still on the stack."""
+
+    class Stubborn(Waiter):
+        def on_connect_failure(self, reason: str) -> None:
+            pool.wait(again)
+            super().on_connect_failure(reason)
+
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        pool = Pool("127.0.0.1", nobody.getsockname()[1], "h2", 5.0, lambda _: None)
+        first, again = Stubborn(), Waiter()
+        pool.wait(first)
+        await asyncio.wait_for(asyncio.gather(first.connection, again.connection, return_exceptions=True), 10)
+
+
 async def test_a_connection_that_is_closed_leaves_the_pool() -> None:
     hang_up = asyncio.Event()
 

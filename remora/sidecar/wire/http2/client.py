@@ -214,7 +214,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         for stream_id in [number for number in self.streams if number > last_stream_id]:
             stream = self.streams.pop(stream_id, None)
             if stream is not None:
-                self._end_stream(stream, ResetReason.REFUSED)
+                self._end_stream(stream, ResetReason.STALE)
         if not self.streams:
             self._close_politely()
 
@@ -258,13 +258,13 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
             self._owner.on_connection_closed(self)
             waiting, self._tunnels = self._tunnels, []
             for request in waiting:
-                request.fail(ResetReason.REFUSED)
+                request.fail(ResetReason.STALE)
 
     def _on_lost(self) -> None:
         self._liveness.stop()
 
     def _reason_for(self, stream: ClientStream, reason: ResetReason) -> ResetReason:
-        return ResetReason.REFUSED if stream.stream_id > self._last_flushed_id else reason
+        return ResetReason.STALE if stream.stream_id > self._last_flushed_id else reason
 
     def _count_reset(self) -> None:
         """Each costs a request that we have made ourselves: no flood."""

@@ -239,7 +239,7 @@ async def test_goaway_refuses_what_came_too_late_and_closes_after_the_rest() -> 
     first, second = play.open(), play.open()
     await play.talk()
     play.raw(wire.goaway_frame(1, 0, ""))
-    assert (first.reset, second.reset) == (None, ResetReason.REFUSED)
+    assert (first.reset, second.reset) == (None, ResetReason.STALE)
     assert (play.connection.free_slots, play.owner.closed, play.transport.closed) == (0, 1, False)
     play.peer.send_headers(1, [(b":status", b"200")], end_stream=True)
     await play.talk()
@@ -269,7 +269,7 @@ async def test_loss_tells_what_was_never_sent() -> None:
     await play.talk()
     unsent = play.open()
     play.connection.connection_lost(ConnectionResetError())
-    assert (sent.reset, unsent.reset) == (ResetReason.PEER_RESET, ResetReason.REFUSED)
+    assert (sent.reset, unsent.reset) == (ResetReason.PEER_RESET, ResetReason.STALE)
     assert (play.owner.closed, play.connection.free_slots) == (1, 0)
 
 

@@ -230,7 +230,7 @@ async def test_an_upgrade_that_waits_when_the_connection_ends_was_never_asked() 
     heard = Heard()
     play.connection.open(upgrade(), False, heard)
     play.connection.connection_lost(None)
-    assert heard.reset is ResetReason.REFUSED
+    assert heard.reset is ResetReason.STALE
 
 
 async def test_an_upgrade_that_is_given_up_before_it_is_asked_is_not_asked() -> None:
