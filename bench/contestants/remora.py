@@ -25,7 +25,7 @@ RULES_A_ROUTE = 10
 _ANY_PORT = f"{HOST}:0"
 _PROBE_TIMEOUT_S = 20
 _PROBE = """
-import json, platform, remora
+import json, platform, remora, remora.sidecar.cli
 from remora.sidecar.wire.http1 import server
 build = "pure" if server.__file__.endswith(".py") else "compiled"
 print(json.dumps({"version": remora.__version__, "build": build, "python": platform.python_version()}))

@@ -33,6 +33,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     http1.mkdir(parents=True)
     for parent in (http1, *http1.parents[:3]):
         (parent / "__init__.py").write_text("__version__ = '7.8'\n")
+    (package / "sidecar" / "cli.py").touch()
     (http1 / "server.py").write_text("__file__ = 'server.cpython.so'\n")
     return _environment(folder, folder / "packages")
 
