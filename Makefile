@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz differential soak docs proto clean
+.PHONY: help demo test lint bench fuzz differential soak docs proto wheels compiled clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,14 @@ differential: $(VENV)/.test  ## The same bytes to sidecar, Envoy and h11: what c
 
 soak: $(VENV)/.soak  ## Load of all kinds and trouble for half an hour (ARGS="--minutes 5 --seed 1")
 	@$(BIN)/python -m soak $(ARGS)
+
+wheels: $(VENV)/.test  ## Build the wheels into dist/: plain Python, and compiled for this Python (takes a C compiler)
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@HATCH_BUILD_HOOK_ENABLE_CUSTOM=true $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
+compiled: $(VENV)/.test  ## Compile the wheel, and run the tests of what is compiled with it (takes a C compiler)
+	@$(BIN)/python -m tests.compiled $(ARGS)
 
 docs: $(VENV)/.demo  ## Write docs/policy.md and docs/flags.md anew, from the code
 	@$(BIN)/python docs/build.py

@@ -30,6 +30,7 @@ from remora.model.names import DEFAULT_NAMESPACE, is_label, service_of_host
 from remora.model.snapshot import SnapshotError
 from remora.sidecar.app import Binding, Options, WorkersLostError
 from remora.sidecar.app import run as run_sidecar
+from remora.sidecar.build import version
 from remora.sidecar.listener.forwarding import PRIVATE_NETWORKS, Network
 from remora.sidecar.listener.listener import ListenError
 from remora.sidecar.source.addresses import parse_addresses
@@ -54,7 +55,7 @@ def _main(argv: Sequence[str]) -> int:
 def make_parser(flags: Flags) -> Parser:
     """The parser of `sidecar` and its commands."""
     parser = Parser(prog="sidecar", description="The proxy beside one instance of a service.")
-    parser.add_argument("--version", action="version", version=f"remora sidecar {__version__}")
+    parser.add_argument("--version", action="version", version=f"remora sidecar {version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run",

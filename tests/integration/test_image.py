@@ -56,6 +56,11 @@ def test_the_default_image_runs_as_1337() -> None:
     assert "--gid 1337" in of("RUN", "runtime")[0]
 
 
+def test_the_wheel_is_compiled() -> None:
+    assert of("ENV", "build")[-1] == "HATCH_BUILD_HOOK_ENABLE_CUSTOM=true"
+    assert any("gcc" in line for line in of("RUN", "build"))
+
+
 def test_every_port_but_admin_is_exposed() -> None:
     assert set(of("EXPOSE", "remora")[0].split()) == {"15001", "15006", "15010", "15014", "15020"}
 
@@ -76,7 +81,10 @@ def test_the_venv_comes_from_the_build_stage_and_leads_the_path() -> None:
 
 @pytest.mark.timeout(300)
 def test_the_wheel_installs_and_both_commands_start(tmp_path: Path) -> None:
-    """What the build stage does. The venv borrows the dependencies installed here, so that nothing is downloaded."""
+    """What the build stage does, but for compiling (tests/compiled.py does).
+
+    The venv borrows the dependencies installed here, so that nothing is downloaded.
+    """
 
     def run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from remora.sidecar.build import version
 from tests.support.backend import running_raw_server
 from tests.support.process import Command, running_sidecar
 
@@ -121,6 +122,7 @@ async def test_status_shows_a_running_sidecar_and_its_exit_status_whether_it_is_
         assert await shown.finish() == 0
         text = "\n".join(shown.lines)
         assert "ready" in text
+        assert version() in text
         assert sidecar.address("inbound") in text
     assert "no sidecar's admin port at" in await refused("status", "--admin", sidecar.address("admin"))
 

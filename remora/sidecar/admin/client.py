@@ -42,6 +42,7 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "ready", "yes" if status["ready"] else "no"
     for reason in status["missing"]:
         yield "  missing", reason
+    yield "version", f"{status['version']} ({status['build']})"
     if (app := status["app"]) is not None:
         yield "app", f"{app['state']} ({app['check']}): {app['reason']}"
     for name, address in status["listeners"].items():

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from remora import __version__
 from remora.model.snapshot import Snapshot
 from remora.sidecar.admin.exposition import Counter, Gauge, SidecarCollector, metrics_page
 from remora.sidecar.admin.pages import Page, PageMaker, Question, Site
 from remora.sidecar.admin.views import ClusterView, EndpointView, WorkerView
+from remora.sidecar.build import build
 from remora.sidecar.listener.opaque import SILENCE_S
 from remora.sidecar.telemetry.metrics import Metrics
 
@@ -126,6 +128,8 @@ def status(view: AdminView) -> dict[str, object]:
     return {
         "ready": not reasons,
         "missing": reasons,
+        "version": __version__,
+        "build": build(),
         "listeners": view.listeners,
         "app": view.health() if view.health is not None else None,
         "snapshot": {

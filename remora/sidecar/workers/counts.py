@@ -104,5 +104,7 @@ def _add_slot(owner: object, slot: str, value: Any) -> None:
 
 
 def _slots(owner: object) -> list[str]:
-    slots: tuple[str, ...] = type(owner).__slots__  # type: ignore[attr-defined]
+    kind = type(owner)
+    # A class that mypyc has compiled has another name for them.
+    slots: tuple[str, ...] = getattr(kind, "__slots__", ()) or kind.__mypyc_attrs__  # type: ignore[attr-defined]
     return [slot for slot in slots if slot not in GAUGES]
