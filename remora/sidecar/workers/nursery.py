@@ -32,6 +32,8 @@ _FORK = b"F"
 _REAP = b"R"
 END_TIMEOUT_S = 1.0
 """How long a worker whose channel is closed may take to end."""
+ANSWER_TIMEOUT_S = 5.0
+"""Of the nursery itself, which has nothing else to do."""
 _POLL_S = 0.005
 
 Work = Callable[[socket.socket, int], None]
@@ -76,15 +78,17 @@ class Nursery:
     def close(self) -> None:
         """End it; its workers have ended before."""
         self._end.close()
-        os.waitpid(self.pid, 0)
+        _reap(self.pid, time.monotonic() + END_TIMEOUT_S)
 
     async def _ask(self, question: bytes, value: int, descriptors: list[int]) -> int:
         async with self._turn:
             try:
-                socket.send_fds(self._end, [_MESSAGE.pack(question, value)], descriptors)
-                answer = await asyncio.get_running_loop().sock_recv(self._end, _MESSAGE.size)
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    socket.send_fds(self._end, [_MESSAGE.pack(question, value)], descriptors)
+                    answer = await asyncio.get_running_loop().sock_recv(self._end, _MESSAGE.size)
             except OSError as error:
-                raise NurseryError(str(error)) from None
+                self._end.close()  # an answer that came later would be taken for that to another question
+                raise NurseryError(str(error) or f"no answer within {ANSWER_TIMEOUT_S:g} s") from None
         if len(answer) < _MESSAGE.size:
             raise NurseryError("it closed its socket")
         found: int = _MESSAGE.unpack(answer)[1]
