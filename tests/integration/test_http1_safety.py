@@ -7,8 +7,11 @@ import dataclasses
 
 import pytest
 import uvloop
+from h2.errors import ErrorCodes
 
+from remora.sidecar.listener import reception
 from remora.sidecar.wire.limits import RequestLimits
+from tests.support.h2_peer import h2_client, request_headers
 from tests.support.inbound import DEADLINE_S, Inbound, raw_app, running_inbound
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -189,6 +192,25 @@ async def test_what_is_refused_is_counted_by_its_status() -> None:
         ("inbound", "", "", "", "", "4xx", "DPE"): 3,
         ("inbound", "", "", "", "", "5xx", "DPE"): 1,
     }
+
+
+async def test_what_is_refused_over_http2_is_counted_too() -> None:
+    async with raw_app(b"") as app, running_inbound(app.port) as inbound, h2_client(inbound.port) as client:
+        assert (await client.request(request_headers("GET", "/a b")).finish()).reset_code == ErrorCodes.PROTOCOL_ERROR
+        assert (await client.request(request_headers("GET", "/" + "a" * 9000)).finish()).status == 414
+        length = (b"content-length", b"5")
+        assert (await client.request(request_headers("POST", "/", length)).finish()).reset_code is not None
+        assert inbound.counted("DPE") == 3
+
+
+@pytest.mark.parametrize("start", [b"P", b"PRI * HTTP/2.0\r\n\r\nS"])
+async def test_the_beginning_of_a_preface_does_not_hold_a_connection(
+    start: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reception, "HELLO_TIMEOUT_S", 0.1)
+    async with raw_app(b"") as app, running_inbound(app.port, limits=QUICK) as inbound:
+        answer = await inbound.ask(start)
+    assert answer.startswith((b"HTTP/1.1 408 ", b"HTTP/1.1 400 "))
 
 
 # bytes held

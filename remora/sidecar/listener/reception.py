@@ -161,7 +161,11 @@ class NewConnection(asyncio.Protocol):
         rule = listener.forwarding
         connection: Http1ServerConnection | Http2ServerConnection
         if found is HTTP2:
-            connection = Http2ServerConnection(rule.factory(listener.http2, transport, "2"), on_closed=listener.remove)
+            connection = Http2ServerConnection(
+                rule.factory(listener.http2, transport, "2"),
+                on_closed=listener.remove,
+                on_refused=listener.count_refused,
+            )
         else:
             connection = Http1ServerConnection(
                 rule.factory(listener.http1, transport, "1.1"),

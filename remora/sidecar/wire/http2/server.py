@@ -51,11 +51,12 @@ class SwitchStream(ServerStream):
 class Http2ServerConnection(Http2Connection[ServerStream]):
     """One downstream's connection, in cleartext with prior knowledge or behind whatever the transport is.
 
-    `factory` makes the handler of each request. `on_closed` is called once, when the connection is gone.
+    `factory` makes the handler of each request. `on_closed` is called once, when the connection is gone. `on_refused`
+    hears the status of a request that no handler has seen; 400 for one that is malformed.
     Give it to `create_server`, or hand it a connection whose first bytes have been read: see `attach`.
     """
 
-    __slots__ = ("_drain_timer", "_draining", "_factory", "_goaway_id", "_last_stream_id", "_on_closed")
+    __slots__ = ("_drain_timer", "_draining", "_factory", "_goaway_id", "_last_stream_id", "_on_closed", "_on_refused")
 
     def __init__(
         self,
@@ -63,10 +64,12 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         *,
         limits: Http2Limits = DEFAULT_LIMITS,
         on_closed: Callable[[Http2ServerConnection], None] | None = None,
+        on_refused: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(limits)
         self._factory = factory
         self._on_closed = on_closed
+        self._on_refused = on_refused
         self._last_stream_id = 0
         self._goaway_id = frames.MAX_STREAM_ID
         """The last stream that we take, as our GOAWAY said."""
@@ -134,8 +137,12 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         try:
             head = self.reader.request(block)
         except HeadRefusedError as refused:
+            self._refused(refused.status)
             self._answer(stream_id, refused.status, end)
             return
+        except Http2StreamError:
+            self._refused(400)
+            raise
         if head.upgrade is None:
             stream = ServerStream(self, stream_id, end)
         else:
@@ -144,6 +151,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         if head.content_length is not None:
             stream.left = head.content_length
             if end and stream.left:
+                self._refused(400)
                 raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "a content-length, but no body")
         self._guard.progress = True
         self.streams[stream_id] = stream
@@ -152,6 +160,10 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
             stream.handler = handler
             if not stream.writable and not stream.send_ended:
                 handler.on_writable(False)
+
+    def _refused(self, status: int) -> None:
+        if self._on_refused is not None:
+            self._on_refused(status)
 
     def _answer(self, stream_id: int, status: int, end: bool) -> None:
         """Answer a request that no handler will see, and be done with it."""
