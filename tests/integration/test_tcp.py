@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -310,3 +311,48 @@ async def test_http_after_a_long_silence_is_http_all_the_same(tmp_path: Path, ve
         async with aiohttp.ClientSession() as client, client.get(sidecar.url("admin") + "/detection") as response:
             assert (await response.json())["inbound"]["silence_s"] == 0.2
         assert await metric(sidecar, "mesh_detected_connections_total", by="server first") == 0
+
+
+async def moody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that speaks first, says everything back, leaves or cuts, as it pleases."""
+    if random.random() < 0.3:
+        writer.write(GREETING)
+    while chunk := await reader.read(65536):
+        writer.write(chunk)
+        await writer.drain()
+        if random.random() < 0.2:
+            return
+        if random.random() < 0.2:
+            cut(writer)
+            return
+
+
+async def call(port: int) -> None:
+    """A client that says something or nothing, and ends in one way or another."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    said = random.choice((b"", b"", b"x\n", bytes(200_000), b"GET / HT", b"\x16\x03\x01\x02\x00\x01"))
+    writer.write(said)
+    with suppress(ConnectionError, TimeoutError):
+        if random.random() < 0.3:
+            writer.write_eof()
+        async with asyncio.timeout(random.choice((0, 0, 0.3))):
+            while await reader.read(65536):
+                pass
+    if random.random() < 0.5 and not writer.transport.is_closing():
+        cut(writer)
+    writer.close()
+
+
+@pytest.mark.parametrize("protocol", ["auto", "tcp"])
+async def test_nothing_is_left_of_connections_that_end_in_any_way(tmp_path: Path, protocol: str) -> None:
+    async with running_raw_server(moody) as port, asyncio.timeout(60):
+        async with running_row(f"127.0.0.1:{port}", tmp_path, protocol, between=protocol) as row:
+            for _ in range(8):
+                await asyncio.gather(*(call(row.port) for _ in range(40)))
+            for sidecar, listener in ((row.caller, "outbound:app"), (row.callee, "inbound")):
+                opened, closed = "mesh_tcp_connections_opened_total", "mesh_tcp_connections_closed_total"
+                while await metric(sidecar, opened) != await metric(sidecar, closed):
+                    await asyncio.sleep(0.05)
+                assert await metric(sidecar, opened) > 30
+                if protocol == "tcp":
+                    assert await metric(sidecar, "mesh_connections", listener=listener) == 0

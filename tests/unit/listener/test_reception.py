@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -114,3 +116,22 @@ async def test_what_nobody_has_made_out_yet_ends_with_the_listener() -> None:
         port.listener.abort()
         with suppress(ConnectionError):
             assert await reader.read() == b""
+
+
+async def test_a_connection_lost_while_it_is_tried_out_is_told_of() -> None:
+    """Reset before anybody has read of it: whoever was asked for a tunnel must not wait for it."""
+    port = Port("auto")
+    asked: list[Heard] = []
+
+    def tunnel(stream: RequestStream, head: RequestHead, end: bool) -> Heard:
+        asked.append(Heard(stream, head, end))
+        return asked[-1]
+
+    opaque = port.listener.opaque = Opaque(tunnel, lambda: "auto")
+    opaque.server_first = True
+    async with running(port), asyncio.timeout(TIMEOUT_S):
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", port.port)) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        while len(asked) < 2 or not all(heard.reset for heard in asked[1:]):
+            await asyncio.sleep(0.01)

@@ -29,8 +29,7 @@ class TcpServerConnection(RawStream):
             self.data_received(seen)
         head = RequestHead(b"CONNECT", b"", authority, [], scheme=b"tls" if is_tls else b"tcp")
         handler = self._factory(self, head, False)
-        if transport.is_closing():
-            return
+        # Even of a connection that is lost, or was refused just now: connection_lost comes, and is to be told.
         self._handler = handler
         if self.is_open:
             self.begin()
