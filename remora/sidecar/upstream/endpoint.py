@@ -83,5 +83,6 @@ class UpstreamEndpoint:
             self.unreachable_until = 0.0
             return
         backoff = min(CONNECT_BACKOFF_CAP_S, CONNECT_BACKOFF_BASE_S * 2**self._connect_failures)
-        self._connect_failures += 1
+        if backoff < CONNECT_BACKOFF_CAP_S:
+            self._connect_failures += 1
         self.unreachable_until = time.monotonic() + backoff

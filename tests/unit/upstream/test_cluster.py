@@ -15,8 +15,10 @@ from remora.model.snapshot import (
     Service,
     ServicePolicy,
     Snapshot,
+    Timeouts,
 )
 from remora.sidecar.upstream.cluster import Cluster, Clusters
+from remora.sidecar.upstream.endpoint import CONNECT_BACKOFF_CAP_S, UpstreamEndpoint
 
 
 def endpoint(name: str, **fields: object) -> Endpoint:
@@ -94,3 +96,10 @@ def test_a_version_has_the_policy_of_the_service_that_routes_to_it() -> None:
     assert found.policy.balancer == "random"
     clusters.update(Snapshot(2, {}, {shop: endpoint_sets[shop]}))
     assert clusters.get(canary) is None
+
+
+def test_an_endpoint_that_stays_away_for_long_is_tried_again_at_times() -> None:
+    away = UpstreamEndpoint(endpoint("a"), Timeouts())
+    for _ in range(1100):  # from 1024 on 2**n is no float any more
+        away._on_connect(False)
+    assert 0 < away.unreachable_until - time.monotonic() <= CONNECT_BACKOFF_CAP_S
