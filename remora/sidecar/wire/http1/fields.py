@@ -84,7 +84,7 @@ REQUEST_KINDS = KindMemo(
         **dict.fromkeys(FORWARDED, Kind.FORWARDED),
     }
 )
-RESPONSE_KINDS = KindMemo({**_DROPPED, **_FRAMING})
+RESPONSE_KINDS = KindMemo({**_DROPPED, **_FRAMING, b"keep-alive": Kind.KEEP_ALIVE})
 
 CONNECTION_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te"))
 """Tokens of Connection that name no field to remove."""
