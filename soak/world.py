@@ -217,7 +217,10 @@ class World:
             LAYER_SIDECARS,
             f"{name}-sidecar",
             "remora.sidecar.cli",
-            *("run", f"--control={self._control_grpc}", *free, *arguments),
+            # The last known good of another run would be endpoints of another mesh.
+            *("run", f"--control={self._control_grpc}", f"--state-dir={self._folder / 'state' / name}"),
+            *free,
+            *arguments,
         )
         await sidecar.address("outbound")
         return sidecar
