@@ -107,6 +107,15 @@ async def test_a_refused_upgrade_goes_on_as_http() -> None:
     assert not server.transport.closed
 
 
+async def test_a_refused_upgrade_whose_sender_has_ended_closes() -> None:
+    """Nothing can come any more, and nothing would tell that the peer is gone."""
+    server = Server().send(UPGRADE)
+    assert server.transport.protocol.eof_received()
+    server.answer(426)
+    assert b"connection: close" in server.transport.take().lower()
+    assert server.transport.closed
+
+
 async def test_behind_a_refused_connect_nothing_is_read() -> None:
     server = Server().send(CONNECT + GET)
     server.answer(503)

@@ -298,7 +298,7 @@ class Http1ServerConnection(asyncio.Protocol):
         if self._response_open and not self._closing:
             self._handler = handler
 
-    def on_tunnel_refused(self, held: bytes, *, reading: bool, writable: bool) -> None:
+    def on_tunnel_refused(self, held: bytes, *, reading: bool, writable: bool, ended: bool) -> None:
         """The answer will be no tunnel: go on as HTTP/1, with what came behind the request."""
         message, transport = self._serving, self._transport
         self._tunnel = None
@@ -307,8 +307,8 @@ class Http1ServerConnection(asyncio.Protocol):
         transport.set_protocol(self)
         self._reading = reading
         self._writable = writable
-        if message.head.upgrade is None:
-            # Nobody can tell whether bytes behind a CONNECT were meant for the tunnel.
+        if message.head.upgrade is None or ended:
+            # Nobody can tell whether bytes behind a CONNECT were meant for the tunnel; behind an end there is nothing.
             message.keep_alive = False
         elif held or not reading:
             self._loop.call_soon(self._go_on, held)

@@ -75,7 +75,9 @@ class ServerTunnel(RawStream):
         self._refused = True
         handler = cast("RequestHandler | None", self._handler)
         self._handler = self._transport = None
-        self._connection.on_tunnel_refused(self._held, reading=self._reading, writable=self._writable)
+        self._connection.on_tunnel_refused(
+            self._held, reading=self._reading, writable=self._writable, ended=self._read_ended
+        )
         if handler is not None:
             self._connection.adopt(handler)
 
