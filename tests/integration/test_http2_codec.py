@@ -221,7 +221,7 @@ async def call_all(port: int) -> None:
         stream.send_data(b"", True)
         await both.done.wait()
         assert both.data == message(b"x" * 10_000) * 200
-    assert owner.freed in (29, 30)
+    assert owner.freed >= 29
     connection.drain()
     assert (connection.live_streams, owner.closed) == (0, 1)
 

@@ -41,12 +41,15 @@ class TimerWheel:
 
     def start(self, item: Expiring, delay_s: float) -> None:
         """Call `item.on_timer()` in `delay_s`, or up to one tick later. Replaces its timer."""
-        if item.timer is not None:
-            self.cancel(item)
         if delay_s < PRECISE_BELOW_S:
+            self.cancel(item)
             item.timer = asyncio.get_running_loop().call_later(delay_s, _fire, item)
             return
         index = int((time.monotonic() + delay_s) / TICK_S) + 1
+        if item.timer is not None:
+            if item.timer == index:
+                return
+            self.cancel(item)
         item.timer = index
         slot = self._slots.get(index)
         if slot is None:

@@ -86,7 +86,8 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
     def free_slots(self) -> int:
         if not self._usable or self.transport is None:
             return 0
-        return max(0, self._max_streams - len(self.streams))
+        free = self._max_streams - len(self.streams)
+        return free if free > 0 else 0
 
     @property
     def streams_opened(self) -> int:

@@ -36,10 +36,12 @@ class Http2Connection(ConnectionLife[StreamT]):
         "_block_frames",
         "_block_size",
         "_block_stream_id",
-        "_head_timer",
         "_started",
+        "_stream_window",
         "_tail",
         "_unacked",
+        "_worth_granting",
+        "_worth_returning",
         "heard",
         "initial_window",
         "reader",
@@ -56,12 +58,15 @@ class Http2Connection(ConnectionLife[StreamT]):
         """The peer's preface and the head of its first SETTINGS have been seen."""
         self._tail = b""
         self._unacked = 0
+        self._stream_window = limits.stream_window
+        self._worth_granting = limits.stream_window >> 1
+        """Bytes taken from a stream that are worth a WINDOW_UPDATE."""
+        self._worth_returning = limits.connection_window >> 1
         self._block: list[bytes] = []
         self._block_size = 0
         self._block_frames = 0
         self._block_stream_id = 0
         self._block_end = False
-        self._head_timer: asyncio.TimerHandle | None = None
 
     # What the two ends do each in their way.
 
@@ -94,10 +99,6 @@ class Http2Connection(ConnectionLife[StreamT]):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.write(self._opening())
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._on_head_whole()
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.closed:
@@ -136,7 +137,7 @@ class Http2Connection(ConnectionLife[StreamT]):
         if data[size + 3] != frames.SETTINGS or data[size + 4] & frames.ACK:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
         self._started = True
-        self._on_head_whole()
+        self.stop_waiting()
         return self._read_frames(data, size)
 
     def _read_frames(self, data: bytes, offset: int) -> int:
@@ -165,21 +166,6 @@ class Http2Connection(ConnectionLife[StreamT]):
             except Http2StreamError as fault:
                 self._fault_stream(stream_id, fault)
         return offset
-
-    def wait_for_head(self) -> None:
-        """What has begun, be it the connection, has to be whole in time."""
-        self._head_timer = self.loop.call_later(self.limits.head_timeout_s, self._on_slow_head)
-
-    def _on_head_whole(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _on_slow_head(self) -> None:
-        if not self.closed:
-            what = "a header block" if self._started else "the preface, or SETTINGS,"
-            seconds = self.limits.head_timeout_s
-            self._fail(Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, f"{what} was not whole within {seconds:g} s"))
 
     def _on_other_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if kind == frames.WINDOW_UPDATE:
@@ -214,19 +200,17 @@ class Http2Connection(ConnectionLife[StreamT]):
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
         self._unacked += size
-        if self._unacked >= self.limits.connection_window >> 1:
+        if self._unacked >= self._worth_returning:
             self.write(frames.window_update_frame(0, self._unacked))
             self._unacked = 0
         stream = self.streams.get(stream_id)
         if stream is None:
-            if not size:
-                self._count_control()
-            self._on_stray(stream_id)
+            self._on_stray_data(stream_id, size)
             return
         if stream.recv_ended:
             raise Http2StreamError(ErrorCode.STREAM_CLOSED, "DATA after the end of the stream")
         stream.unacked += size
-        if stream.unacked > self.limits.stream_window:
+        if stream.unacked > self._stream_window:
             raise Http2StreamError(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the window allows")
         if flags & frames.PADDED:
             payload = frames.unpad(flags, payload)
@@ -238,23 +222,24 @@ class Http2Connection(ConnectionLife[StreamT]):
             self._count_control()
             return
         if stream.left != LENGTH_UNKNOWN:
-            if stream.left == AWAITING_HEAD:
-                raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "DATA before HEADERS")
-            stream.left -= size
-            if stream.left < 0 or (end and stream.left):
-                raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "the body is not as long as content-length says")
-        self._deliver(stream, payload, end)
-
-    def _deliver(self, stream: StreamT, data: bytes, end: bool) -> None:
+            self._count_down(stream, size, end)
         if not end:
-            stream.handler.on_data(data, False)
-            if stream.unacked >= self.limits.stream_window >> 1:
+            stream.handler.on_data(payload, False)
+            if stream.unacked >= self._worth_granting:
                 self.grant(stream)
             return
         gone = self._end_receiving(stream)
-        stream.handler.on_data(data, True)
+        stream.handler.on_data(payload, True)
         if gone:
             self._on_stream_gone()
+
+    def _count_down(self, stream: StreamT, size: int, end: bool) -> None:
+        """The body has to be as long as its head says, and to come behind it."""
+        if stream.left == AWAITING_HEAD:
+            raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "DATA before HEADERS")
+        stream.left -= size
+        if stream.left < 0 or (end and stream.left):
+            raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "the body is not as long as content-length says")
 
     def _end_receiving(self, stream: StreamT) -> bool:
         """The peer has ended its half. True: that was the last of the stream, and it is taken out; to say
@@ -266,10 +251,15 @@ class Http2Connection(ConnectionLife[StreamT]):
 
     def grant(self, stream: Http2Stream) -> None:
         """Open the peer's window on a stream again, if it is worth a frame and nothing speaks against it."""
-        if stream.unacked < self.limits.stream_window >> 1 or stream.paused or stream.recv_ended or self.closed:
+        if stream.unacked < self._worth_granting or stream.paused or stream.recv_ended or self.closed:
             return
         self.write(frames.window_update_frame(stream.stream_id, stream.unacked))
         stream.unacked = 0
+
+    def _on_stray_data(self, stream_id: int, size: int) -> None:
+        if not size:
+            self._count_control()
+        self._on_stray(stream_id)
 
     def _on_stray(self, stream_id: int) -> None:
         """DATA or HEADERS on a stream that is not there."""
@@ -305,7 +295,7 @@ class Http2Connection(ConnectionLife[StreamT]):
         if self._block_size > self.limits.max_block_bytes or self._block_frames > self.limits.max_block_frames:
             raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "a header block does not end")
         if flags & frames.END_HEADERS:
-            self._on_head_whole()
+            self.stop_waiting()
             block = b"".join(self._block)
             self._block = []
             self._block_stream_id = 0

@@ -24,7 +24,7 @@ StreamT = TypeVar("StreamT", bound=Http2Stream)
 class ConnectionLife(FrameSender, Generic[StreamT]):
     """The live streams of a connection, and every way in which they and it come to an end."""
 
-    __slots__ = ("_linger", "_recent_resets", "closed", "streams")
+    __slots__ = ("_head_timer", "_linger", "_recent_resets", "closed", "streams")
 
     def __init__(self, limits: Http2Limits) -> None:
         super().__init__(limits)
@@ -33,6 +33,7 @@ class ConnectionLife(FrameSender, Generic[StreamT]):
         """Nothing is read any more: failed, aborted, closing or lost."""
         self._recent_resets: dict[int, None] = {}
         self._linger: asyncio.TimerHandle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
 
     @property
     def live_streams(self) -> int:
@@ -67,12 +68,28 @@ class ConnectionLife(FrameSender, Generic[StreamT]):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.closed = True
+        self.stop_waiting()
         if self._linger is not None:
             self._linger.cancel()
         self._on_unusable()
         self._end_all(ResetReason.PEER_RESET)
         self._on_lost()
         self.transport = None
+
+    def wait_for_head(self) -> None:
+        """What has begun, be it the connection, has to be whole in time."""
+        self._head_timer = self.loop.call_later(self.limits.head_timeout_s, self._on_slow_head)
+
+    def stop_waiting(self) -> None:
+        """It is whole."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _on_slow_head(self) -> None:
+        if not self.closed:
+            why = f"a header block, or the connection's start, was not whole within {self.limits.head_timeout_s:g} s"
+            self._fail(Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, why))
 
     def forget(self, stream: Http2Stream) -> None:
         """Both halves have ended and all is sent."""

@@ -96,9 +96,13 @@ class FrameSender(asyncio.Protocol):
 
     def write_data(self, stream_id: int, data: bytes | memoryview, size: int, end: bool) -> None:
         """One DATA frame, of no more than windows and frame size allow."""
-        self.write(pack_frame_head(size >> 8, size & 0xFF, DATA, end, stream_id))
+        out = self._out
+        out.append(pack_frame_head(size >> 8, size & 0xFF, DATA, end, stream_id))
+        if not self._flush_due:
+            self._flush_due = True
+            self.loop.call_soon(self._flush)
         if size:
-            self._out.append(data)
+            out.append(data)
             self._guard.progress = True
             self._out_data += size
             if self._out_data > FLUSH_BYTES:
@@ -111,7 +115,12 @@ class FrameSender(asyncio.Protocol):
         self._guard.progress = True
         size = len(block)
         if size <= self.max_frame:
-            self.write(pack_frame_head(size >> 8, size & 0xFF, HEADERS, END_HEADERS | end, stream_id) + block)
+            out = self._out
+            out.append(pack_frame_head(size >> 8, size & 0xFF, HEADERS, END_HEADERS | end, stream_id))
+            out.append(block)
+            if not self._flush_due:
+                self._flush_due = True
+                self.loop.call_soon(self._flush)
         else:
             self.write(frames.headers_frames(stream_id, block, end, self.max_frame))
 
