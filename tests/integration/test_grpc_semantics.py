@@ -11,13 +11,13 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 from h2.errors import ErrorCodes
 
 from tests.integration.test_sidecar_grpc import Echo, meshed, running_echo
 from tests.support import documents
 from tests.support.h2_peer import Call, h2_client, h2_server, request_headers, until
+from tests.support.health import health, health_pb2, health_pb2_grpc
 from tests.support.process import Command, running_sidecar
 
 TIMEOUT_S = 20
