@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -32,11 +33,14 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="of all that is random"
     )
-    parser.add_argument("--logs", type=Path, help="where the logs of all processes are kept (a new folder)")
+    parser.add_argument("--logs", type=Path, help="keep all logs here (else in a new folder, if something is found)")
     options = parser.parse_args()
     logs = options.logs or Path(tempfile.mkdtemp(prefix="remora-soak-"))
     print(f"seed {options.seed}, {options.minutes:g} min under load, logs in {logs}", flush=True)
-    return asyncio.run(_soak(options.minutes * 60, options.seed, logs))
+    status = asyncio.run(_soak(options.minutes * 60, options.seed, logs))
+    if status == 0 and options.logs is None:
+        shutil.rmtree(logs)
+    return status
 
 
 async def _soak(seconds: float, seed: int, logs: Path) -> int:
