@@ -23,10 +23,10 @@ CHOSEN = (
     *(f"tests/unit/{part}" for part in ("wire", "exchange", "upstream", "routing", "policy", "telemetry", "translate")),
     "tests/differential",
     "tests/integration",
-    # These are of control alone, or start no sidecar.
+    # These are of control alone, start no sidecar, or take long to say what others say too.
     *(
         f"--ignore-glob=tests/integration/test_{part}*"
-        for part in ("store", "control", "push", "chart", "image", "demo")
+        for part in ("chart", "control", "demo", "examples", "image", "many", "mesh", "push", "store")
     ),
 )
 _NOT_COPIED = shutil.ignore_patterns("remora", "dist", "build", "__pycache__", ".*")
