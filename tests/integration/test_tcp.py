@@ -268,7 +268,8 @@ async def test_a_server_that_speaks_first_is_waited_for_once(tmp_path: Path) -> 
         assert min(took[1:]) < 0.1
         assert await detected(row, protocol="tcp", by="server first") == [6, 6]
         async with aiohttp.ClientSession() as client, client.get(row.caller.url("admin") + "/detection") as response:
-            assert (await response.json())["outbound:app"]["silence_s"] == 0
+            page = (await response.json())["outbound:app"]
+        assert (page["speaks_first"], page["silence_s"]) == ("server", 0)
 
 
 async def test_a_declared_server_that_speaks_first_is_not_waited_for(tmp_path: Path) -> None:
@@ -309,7 +310,8 @@ async def test_http_after_a_long_silence_is_http_all_the_same(tmp_path: Path, ve
                 writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
                 assert (await reader.readexactly(9))[3] == 4
         async with aiohttp.ClientSession() as client, client.get(sidecar.url("admin") + "/detection") as response:
-            assert (await response.json())["inbound"]["silence_s"] == 0.2
+            page = (await response.json())["inbound"]
+        assert (page["speaks_first"], page["silence_s"]) == ("client", None)
         assert await metric(sidecar, "mesh_detected_connections_total", by="server first") == 0
 
 

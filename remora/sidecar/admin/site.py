@@ -163,18 +163,30 @@ def _endpoint(view: EndpointView) -> dict[str, object]:
 
 
 def _detection(metrics: Metrics) -> dict[str, object]:
-    """By port: how long a silent connection waits, what connections turned out to be, whom TLS asks for."""
+    """By port: what was learnt, what connections turned out to be, whom TLS asks for."""
     found: dict[str, dict[str, int]] = {}
     for (listener, protocol, by), count in metrics.detected.items():
         found.setdefault(listener, {})[f"{protocol}, {by}"] = count
     return {
         listener: {
-            "silence_s": 0.0 if counts.keys() & {"tcp, server first", "tcp, declared"} else SILENCE_S,
+            **_learnt(counts),
             "connections": counts,
             "server_names": {name: count for (port, name), count in metrics.server_names.items() if port == listener},
         }
         for listener, counts in found.items()
     }
+
+
+def _learnt(counts: dict[str, int]) -> dict[str, object]:
+    """Who speaks first on a port, and how long a silent connection waits until it is joined to the server; None: until
+    its client speaks."""
+    if "tcp, server first" in counts:
+        return {"speaks_first": "server", "silence_s": 0.0}
+    if "tcp, declared" in counts:
+        return {"speaks_first": None, "silence_s": 0.0}
+    if counts.keys() & {"http1, first bytes", "h2, first bytes"}:
+        return {"speaks_first": "client", "silence_s": None}
+    return {"speaks_first": None, "silence_s": SILENCE_S}
 
 
 def _gauges(view: AdminView) -> Iterator[Gauge]:

@@ -85,6 +85,11 @@ class Listener:
         """What it speaks is known, or it is gone."""
         self._new.discard(connection)
 
+    def on_server_first(self) -> None:
+        """It has been learnt that servers speak first here: nobody waits for a client's word any more."""
+        for connection in tuple(self._new):
+            connection.on_server_first()
+
     def add(self, connection: ServerConnection) -> None:
         """A connection's protocol is known. `settle` follows once it has had its first bytes."""
         self._connections.add(connection)

@@ -3,8 +3,9 @@
           declared tcp ──────────────────────────────────────────► opaque
 accepted ─ first bytes ─ detect ─ HTTP/1, HTTP/2 ────────────────► codec
           │                     └ TLS, anything else ────────────► opaque
-          └ silence ─ on trial ─ the server speaks first ────────► opaque, learnt
-                               └ first bytes ─ detect ─ …
+          └ silence ┬ on trial ─ the server speaks first ────────► opaque, learnt
+                    │          └ first bytes ─ detect ─ …
+                    └ HTTP is spoken here ─ first bytes ─ detect ─ …
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TLS_PORT = 443
 class NewConnection(asyncio.Protocol):
     """The transport's protocol until another takes over."""
 
-    __slots__ = ("_counted", "_listener", "_opaque", "_seen", "_timer", "_transport")
+    __slots__ = ("_counted", "_listener", "_opaque", "_patient", "_seen", "_timer", "_transport")
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -41,6 +42,8 @@ class NewConnection(asyncio.Protocol):
         """What it speaks has to be found out."""
         self._opaque = listener.opaque
         """None: this one is HTTP, of whichever version."""
+        self._patient = False
+        """Silent, and left so for as long as HTTP may be."""
         self._transport: asyncio.Transport | None = None
         self._seen = b""
         self._timer: asyncio.TimerHandle | None = None
@@ -97,6 +100,12 @@ class NewConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def on_server_first(self) -> None:
+        """It has been learnt that servers speak first here."""
+        opaque = self._opaque
+        if opaque is not None and not opaque.by_name and not self._seen:
+            self._try_out(opaque)
+
     def expect_http(self, transport: asyncio.Transport, seen: bytes) -> None:
         """Begin anew: it is HTTP for sure, and `seen` is what has come of it."""
         self._opaque = None
@@ -122,10 +131,13 @@ class NewConnection(asyncio.Protocol):
         if self._transport is None:
             return
         if not seen:
-            if opaque is None or opaque.by_name:
+            if opaque is None or opaque.by_name or self._patient:
                 self._transport.close()
-            else:
+            elif opaque.takes_on_trial:
                 self._try_out(opaque)
+            else:
+                self._patient = True
+                self._wait(self._listener.limits.idle_timeout_s)
         elif opaque is None:
             # The beginning of a preface, and no more: refused as the request that it is not.
             self._serve(HTTP1)
@@ -158,6 +170,8 @@ class NewConnection(asyncio.Protocol):
             return
         if self._counted:
             listener.metrics.count_detected(listener.name, found.protocol, "first bytes")
+            if listener.opaque is not None:
+                listener.opaque.http_seen = True
         rule = listener.forwarding
         connection: Http1ServerConnection | Http2ServerConnection
         if found is HTTP2:
@@ -209,6 +223,7 @@ class OnTrial(TcpServerConnection):
         self._opaque = opaque
         self._seen = b""
         self._settled = False
+        opaque.on_trial += 1
         self._timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -233,8 +248,7 @@ class OnTrial(TcpServerConnection):
         return super().eof_received() if transport is not None else False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._settled = True
-        self._stop_timer()
+        self._end_trial()
         super().connection_lost(exc)
 
     def send_data(self, data: bytes, end: bool) -> None:
@@ -243,21 +257,21 @@ class OnTrial(TcpServerConnection):
             if is_http_answer(data):
                 self._begin_anew()
                 return
-            self._settled = True
-            self._stop_timer()
-            self._opaque.server_first = True
+            self._end_trial()
             note_tunnel(self._listener, TCP, "server first")
+            if not self._opaque.server_first:
+                self._opaque.server_first = True
+                self._listener.on_server_first()
             if self._seen:
                 super().data_received(self._seen)
         super().send_data(data, end)
 
     def _settle(self, found: Detected) -> None:
         """The client has spoken first, `found`."""
-        self._stop_timer()
         if found.protocol in ("http1", "h2"):
             self._begin_anew()
             return
-        self._settled = True
+        self._end_trial()
         note_tunnel(self._listener, found, "first bytes")
         if self._seen:
             super().data_received(self._seen)
@@ -265,15 +279,17 @@ class OnTrial(TcpServerConnection):
     def _begin_anew(self) -> None:
         """It is HTTP after all, which begins when the client does."""
         transport = self._transport
-        self._settled = True
-        self._stop_timer()
+        self._end_trial()
         if transport is None:
             return
         self.let_go()
         self._listener.remove(self)
         NewConnection(self._listener).expect_http(transport, self._seen)
 
-    def _stop_timer(self) -> None:
+    def _end_trial(self) -> None:
+        if not self._settled:
+            self._settled = True
+            self._opaque.on_trial -= 1
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

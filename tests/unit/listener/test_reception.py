@@ -135,3 +135,65 @@ async def test_a_connection_lost_while_it_is_tried_out_is_told_of() -> None:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         while len(asked) < 2 or not all(heard.reset for heard in asked[1:]):
             await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def silent_where_http_is_spoken(
+    idle_s: float,
+) -> AsyncIterator[tuple[Port, list[Heard], list[asyncio.StreamReader]]]:
+    """Ten connections that say nothing, on a port where somebody has spoken HTTP; who was asked for a tunnel; their
+    ends."""
+    port = Port("auto")
+    port.listener.limits = RequestLimits(idle_timeout_s=idle_s)
+    asked: list[Heard] = []
+
+    def tunnel(stream: RequestStream, head: RequestHead, end: bool) -> Heard:
+        asked.append(Heard(stream, head, end))
+        stream.send_head(ResponseHead(200, []), False)
+        return asked[-1]
+
+    port.listener.opaque = Opaque(tunnel, lambda: "auto")
+    async with running(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"http")
+        ends = [await asyncio.open_connection("127.0.0.1", port.port) for _ in range(10)]
+        try:
+            while len(port.listener._new) + len(asked) < 10 or not all(new._patient for new in port.listener._new):
+                await asyncio.sleep(0.01)
+            yield port, asked, [reader for reader, _ in ends]
+        finally:
+            for _, writer in ends:
+                writer.transport.abort()
+
+
+async def test_where_http_is_spoken_one_silent_connection_is_on_trial() -> None:
+    async with silent_where_http_is_spoken(60.0) as (port, asked, _):
+        assert len(asked) == 1
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readuntil(b"http")).startswith(b"HTTP/1.1 200 ")
+        writer.transport.abort()
+        assert len(asked) == 1
+
+
+async def test_who_waits_for_his_client_in_vain_is_not_kept() -> None:
+    async with silent_where_http_is_spoken(0.3) as (_, asked, readers):
+        ended = [asyncio.ensure_future(reader.read()) for reader in readers]
+        while sum(end.done() for end in ended) < 9:
+            await asyncio.sleep(0.01)
+        assert len(asked) == 1
+        for end in ended:
+            end.cancel()
+
+
+async def test_a_server_that_speaks_first_is_heard_where_a_stranger_spoke_http() -> None:
+    async with silent_where_http_is_spoken(60.0) as (port, asked, readers):
+        asked[0].stream.send_data(b"220 hello\r\n", False)
+        while len(asked) < 10:
+            await asyncio.sleep(0.01)
+        for heard in asked[1:]:
+            heard.stream.send_data(b"220 hello\r\n", False)
+        for reader in readers:
+            assert await reader.readline() == b"220 hello\r\n"
+        assert port.listener.opaque is not None
+        assert (port.listener.opaque.on_trial, port.metrics.detected["inbound", "tcp", "server first"]) == (0, 10)
