@@ -75,6 +75,8 @@ class Attempt:
 
     def on_connect_failure(self, reason: str) -> None:
         self._pool = None
+        if self._over:
+            return
         self._end()
         self._exchange.on_attempt_failed(self._endpoint, AttemptFailure.CONNECT, reason)
 

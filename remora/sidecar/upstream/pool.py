@@ -272,7 +272,14 @@ class Pool:
 
     def _serve(self, connection: ClientConnection) -> None:
         while self._waiters and connection.free_slots > 0:
-            self._waiters.popleft().on_connection(connection)
+            waiter = self._waiters.popleft()
+            try:
+                waiter.on_connection(connection)
+            except Exception as error:
+                log.exception("A request could not be sent to %s:%d.", self._host, self._port)
+                # What it has left on the connection nobody knows.
+                connection.abort()
+                self._fail_one(waiter, f"the request could not be sent: {error!r}")
 
     def _connect_past(self, full: ClientConnection) -> None:
         """`full` takes no more, though requests wait: others are needed."""
@@ -297,22 +304,37 @@ class Pool:
         return Http2ClientConnection(self, expected_streams=self._streams_told or 1)
 
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
+        """Whatever happens, who waits hears of it."""
         connection: ClientConnection | None = None
         reason = ""
         try:
-            async with asyncio.timeout(self._connect_timeout_s or None):
-                _, connection = await loop.create_connection(self._make, self._host, self._port)
+            connection = await self._open()
         except TimeoutError:
             reason = f"no connection to {self._host}:{self._port} within {self._connect_timeout_s:g} s"
         except OSError as error:
             reason = f"no connection to {self._host}:{self._port}: {error.strerror or error}"
+        except ValueError as error:
+            # A host that cannot be one: `a..b`, or a label of more than 63 octets. The caller may have said it.
+            reason = f"no connection to {self._host}:{self._port}: {error}"
+        except Exception as error:
+            log.exception("Connecting to %s:%d failed in a way that nobody foresaw.", self._host, self._port)
+            reason = f"no connection to {self._host}:{self._port}: {error!r}"
         # No longer under way: what follows may find that another is needed.
         self._connecting -= {asyncio.current_task()}
         if connection is None:
             self._fail(reason)
-        else:
+            return
+        try:
             self._on_connected(connection)
+        except Exception as error:
+            log.exception("A new connection to %s:%d could not be used.", self._host, self._port)
+            connection.abort()
+            self._fail(f"the connection to {self._host}:{self._port} could not be used: {error!r}")
+
+    async def _open(self) -> ClientConnection:
+        async with asyncio.timeout(self._connect_timeout_s or None):
+            _, connection = await asyncio.get_running_loop().create_connection(self._make, self._host, self._port)
+        return connection
 
     def _on_connected(self, connection: ClientConnection) -> None:
         if connection.free_slots == 0:
@@ -330,7 +352,16 @@ class Pool:
         """All who wait fail: each may try another endpoint, rather than queue for one that does not answer."""
         log.debug("%s", reason)
         self._keep_alive.on_unreachable()
-        self._on_connect(False)
         waiters, self._waiters = self._waiters, deque()
-        for waiter in waiters:
+        try:
+            self._on_connect(False)
+        finally:
+            for waiter in waiters:
+                self._fail_one(waiter, reason)
+
+    def _fail_one(self, waiter: Waiter, reason: str) -> None:
+        try:
             waiter.on_connect_failure(reason)
+        except Exception:
+            # A bug of one request is not to keep the others waiting.
+            log.exception("A request could not take it that there is no connection to %s:%d.", self._host, self._port)

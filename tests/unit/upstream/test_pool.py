@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import pytest
+
 from remora.sidecar.upstream.pool import Pool
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.stream import ClientConnection
@@ -75,6 +77,83 @@ async def test_all_who_wait_hear_of_a_failed_connect() -> None:
     assert all(f"127.0.0.1:{port}" in str(result) for result in results)
     assert connects
     assert not any(connects)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70, "a\0b"])
+async def test_a_host_that_can_be_none_fails_those_who_wait(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    connects: list[bool] = []
+    pool = Pool(host, 80, "http1", 5.0, connects.append)
+    waiters = [Waiter(), Waiter()]
+    for waiter in waiters:
+        pool.wait(waiter)
+    for waiter in waiters:
+        with pytest.raises(ConnectionError, match="no connection to"):
+            await asyncio.wait_for(waiter.connection, 10)
+    assert connects
+    assert not any(connects)
+    # Any caller can ask for such a host: that is no error of ours.
+    assert not caplog.records
+
+
+async def test_a_connect_that_fails_as_nobody_foresaw_fails_those_who_wait(caplog: pytest.LogCaptureFixture) -> None:
+    pool = Pool("127.0.0.1", 1 << 70, "http1", 5.0, lambda _: None)
+    waiter = Waiter()
+    pool.wait(waiter)
+    with pytest.raises(ConnectionError, match="OverflowError"):
+        await asyncio.wait_for(waiter.connection, 10)
+    assert any("nobody foresaw" in record.message and record.exc_info for record in caplog.records)
+
+
+async def test_a_new_connection_that_cannot_be_used_fails_those_who_wait(caplog: pytest.LogCaptureFixture) -> None:
+    def stumble(ok: bool) -> None:
+        if ok:
+            raise LookupError("no such endpoint")
+
+    async with running_raw_server(answer) as port:
+        pool = Pool("127.0.0.1", port, "http1", 5.0, stumble)
+        waiter = Waiter()
+        pool.wait(waiter)
+        with pytest.raises(ConnectionError, match="no such endpoint"):
+            await asyncio.wait_for(waiter.connection, 10)
+        assert any(record.exc_info for record in caplog.records)
+        assert pool.connections == 0
+        pool.abort()
+
+
+async def test_who_stumbles_over_its_connection_hears_so_and_the_others_get_theirs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Clumsy(Waiter):
+        def on_connection(self, connection: ClientConnection) -> None:
+            raise LookupError("no such request")
+
+    async with running_raw_server(answer) as port:
+        pool = Pool("127.0.0.1", port, "http1", 5.0, lambda _: None)
+        clumsy, other = Clumsy(), Waiter()
+        pool.wait(clumsy)
+        pool.wait(other)
+        with pytest.raises(ConnectionError, match="no such request"):
+            await asyncio.wait_for(clumsy.connection, 10)
+        await asyncio.wait_for(other.connection, 10)
+        await ended(other.heard)
+        assert any(record.exc_info for record in caplog.records)
+        pool.abort()
+
+
+async def test_who_stumbles_over_a_failure_does_not_keep_the_others_waiting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Clumsy(Waiter):
+        def on_connect_failure(self, reason: str) -> None:
+            raise LookupError(reason)
+
+    pool = Pool("a..b", 80, "h2", 5.0, lambda _: None)
+    clumsy, other = Clumsy(), Waiter()
+    pool.wait(clumsy)
+    pool.wait(other)
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(other.connection, 10)
+    assert any(record.exc_info for record in caplog.records)
 
 
 async def test_who_waits_again_when_a_connect_fails_gets_another() -> None:
