@@ -5,7 +5,7 @@ ARG PYTHON=3.13-slim
 FROM python:${PYTHON} AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-# The wheel is compiled for this Python; without these two lines it is plain Python, and takes about twice the CPU.
+# The wheel is compiled for this Python; without these two lines it is plain Python, and takes more CPU.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 ENV HATCH_BUILD_HOOK_ENABLE_CUSTOM=true
 RUN python -m venv /opt/remora
