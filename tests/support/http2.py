@@ -12,6 +12,7 @@ from h2.settings import SettingCodes
 
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.http2 import DEFAULT_LIMITS, Http2ClientConnection, Http2Limits, Http2ServerConnection
+from remora.sidecar.wire.watch import Watch
 from tests.support.wire import FakeTransport, Heard, Owner, Requests
 
 EventT = TypeVar("EventT", bound=Event)
@@ -84,12 +85,13 @@ class ServerPlay(_Play):
         limits: Http2Limits = DEFAULT_LIMITS,
         validate: bool = True,
         settings: dict[SettingCodes | int, int] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__(client_side=True, validate=validate, settings=settings)
         self.requests = Requests()
         self.closed: list[Http2ServerConnection] = []
         self.connection: Http2ServerConnection = Http2ServerConnection(
-            self.requests, limits=limits, on_closed=self.closed.append
+            self.requests, limits=limits, on_closed=self.closed.append, watch=watch
         )
         self.connection.connection_made(self.transport)
 

@@ -10,6 +10,7 @@ from remora.sidecar.listener.forwarding import Forwarding
 from remora.sidecar.listener.opaque import Opaque
 from remora.sidecar.listener.reception import NewConnection
 from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.wire.http2.limits import Http2Limits
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import RequestHandlerFactory, ServerConnection
 from remora.sidecar.wire.watch import Watch
@@ -46,6 +47,7 @@ class Listener:
         self.http1 = http1
         self.http2 = http2
         self.limits = limits or RequestLimits()
+        self.http2_limits = Http2Limits(request=self.limits)
         self.metrics = metrics
         self.watch = Watch(self.limits.watch_s)
         self._server: asyncio.Server | None = None

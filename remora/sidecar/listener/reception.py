@@ -177,8 +177,10 @@ class NewConnection(asyncio.Protocol):
         if found is HTTP2:
             connection = Http2ServerConnection(
                 rule.factory(listener.http2, transport, "2"),
+                limits=listener.http2_limits,
                 on_closed=listener.remove,
                 on_refused=listener.count_refused,
+                watch=listener.watch,
             )
         else:
             connection = Http1ServerConnection(

@@ -18,7 +18,7 @@ class RequestLimits:
     body_timeout_s: float = 60.0
     """The longest silence in a body while no answer has begun; nginx' client_body_timeout."""
     idle_timeout_s: float = 3600.0
-    """The longest silence between requests; Envoy's idle_timeout."""
+    """The longest silence between requests, or without a stream on HTTP/2; Envoy's idle_timeout."""
     write_timeout_s: float = 300.0
     """How long an answer may wait for a peer that takes nothing of it; Envoy's stream_idle_timeout."""
 

@@ -14,7 +14,8 @@ from remora.sidecar.listener.listener import Listener
 from remora.sidecar.listener.opaque import Expected, Opaque
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.wire.heads import RequestHead, ResponseHead
-from remora.sidecar.wire.http2 import PREFACE
+from remora.sidecar.wire.http2 import PREFACE, Http2Limits
+from remora.sidecar.wire.http2.frames import goaway_frame
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import RequestStream
 from tests.support.wire import Heard
@@ -197,3 +198,20 @@ async def test_a_server_that_speaks_first_is_heard_where_a_stranger_spoke_http()
             assert await reader.readline() == b"220 hello\r\n"
         assert port.listener.opaque is not None
         assert (port.listener.opaque.on_trial, port.metrics.detected["inbound", "tcp", "server first"]) == (0, 10)
+
+
+@pytest.mark.parametrize("begun", [PREFACE, PREFACE + b"\0\0\0\4\0\0\0\0\0"], ids=["preface", "preface and settings"])
+async def test_http2_on_which_nothing_is_asked_is_not_kept(begun: bytes) -> None:
+    """Without SETTINGS it is told that it is too slow, with them that it is idle: by GOAWAY, and closed."""
+    port = Port("http")
+    limits = RequestLimits(idle_timeout_s=IDLE_S)
+    port.listener.http2_limits = Http2Limits(request=limits, head_timeout_s=0.1, drain_wait_s=0.1)
+    port.listener.watch.period_s = limits.watch_s
+    async with running(port) as (reader, writer):
+        writer.write(begun)
+        code = 0 if len(begun) > len(PREFACE) else 11
+        assert goaway_frame(0, code, "")[9:] in await reader.read()
+        writer.close()
+        while port.metrics.connections["inbound"]:
+            await asyncio.sleep(0.01)
+        assert not len(port.listener.watch)

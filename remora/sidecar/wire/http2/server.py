@@ -14,6 +14,7 @@ from remora.sidecar.wire.http2.limits import DEFAULT_LIMITS, Http2Limits
 from remora.sidecar.wire.http2.stream import Http2Stream
 from remora.sidecar.wire.http2.tunnels import answer_to_peer, request_to_handlers
 from remora.sidecar.wire.stream import RequestHandlerFactory
+from remora.sidecar.wire.watch import Watch, Watched
 
 DRAIN_PING = b"draining"
 
@@ -52,11 +53,24 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
     """One downstream's connection, in cleartext with prior knowledge or behind whatever the transport is.
 
     `factory` makes the handler of each request. `on_closed` is called once, when the connection is gone. `on_refused`
-    hears the status of a request that no handler has seen; 400 for one that is malformed.
+    hears the status of a request that no handler has seen; 400 for one that is malformed. `watch` keeps the idle time
+    of `limits.request`: a connection that has had no stream for so long is drained, whatever it pings.
     Give it to `create_server`, or hand it a connection whose first bytes have been read: see `attach`.
     """
 
-    __slots__ = ("_drain_timer", "_draining", "_factory", "_goaway_id", "_last_stream_id", "_on_closed", "_on_refused")
+    __slots__ = (
+        "_drain_timer",
+        "_draining",
+        "_factory",
+        "_goaway_id",
+        "_idle_periods",
+        "_last_stream_id",
+        "_on_closed",
+        "_on_refused",
+        "_watch",
+        "_watched_in",
+        "_watched_stream_id",
+    )
 
     def __init__(
         self,
@@ -65,8 +79,15 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         limits: Http2Limits = DEFAULT_LIMITS,
         on_closed: Callable[[Http2ServerConnection], None] | None = None,
         on_refused: Callable[[int], None] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__(limits)
+        self._watch = watch
+        self._watched_in: set[Watched] | None = None
+        self._watched_stream_id = -1
+        """The last stream when the connection was last looked at; -1: some were live, or it was never."""
+        self._idle_periods = 0
+        """How many looks have found no stream since."""
         self._factory = factory
         self._on_closed = on_closed
         self._on_refused = on_refused
@@ -79,6 +100,8 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.wait_for_head()
+        if self._watch is not None:
+            self._watched_in = self._watch.add(self)
 
     def attach(self, transport: asyncio.Transport, first_bytes: bytes) -> None:
         """Take over a transport from a protocol that has read `first_bytes` of it, preface included."""
@@ -95,6 +118,16 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         self.write(frames.goaway_frame(frames.MAX_STREAM_ID, ErrorCode.NO_ERROR, "draining"))
         self.write(frames.ping_frame(DRAIN_PING, 0))
         self._drain_timer = self.loop.call_later(self.limits.drain_wait_s, self._finish_drain)
+
+    def on_watch(self) -> None:
+        """Look whether there was a stream since the last look."""
+        if self.streams or self._last_stream_id != self._watched_stream_id:
+            self._watched_stream_id = -1 if self.streams else self._last_stream_id
+            self._idle_periods = 0
+            return
+        self._idle_periods += 1
+        if self._watch is not None and self._idle_periods * self._watch.period_s >= self.limits.request.idle_timeout_s:
+            self.drain()
 
     def _finish_drain(self) -> None:
         if self.closed or self._goaway_id != frames.MAX_STREAM_ID:
@@ -197,6 +230,8 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
             self._drain_timer.cancel()
 
     def _on_lost(self) -> None:
+        if self._watched_in is not None:
+            self._watched_in.discard(self)
         on_closed, self._on_closed = self._on_closed, None
         if on_closed is not None:
             on_closed(self)

@@ -22,7 +22,9 @@ from hypothesis import strategies as st
 from remora.sidecar.wire.heads import ResponseHead
 from remora.sidecar.wire.http2 import PREFACE, Http2Limits, Http2ServerConnection
 from remora.sidecar.wire.http2 import frames as wire
+from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import ResetReason
+from remora.sidecar.wire.watch import Watch
 from tests.support.http2 import REQUEST, BufferedTransport, ServerPlay
 from tests.support.wire import Requests
 
@@ -344,6 +346,30 @@ async def test_drain_warns_then_takes_no_more_and_closes_after_the_last() -> Non
     heard.stream.send_head(OK, True)
     play.last.stream.send_head(OK, True)
     assert play.transport.closed
+
+
+async def test_an_idle_connection_is_drained_in_the_end_whatever_it_pings() -> None:
+    limits = Http2Limits(request=RequestLimits(idle_timeout_s=60.0))
+    play = ServerPlay(limits=limits, watch=Watch(5.0))
+    heard = await play.ask()
+
+    async def look(times: int) -> None:
+        for _ in range(times):
+            play.connection.on_watch()
+            play.peer.ping(b"12345678")
+            await play.talk()
+
+    await look(50)
+    heard.stream.send_head(ResponseHead(200, [], content_length=0), True)
+    await look(12)
+    assert not play.all(ConnectionTerminated), "the answer may take its time"
+    play.connection.on_watch()
+    await asyncio.sleep(0)
+    assert wire.goaway_frame(2**31 - 1, 0, "draining") in play.transport.take()
+    play.raw(wire.ping_frame(b"draining", wire.ACK))
+    assert wire.goaway_frame(1, 0, "draining") in play.transport.written
+    assert play.transport.closed
+    assert not play.transport.aborted
 
 
 async def test_drain_does_not_wait_for_a_peer_that_does_not_answer() -> None:
