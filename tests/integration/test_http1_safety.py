@@ -229,27 +229,36 @@ class Held:
                 self.most = max(self.most, transport.get_write_buffer_size())
 
 
-@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("framing", ["length", "chunked", "upgrade", "tcp"])
 def test_a_slow_reader_behind_a_fast_writer_costs_less_than_256_kib(framing: str) -> None:
     """On uvloop, as in a sidecar: its reads are up to 256,000 bytes."""
     total = 64 * 1024 * 1024
     poured = 0
+    heads = {
+        "length": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total,
+        "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "upgrade": b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        "tcp": b"",
+    }
+    asks = GET[:-2] + b"Connection: upgrade\r\nUpgrade: x\r\n\r\n" if framing == "upgrade" else GET
 
     async def pour(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal poured
-        field = b"Content-Length: %d" % total if framing == "length" else b"Transfer-Encoding: chunked"
-        writer.write(b"HTTP/1.1 200 OK\r\n" + field + b"\r\n\r\n")
+        writer.write(heads[framing])
         piece = bytes(1024 * 1024)
         while poured < total:
-            writer.write(piece if framing == "length" else b"%x\r\n%b\r\n" % (len(piece), piece))
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if framing == "chunked" else piece)
             await writer.drain()
             poured += len(piece)
 
     async def play() -> Held:
         held = Held()
-        async with raw_app(pour) as app, running_inbound(app.port) as inbound:
+        async with (
+            raw_app(pour) as app,
+            running_inbound(app.port, "tcp" if framing == "tcp" else "http1", is_opaque=framing == "tcp") as inbound,
+        ):
             _, writer = await asyncio.open_connection("127.0.0.1", inbound.port, limit=1024)
-            writer.write(GET)
+            writer.write(asks)
             async with asyncio.timeout(DEADLINE_S):
                 before = -1
                 while poured == 0 or poured != before:

@@ -264,8 +264,7 @@ async def test_a_server_that_speaks_first_is_waited_for_once(tmp_path: Path) -> 
                 took.append(time.monotonic() - started)
                 writer.write(b"EHLO %d\r\n" % number)
                 assert await reader.readline() == b"250 EHLO %d\r\n" % number
-        assert took[0] < 2.0
-        assert min(took[1:]) < 0.1
+        assert min(took[1:]) < took[0] / 2
         assert await detected(row, protocol="tcp", by="server first") == [6, 6]
         async with aiohttp.ClientSession() as client, client.get(row.caller.url("admin") + "/detection") as response:
             page = (await response.json())["outbound:app"]

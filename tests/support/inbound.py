@@ -14,6 +14,7 @@ from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.listener.forwarding import Forwarding
 from remora.sidecar.listener.inbound import InboundRouter
 from remora.sidecar.listener.listener import Listener
+from remora.sidecar.listener.opaque import Opaque
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.wire.limits import RequestLimits
 
@@ -53,12 +54,15 @@ async def running_inbound(
     protocol: Protocol = "http1",
     limits: RequestLimits | None = None,
     forwarding: Forwarding | None = None,
+    *,
+    is_opaque: bool = False,
 ) -> AsyncIterator[Inbound]:
-    """An inbound listener before the app on `app_port`."""
+    """An inbound listener before the app on `app_port`; `is_opaque`: all that comes is TCP."""
     metrics, timers = Metrics(), TimerWheel()
     router = InboundRouter("app", Endpoint("app", "127.0.0.1", app_port, protocol), 60.0)
     http1, http2 = Proxy(router, "http1", timers, metrics), Proxy(router, "h2", timers, metrics)
-    listener = Listener("inbound", http1, http2, metrics, limits=limits, forwarding=forwarding)
+    opaque = Opaque(Proxy(router, "tcp", timers, metrics), lambda: "tcp") if is_opaque else None
+    listener = Listener("inbound", http1, http2, metrics, limits, opaque, forwarding)
     try:
         yield Inbound(await listener.start("127.0.0.1", 0, ""), listener, metrics)
     finally:

@@ -20,6 +20,7 @@ class FakeTransport(asyncio.Transport):
         self.eof_written = False
         self.reading = True
         self.unsent = 0
+        self.high_water = 64 * 1024
         self.protocol: Any = None
 
     def take(self) -> bytes:
@@ -33,7 +34,9 @@ class FakeTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         self.written += bytes(data)
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        if high is not None:
+            self.high_water = high
 
     def pause_reading(self) -> None:
         assert self.reading, "paused twice"

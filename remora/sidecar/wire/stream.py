@@ -37,6 +37,10 @@ WRITE_HIGH_WATER = 64 * 1024
 """Bytes waiting for a slow peer above which the other side's reading pauses."""
 WRITE_LOW_WATER = 16 * 1024
 
+SOCKET_HIGH_WATER = 4 * 1024
+"""The same for a connection that carries one stream: unsent bytes in its transport. One read of the other side, of up
+to 256,000 bytes (uvloop's buffer), comes on top: together less than 256 KiB for a slow reader."""
+
 
 class ResetReason(enum.Enum):
     """Why a stream ended before its time; what the exchange decides retries, flags and statuses by."""

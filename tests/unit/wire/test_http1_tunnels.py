@@ -12,6 +12,7 @@ from remora.sidecar.wire.http1.client import Http1ClientConnection
 from remora.sidecar.wire.http1.server import Http1ServerConnection
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import ResetReason
+from remora.sidecar.wire.tcp import TcpClientConnection, TcpServerConnection
 from tests.support.wire import FakeTransport, Heard, Owner, Requests
 
 UPGRADE = b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -44,6 +45,19 @@ class Server:
     def answer(self, status: int = 200) -> None:
         self.last.stream.send_head(ResponseHead(status, [], content_length=2), False)
         self.last.stream.send_data(b"no", True)
+
+
+async def test_what_waits_for_a_slow_reader_and_one_read_are_less_than_256_kib() -> None:
+    requests, owner = Requests(), Owner()
+    for connection in (
+        Http1ServerConnection(requests, lambda _: None, RequestLimits()),
+        Http1ClientConnection(owner),
+        TcpServerConnection(requests, lambda _: None),
+        TcpClientConnection(owner),
+    ):
+        transport = FakeTransport()
+        connection.connection_made(transport)
+        assert transport.high_water + 256_000 < 256 * 1024
 
 
 @pytest.mark.parametrize(("asks", "status"), [(UPGRADE, 101), (CONNECT, 200)])

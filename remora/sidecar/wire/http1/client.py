@@ -12,7 +12,6 @@ from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.http1.fields import (
     MAX_LENGTH_DIGITS,
     RESPONSE_KINDS,
-    SOCKET_HIGH_WATER,
     UNPARSED_BODY_BYTES,
     Kind,
     chunk_bytes,
@@ -24,6 +23,7 @@ from remora.sidecar.wire.http1.fields import (
 from remora.sidecar.wire.http1.tunnel import ClientTunnel
 from remora.sidecar.wire.http1.unsent import has_not_arrived
 from remora.sidecar.wire.stream import (
+    SOCKET_HIGH_WATER,
     ConnectionOwner,
     ResetReason,
     ResponseHandler,

@@ -12,10 +12,6 @@ UNPARSED_BODY_BYTES = 64 * 1024
 """When more than this is left of a body of known length, it goes past the parser, which would copy it: measured on
 1 MiB bodies, half of the processor time. The new parser that the next message then needs costs about 1 µs."""
 
-SOCKET_HIGH_WATER = 4 * 1024
-"""Unsent bytes of a connection above which the other side's reading pauses. One read of that, of up to 256,000 bytes
-(uvloop's buffer), comes on top: together less than 256 KiB for a slow reader."""
-
 MAX_LENGTH_DIGITS = 20
 """Of a Content-Length: 2⁶⁴ has as many."""
 

@@ -16,7 +16,6 @@ from typing import cast
 from remora.sidecar.wire.heads import Fields, ResponseHead
 from remora.sidecar.wire.http1.fields import (
     HEAD_END,
-    SOCKET_HIGH_WATER,
     STATUS_LINES,
     chunk_bytes,
     field_line,
@@ -27,7 +26,7 @@ from remora.sidecar.wire.http1.reader import PIECE_BYTES, Message, RefusedError,
 from remora.sidecar.wire.http1.tunnel import ServerTunnel
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.problem import problem
-from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, ResetReason
+from remora.sidecar.wire.stream import SOCKET_HIGH_WATER, RequestHandler, RequestHandlerFactory, ResetReason
 from remora.sidecar.wire.watch import Watch, Watched
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import Protocol, cast
 
-from remora.sidecar.wire.stream import WRITE_HIGH_WATER, WRITE_LOW_WATER, ResetReason
+from remora.sidecar.wire.stream import SOCKET_HIGH_WATER, ResetReason
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER: on, 0 s; closing then sends RST (socket(7))."""
@@ -84,7 +84,7 @@ class RawStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(WRITE_HIGH_WATER, WRITE_LOW_WATER)
+        self._transport.set_write_buffer_limits(SOCKET_HIGH_WATER, 0)
 
     def data_received(self, data: bytes) -> None:
         if not self.is_open:
