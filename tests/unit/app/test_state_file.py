@@ -21,9 +21,18 @@ def file_of(*arguments: str) -> str:
 
 
 def test_a_service_has_its_own_wherever_it_listens() -> None:
-    assert file_of(*APP) == "orders.default.snapshot.json"
+    assert file_of(*APP) == "orders.default.127.0.0.1-8080.snapshot.json"
     assert file_of(*APP, "--inbound", ":1", "--outbound-listen", ":0", "--outbound", "stock=:0") == file_of(*APP)
-    assert file_of(*APP, "--namespace", "shop") == "orders.shop.snapshot.json"
+    assert file_of(*APP, "--namespace", "shop") == "orders.shop.127.0.0.1-8080.snapshot.json"
+
+
+def test_instances_of_one_service_on_a_machine_differ_by_their_apps() -> None:
+    """All picked ports: only the apps' are told."""
+    free = ("--service", "orders", "--inbound", ":0", "--outbound-listen", ":0", "--admin", ":0", "--metrics", ":0")
+    upstreams = (":8080", ":8081", "127.0.0.2:8080", "[::1]:8080")
+    files = {file_of("--upstream", upstream, *free) for upstream in upstreams}
+    assert len(files) == len(upstreams)
+    assert not any(":" in file for file in files)
 
 
 def test_callers_without_a_service_differ_by_their_ports() -> None:
@@ -50,6 +59,5 @@ def test_callers_whose_ports_are_picked_differ_by_what_they_call() -> None:
 
 
 def test_no_caller_has_the_file_of_a_service() -> None:
-    """Labels have no dots and no underscores, so a service named `client` is another."""
-    assert file_of("--upstream", ":8080", "--service", "client") == "client.default.snapshot.json"
-    assert file_of() != file_of("--upstream", ":8080", "--service", "client")
+    """Labels have no underscores, so there is no service of that name."""
+    assert file_of("--outbound-listen", "127.0.0.1:8080") == "no_service.default.127.0.0.1-8080.snapshot.json"
