@@ -241,6 +241,31 @@ async def test_an_early_answer_reaches_a_client_that_is_still_sending() -> None:
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize("sends", [True, False])
+async def test_a_client_that_stays_after_an_early_answer_is_not_kept(sends: bool) -> None:
+    """The app neither reads on nor closes, nor does the client: the sidecar ends both."""
+    gone = asyncio.Event()
+
+    async def refuse(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+        while await reader.read(65536):
+            pass
+        gone.set()
+
+    async with raw_app(refuse) as app, running_inbound(app.port) as inbound:
+        reader, writer = await asyncio.open_connection("127.0.0.1", inbound.port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
+        assert b"\r\nConnection: close\r\n" in await reader.readuntil(b"\r\n\r\n")
+        # Far less than the time that a stalled body has.
+        async with asyncio.timeout(DEADLINE_S):
+            while inbound.listener._connections:
+                if sends:
+                    writer.write(bytes(1000))
+                await asyncio.sleep(0.02)
+            await gone.wait()
+        writer.transport.abort()
+
+
 async def test_a_client_that_has_said_all_gets_every_answer() -> None:
     async def numbered(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         path = head.split()[1]

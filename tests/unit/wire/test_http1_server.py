@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remora.sidecar.wire.heads import ResponseHead
+from remora.sidecar.wire.http1 import server
 from remora.sidecar.wire.http1.server import Http1ServerConnection
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import ResetReason
@@ -416,6 +417,31 @@ async def test_an_early_answer_closes_after_the_peer_could_read_it() -> None:
     assert b"Connection: close" in play.transport.take()
     assert play.transport.eof_written
     assert not play.transport.closed
+
+
+@pytest.mark.parametrize(
+    ("status", "length", "lingers"), [(413, 100, True), (500, 100, True), (200, 100, False), (200, 1_000_000, True)]
+)
+async def test_who_has_its_answer_does_not_stay_to_send_a_long_rest(status: int, length: int, lingers: bool) -> None:
+    play = Play().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\nabc" % length)
+    play.answer(status)
+    assert (b"Connection: close" in play.transport.take()) is (status >= 400)
+    assert play.transport.eof_written is lingers
+    play.send(bytes(length - 3) + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert len(play.requests.heard) == (1 if lingers else 2)
+
+
+async def test_lingering_does_not_cut_off_an_answer_that_is_still_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "LINGER_S", 0.01)
+    play = Slow().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+    play.transport.unsent = 1
+    play.answer(413)
+    await asyncio.sleep(0.05)
+    assert not play.transport.aborted
+    play.transport.unsent = 0
+    async with asyncio.timeout(10):
+        while not play.transport.aborted:
+            await asyncio.sleep(0.005)
 
 
 async def test_drain_closes_after_the_request_in_hand() -> None:

@@ -17,6 +17,7 @@ from remora.sidecar.wire.heads import Fields, ResponseHead
 from remora.sidecar.wire.http1.fields import (
     HEAD_END,
     STATUS_LINES,
+    UNPARSED_BODY_BYTES,
     chunk_bytes,
     field_line,
     join_lines,
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 LINGER_S = 1.0
 """How long the rest of a request that was answered early is read and dropped, so that the peer sees the answer, not a
-TCP reset (RFC 9112 §9.6)."""
+TCP reset (RFC 9112 §9.6). Only of a small rest the end is waited for, if the answer is no failure."""
 
 MAX_BACKLOG = 200
 """What may wait parsed: heads, pieces of bodies, trailers. Only behind a chunked body, whose end nobody can tell before
@@ -405,7 +406,8 @@ class Http1ServerConnection(asyncio.Protocol):
                 transport.write(join_lines(lines))
             return
         self._response_framed = True
-        if self._draining or (self._request_open and end):
+        if self._draining or (self._request_open and (end or status >= 400)):
+            # Nobody wants the rest of a request that has failed; who is told so may save itself the way.
             message.keep_alive = False
         if head.content_length is None or status in _NO_BODY:
             self._frame(head, end, message, lines)
@@ -480,7 +482,8 @@ class Http1ServerConnection(asyncio.Protocol):
         # Answered early: nobody waits for the rest of the request.
         self._handler = None
         self._handler_paused = False
-        if self._serving is not None and self._serving.keep_alive:
+        serving = self._serving
+        if serving is not None and serving.keep_alive and serving.left <= UNPARSED_BODY_BYTES:
             self._update_reading()
         else:
             self._linger()
@@ -533,7 +536,14 @@ class Http1ServerConnection(asyncio.Protocol):
         if not self._reading:
             self._reading = True
             transport.resume_reading()
-        self._loop.call_later(LINGER_S, transport.abort)
+        self._loop.call_later(LINGER_S, self._end_linger, transport)
+
+    def _end_linger(self, transport: asyncio.Transport) -> None:
+        if self._watch is not None and transport.get_write_buffer_size():
+            # The answer is still on its way, and the time for writing sees to one that stalls.
+            self._loop.call_later(LINGER_S, self._end_linger, transport)
+        else:
+            transport.abort()
 
     def _refuse(self, refused: RefusedError) -> None:
         """Answer what is not a proper request, and close: what follows it cannot be trusted."""
