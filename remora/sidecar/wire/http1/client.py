@@ -14,11 +14,14 @@ from remora.sidecar.wire.http1.fields import (
     RESPONSE_KINDS,
     UNPARSED_BODY_BYTES,
     Kind,
+    without_nominated,
+)
+from remora.sidecar.wire.http1.framing import (
+    BODILESS,
     chunk_bytes,
     request_bytes,
     trailer_bytes,
     tunnel_request_bytes,
-    without_nominated,
 )
 from remora.sidecar.wire.http1.tunnel import ClientTunnel
 from remora.sidecar.wire.http1.unsent import has_not_arrived
@@ -32,7 +35,6 @@ from remora.sidecar.wire.stream import (
 
 log = logging.getLogger(__name__)
 
-_NO_BODY = frozenset((204, 304))
 _VERSIONS = ("1.1", "1.0")
 
 MAX_HEAD_BYTES = 60 * 1024
@@ -411,10 +413,10 @@ class Http1ClientConnection(asyncio.Protocol):
         head = ResponseHead(status, fields, content_length=length)
         if self._tunnel is not None and self._settle_tunnel(self._tunnel, head, handler):
             return
-        if self._head_only or status in _NO_BODY or length == 0:
+        if self._head_only or status in BODILESS or length == 0:
             self._close_stream()
             handler.on_head(head, True)
-            if self._head_only and status not in _NO_BODY:
+            if self._head_only and status not in BODILESS:
                 self._end_bodiless()
         else:
             self._left = -1 if length is None else length

@@ -1,34 +1,35 @@
 """The server side of HTTP/1.1: one connection of a downstream, and the request on it that is being answered.
 
 The connection is itself the stream of its current request (HTTP/1 has one at a time), so that a request costs no object
-here. Pipelined requests wait, already parsed, in a backlog that reading stops for; it is bounded by one read.
+here. What is pipelined behind it waits in a `Pipeline`, for which reading stops; how long the peer may take is for its
+`Patience` to say.
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import cast
 
 from remora.sidecar.wire.heads import Fields, ResponseHead
-from remora.sidecar.wire.http1.fields import (
-    HEAD_END,
-    STATUS_LINES,
-    UNPARSED_BODY_BYTES,
+from remora.sidecar.wire.http1.fields import UNPARSED_BODY_BYTES
+from remora.sidecar.wire.http1.framing import (
+    Framing,
+    answer_bytes,
     chunk_bytes,
-    field_line,
-    join_lines,
+    framing_of,
+    interim_bytes,
+    refusal_bytes,
     trailer_bytes,
 )
+from remora.sidecar.wire.http1.patience import Patience, Wait
+from remora.sidecar.wire.http1.pipeline import Item, Pipeline
 from remora.sidecar.wire.http1.reader import PIECE_BYTES, Message, RefusedError, RequestReader
 from remora.sidecar.wire.http1.tunnel import ServerTunnel
 from remora.sidecar.wire.limits import RequestLimits
-from remora.sidecar.wire.problem import problem
 from remora.sidecar.wire.stream import SOCKET_HIGH_WATER, RequestHandler, RequestHandlerFactory, ResetReason
-from remora.sidecar.wire.watch import Watch, Watched
+from remora.sidecar.wire.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -36,42 +37,25 @@ LINGER_S = 1.0
 """How long the rest of a request that was answered early is read and dropped, so that the peer sees the answer, not a
 TCP reset (RFC 9112 §9.6). Only of a small rest the end is waited for, if the answer is no failure."""
 
-MAX_BACKLOG = 200
-"""What may wait parsed: heads, pieces of bodies, trailers. Only behind a chunked body, whose end nobody can tell before
-it is parsed, there can be more than the requests of PIECE_BYTES."""
-
-_NO_BODY = frozenset((204, 304))
-
-
-class Wait(enum.Enum):
-    """What a connection may wait for its peer to do."""
-
-    HEAD = "head"
-    BODY = "body"
-    WRITE = "write"
-    IDLE = "idle"
+_NO_BODY, _CHUNKED, _CLOSE = Framing.NO_BODY, Framing.CHUNKED, Framing.CLOSE
 
 
 class Http1ServerConnection(asyncio.Protocol):
     """One downstream connection; also the RequestStream of the request that is being answered."""
 
     __slots__ = (
-        "_backlog",
-        "_chunked",
         "_closing",
         "_draining",
         "_factory",
+        "_framing",
         "_handler",
         "_handler_paused",
-        "_has_body",
-        "_heard",
         "_held_head",
-        "_in_backlog",
-        "_limits",
         "_loop",
         "_on_closed",
         "_on_refused",
-        "_periods",
+        "_patience",
+        "_pipeline",
         "_reader",
         "_reading",
         "_request_open",
@@ -80,11 +64,6 @@ class Http1ServerConnection(asyncio.Protocol):
         "_serving",
         "_transport",
         "_tunnel",
-        "_unread",
-        "_unread_from",
-        "_waits_for",
-        "_watch",
-        "_watched_in",
         "_writable",
     )
 
@@ -102,22 +81,11 @@ class Http1ServerConnection(asyncio.Protocol):
         self._factory = handler_factory
         self._on_closed = on_closed
         self._on_refused = on_refused
-        self._limits = limits
-        self._watch = watch
-        self._watched_in: set[Watched] | None = None
-        self._waits_for: tuple[Wait, object] | None = None
-        """What the last look found that it waits for."""
-        self._periods = 0
-        """Looks since then that have found the same."""
-        self._heard = False
-        """Whether anything came since the last look."""
+        self._patience = Patience(limits, watch)
         self._reader = RequestReader(self, limits)
-        self._unread = b""
-        """A read, of which what follows `_unread_from` waits to be parsed."""
-        self._unread_from = 0
         self._transport: asyncio.Transport | None = None
-        self._backlog: deque[Message | bytes | Fields | RefusedError] | None = None
-        """Made for the first that waits: few connections ever need one, and an empty deque is 600 bytes."""
+        self._pipeline: Pipeline | None = None
+        """What waits behind the request that is served; None: nothing does."""
         self._handler: RequestHandler | None = None
         self._serving: Message | None = None
         self._tunnel: ServerTunnel | None = None
@@ -125,10 +93,8 @@ class Http1ServerConnection(asyncio.Protocol):
         self._request_open = False
         self._response_open = False
         self._response_framed = False
-        self._chunked = False
-        self._has_body = True
+        self._framing = _NO_BODY
         self._held_head = b""
-        self._in_backlog = False
         self._draining = False
         self._closing = False
         self._reading = True
@@ -140,13 +106,12 @@ class Http1ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(SOCKET_HIGH_WATER, 0)
-        if self._watch is not None:
-            self._watched_in = self._watch.add(self)
+        self._patience.begin(self)
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        self._heard = True
+        self._patience.heard = True
         try:
             if len(data) > PIECE_BYTES:
                 self._feed_in_pieces(data, 0)
@@ -166,8 +131,9 @@ class Http1ServerConnection(asyncio.Protocol):
         """Parse no more than one request ahead of the one that is served; the rest waits as bytes."""
         reader = self._reader
         while start < len(data) and not self._closing:
-            if self._backlog:
-                self._unread, self._unread_from = data, start
+            pipeline = self._pipeline
+            if pipeline is not None and pipeline.has_parsed:
+                pipeline.keep_unparsed(data, start)
                 return
             stop = reader.stop_of(data, start)
             reader.feed(data[start:stop])
@@ -178,11 +144,11 @@ class Http1ServerConnection(asyncio.Protocol):
 
     def _read_on(self) -> None:
         """Parse what waits, in a turn of the loop of its own."""
-        data, self._unread = self._unread, b""
-        if not data or self._closing:
+        if self._pipeline is None or self._closing:
             return
+        data, start = self._pipeline.take_unparsed()
         try:
-            self._feed_in_pieces(data, self._unread_from)
+            self._feed_in_pieces(data, start)
         except Exception as error:
             self._on_error(error)
         if not self._closing:
@@ -190,7 +156,8 @@ class Http1ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A downstream that has said all may still be waiting for its answer: keep the writing side."""
-        if self._serving is None or self._request_open or self._backlog or self._unread:
+        pipeline = self._pipeline
+        if self._serving is None or self._request_open or (pipeline is not None and not pipeline.is_empty):
             return False
         self._serving.keep_alive = False
         return True
@@ -198,8 +165,7 @@ class Http1ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._closing = True
         self._transport = None
-        if self._watched_in is not None:
-            self._watched_in.discard(self)
+        self._patience.end(self)
         self._lose_handler(ResetReason.PEER_RESET if self._request_open else ResetReason.CANCELLED)
         self._on_closed(self)
 
@@ -219,7 +185,7 @@ class Http1ServerConnection(asyncio.Protocol):
         if self._closing:
             return
         if self._serving is not None:
-            if self._backlog is not None and len(self._backlog) >= MAX_BACKLOG:
+            if self._pipeline is not None and self._pipeline.is_full:
                 raise RefusedError(400, "pipeline", "too many requests in one piece behind a chunked body")
             self._wait_in_line(message)
             self._update_reading()
@@ -244,7 +210,7 @@ class Http1ServerConnection(asyncio.Protocol):
             return True
         if self._serving is not message:
             # Its turn has not come, or it has been refused at once.
-            waiting = self._backlog is not None and len(self._backlog) > 0 and self._backlog[-1] is message
+            waiting = self._pipeline is not None and self._pipeline.ends_with(message)
             if waiting:
                 self._wait_in_line(data)
             return waiting
@@ -252,10 +218,10 @@ class Http1ServerConnection(asyncio.Protocol):
             tunnel.data_received(data)
         return tunnel is not None
 
-    def _wait_in_line(self, item: Message | bytes | Fields | RefusedError) -> None:
-        if self._backlog is None:
-            self._backlog = deque()
-        self._backlog.append(item)
+    def _wait_in_line(self, item: Item) -> None:
+        if self._pipeline is None:
+            self._pipeline = Pipeline()
+        self._pipeline.add(item)
 
     # ── from messages to handlers ──
 
@@ -264,19 +230,15 @@ class Http1ServerConnection(asyncio.Protocol):
         self._request_open = not message.end
         self._response_open = True
         self._response_framed = False
-        self._has_body = message.head.method != b"HEAD"
         if not message.end and message.head.asks_for_tunnel:
             self._serve_tunnel(message)
             return
         handler = self._factory(self, message.head, message.end)
-        if self._is_answering(message):
+        # It may have sent the whole answer while it was made.
+        if self._serving is message and self._response_open:
             self._handler = handler
             if not self._writable:
                 handler.on_writable(False)
-
-    def _is_answering(self, message: Message) -> bool:
-        """Whether `message` still waits for its answer; a handler may have sent all of it while it was made."""
-        return self._serving is message and self._response_open
 
     def _serve_tunnel(self, message: Message) -> None:
         transport = self._transport
@@ -284,13 +246,11 @@ class Http1ServerConnection(asyncio.Protocol):
         self._request_open = False
         self._tunnel = tunnel = ServerTunnel(self, message.head)
         tunnel.take_over(transport, reading=self._reading, writable=self._writable)
-        while self._backlog:
-            behind = self._backlog.popleft()
-            assert isinstance(behind, bytes), "nothing behind a tunnel's head is parsed"
-            tunnel.data_received(behind)
-        if self._unread:
-            tunnel.data_received(self._unread[self._unread_from :])
-            self._unread = b""
+        if self._pipeline is not None:
+            behind = self._pipeline.take_bytes()
+            self._pipeline = None
+            if behind:
+                tunnel.data_received(behind)
         tunnel.ask(self._factory)
 
     def adopt(self, handler: RequestHandler) -> None:
@@ -345,49 +305,40 @@ class Http1ServerConnection(asyncio.Protocol):
         self._serving = self._handler = None
         self._handler_paused = False
         self._reader.forget(message)
-        if not message.keep_alive or (self._draining and not self._backlog):
+        pipeline = self._pipeline
+        if not message.keep_alive or (self._draining and (pipeline is None or not pipeline.has_parsed)):
             self._close()
-        elif self._backlog:
-            if not self._in_backlog:
-                self._serve_backlog()
-        elif self._unread or not self._reading:
+        elif pipeline is not None:
+            if not pipeline.is_moving:
+                self._serve_pipeline(pipeline)
+        elif not self._reading:
             self._update_reading()
 
-    def _serve_backlog(self) -> None:
-        self._in_backlog = True
-        while self._backlog and not self._closing:
-            item = self._backlog[0]
+    def _serve_pipeline(self, pipeline: Pipeline) -> None:
+        """Go on with what waits, as far as that can be."""
+        pipeline.is_moving = True
+        while self._pipeline is pipeline and not self._closing:
+            item = pipeline.next(is_answering=self._serving is not None, is_reading=self._request_open)
+            if item is None:
+                break
             if isinstance(item, RefusedError):
-                if self._serving is None or self._request_open:
-                    self._backlog.popleft()
-                    self._refuse(item)
+                self._refuse(item)
                 break
             if isinstance(item, Message):
-                if self._serving is not None:
-                    break
-                self._backlog.popleft()
                 self._serve(item)
+            elif isinstance(item, list):
+                self._deliver_end(item)
             else:
-                self._backlog.popleft()
-                self._deliver_backlog(item)
-        self._in_backlog = False
+                # With a known length the end is the last piece: nothing but the next message may follow it.
+                complete = self._serving is not None and self._serving.left == 0
+                self._deliver(item, complete and pipeline.is_at_next_message)
+        pipeline.is_moving = False
         self._update_reading()
-
-    def _deliver_backlog(self, item: bytes | Fields) -> None:
-        if isinstance(item, list):
-            self._deliver_end(item)
-            return
-        # With a known length the end is the last piece: nothing but the next message may follow it.
-        serving = self._serving
-        last = not self._backlog or not isinstance(self._backlog[0], bytes | list)
-        complete = serving is not None and serving.left == 0
-        self._deliver(item, last and complete)
 
     def _lose_handler(self, reason: ResetReason) -> None:
         handler, self._handler = self._handler, None
         self._serving = None
-        self._backlog = None
-        self._unread = b""
+        self._pipeline = None
         self._request_open = self._response_open = False
         if handler is not None:
             handler.on_reset(reason)
@@ -399,31 +350,21 @@ class Http1ServerConnection(asyncio.Protocol):
         if message is None or transport is None or self._response_framed:
             return
         status = head.status
-        lines = [STATUS_LINES[status], *map(field_line, head.fields)]
         if status < 200:
             if not message.http10:
-                lines.append(HEAD_END)
-                transport.write(join_lines(lines))
+                transport.write(interim_bytes(head))
             return
         self._response_framed = True
-        if self._draining or (self._request_open and (end or status >= 400)):
+        framing = self._framing = framing_of(message, head, end)
+        if self._draining or framing is _CLOSE or (self._request_open and (end or status >= 400)):
             # Nobody wants the rest of a request that has failed; who is told so may save itself the way.
             message.keep_alive = False
-        if head.content_length is None or status in _NO_BODY:
-            self._frame(head, end, message, lines)
-        else:
-            self._chunked = False
-            lines.append(b"Content-Length: %d" % head.content_length)
-        if not message.keep_alive:
-            lines.append(b"Connection: close")
-        elif message.http10:
-            lines.append(b"Connection: keep-alive")
-        lines.append(HEAD_END)
+        written = answer_bytes(message, head, framing)
         if end:
-            transport.write(join_lines(lines))
+            transport.write(written)
             self._end_response()
         else:
-            self._held_head = join_lines(lines)
+            self._held_head = written
             self._loop.call_soon(self._release_head)
 
     def _release_head(self) -> None:
@@ -432,30 +373,15 @@ class Http1ServerConnection(asyncio.Protocol):
         if held and self._transport is not None:
             self._transport.write(held)
 
-    def _frame(self, head: ResponseHead, end: bool, message: Message, lines: list[bytes]) -> None:
-        """Choose how the body is delimited (RFC 9112 §6.3)."""
-        self._chunked = False
-        if head.status in _NO_BODY:
-            self._has_body = False
-        if not self._has_body:
-            if head.content_length is not None and head.status != 204:
-                lines.append(b"Content-Length: %d" % head.content_length)
-        elif end:
-            lines.append(b"Content-Length: 0")
-        elif message.http10:
-            message.keep_alive = False
-        else:
-            self._chunked = True
-            lines.append(b"Transfer-Encoding: chunked")
-
     def send_data(self, data: bytes, end: bool) -> None:
         transport = self._transport
         if transport is None or not self._response_open:
             return
-        if not self._has_body:
-            data = b""
-        elif self._chunked:
+        framing = self._framing
+        if framing is _CHUNKED:
             data = chunk_bytes(data, end)
+        elif framing is _NO_BODY:
+            data = b""
         if self._held_head:
             data = self._held_head + data
             self._held_head = b""
@@ -467,7 +393,7 @@ class Http1ServerConnection(asyncio.Protocol):
     def send_trailers(self, trailers: Fields) -> None:
         if self._transport is None or not self._response_open:
             return
-        if self._chunked:
+        if self._framing is _CHUNKED:
             held, self._held_head = self._held_head, b""
             self._transport.write(held + trailer_bytes(trailers))
         else:
@@ -539,7 +465,7 @@ class Http1ServerConnection(asyncio.Protocol):
         self._loop.call_later(LINGER_S, self._end_linger, transport)
 
     def _end_linger(self, transport: asyncio.Transport) -> None:
-        if self._watch is not None and transport.get_write_buffer_size():
+        if transport.get_write_buffer_size() and not self._patience.is_endless:
             # The answer is still on its way, and the time for writing sees to one that stalls.
             self._loop.call_later(LINGER_S, self._end_linger, transport)
         else:
@@ -548,7 +474,8 @@ class Http1ServerConnection(asyncio.Protocol):
     def _refuse(self, refused: RefusedError) -> None:
         """Answer what is not a proper request, and close: what follows it cannot be trusted."""
         serving, reader = self._serving, self._reader
-        if serving is not None and (self._backlog or reader.between or not reader.is_reading(serving)):
+        waits = self._pipeline is not None and self._pipeline.has_parsed
+        if serving is not None and (waits or reader.between or not reader.is_reading(serving)):
             # What came before it is in order, and is answered first. Its traceback would keep all that was read.
             refused.__traceback__ = refused.__context__ = None
             self._wait_in_line(refused)
@@ -565,27 +492,18 @@ class Http1ServerConnection(asyncio.Protocol):
         self._lose_handler(ResetReason.PROTOCOL_ERROR)
         if self._transport is None:
             return
-        head, body = problem(refused.status, refused.code, refused.detail)
-        lines = [STATUS_LINES[head.status], *map(field_line, head.fields)]
-        lines += (b"Content-Length: %d" % len(body), b"Connection: close", HEAD_END)
-        self._transport.write(join_lines(lines) + body)
+        self._transport.write(refusal_bytes(refused))
         self._linger()
 
     # ── time ──
 
     def on_watch(self) -> None:
         """Look whether anything has moved since the last look."""
-        waits = self._wait()
-        if waits is None or waits != self._waits_for or (self._heard and waits[0] is not Wait.HEAD):
-            self._waits_for = waits
-            self._periods = 0
-            self._heard = False
-            return
-        self._periods += 1
-        if self._watch is not None and self._periods * self._watch.period_s >= self._limit_of(waits[0]):
-            self._on_timeout(waits[0])
+        waits_for = self._waits_for()
+        if self._patience.is_over(waits_for) and waits_for is not None:
+            self._on_timeout(waits_for[0])
 
-    def _wait(self) -> tuple[Wait, object] | None:
+    def _waits_for(self) -> tuple[Wait, object] | None:
         """What the peer is to do next, and how far it is with it; None: it is not its turn."""
         transport, serving = self._transport, self._serving
         if transport is None or self._tunnel is not None:
@@ -600,14 +518,6 @@ class Http1ServerConnection(asyncio.Protocol):
             return Wait.BODY, serving
         return None
 
-    def _limit_of(self, wait: Wait) -> float:
-        limits = self._limits
-        if wait is Wait.HEAD:
-            return limits.head_timeout_s
-        if wait is Wait.BODY:
-            return limits.body_timeout_s
-        return limits.write_timeout_s if wait is Wait.WRITE else limits.idle_timeout_s
-
     def _on_timeout(self, wait: Wait) -> None:
         if wait is Wait.WRITE or (wait is Wait.BODY and not self._response_open):
             self.abort()
@@ -615,18 +525,24 @@ class Http1ServerConnection(asyncio.Protocol):
             self._close()
         else:
             what = "head" if wait is Wait.HEAD else "body"
-            detail = f"no whole {what} of a request came within {self._limit_of(wait):g} s"
+            detail = f"no whole {what} of a request came within {self._patience.limit_s(wait):g} s"
             self._refuse(RefusedError(408, "request_timeout", detail))
 
     def _update_reading(self) -> None:
-        transport = self._transport
-        wanted = not self._handler_paused and not self._backlog
+        transport, pipeline = self._transport, self._pipeline
         if transport is None or self._closing or self._tunnel is not None:
             return
-        if wanted and self._unread:
-            # What has been read comes before what has not.
-            self._loop.call_soon(self._read_on)
-            return
+        wanted = not self._handler_paused
+        if pipeline is not None:
+            if pipeline.is_empty:
+                if not pipeline.is_moving:
+                    self._pipeline = None
+            elif pipeline.has_parsed:
+                wanted = False
+            elif wanted:
+                # What has been read comes before what has not.
+                self._loop.call_soon(self._read_on)
+                return
         if wanted == self._reading:
             return
         self._reading = wanted

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
-from remora.sidecar.wire.http1.fields import HEAD_END, STATUS_LINES, SWITCH_LINES, field_line, join_lines
+from remora.sidecar.wire.http1.framing import switch_bytes
 from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, ResetReason, ResponseHandler
 from remora.sidecar.wire.tcp.raw import RawStream
 
@@ -61,12 +61,8 @@ class ServerTunnel(RawStream):
             self._connection.send_head(head, end)
 
     def _accept(self, head: ResponseHead) -> None:
-        lines = [STATUS_LINES[head.status], *map(field_line, head.fields)]
-        if self._head.upgrade is not None:
-            lines.append(SWITCH_LINES % self._head.upgrade)
-        lines.append(HEAD_END)
         if self._transport is not None:
-            self._transport.write(join_lines(lines))
+            self._transport.write(switch_bytes(head, self._head.upgrade))
         self.is_open = True
         if self._handler is not None:
             self.begin()
