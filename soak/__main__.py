@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 
 from demo.processes import Family
-from soak.leaks import Watched
+from soak.leaks import SIDECAR, Watched
 from soak.run import Soak
 from soak.world import World
 
@@ -99,7 +99,7 @@ def _report(soak: Soak, took_s: float) -> None:
     print(f"{ledger.bytes / 1e6:.0f} MB of bodies checked at both ends, in {took_s:.0f} s with start and stop")
     if soak.trouble is not None:
         print("trouble: " + ", ".join(f"{count} x {what}" for what, count in sorted(soak.trouble.made.items())))
-    print(f"\n{'sidecar':<10}{'memory MiB':>14}{'under load':>12}{'files':>12}{'tasks':>12}{'upstream':>12}")
+    print(f"\n{'sidecar':<12}{'memory MiB':>14}{'under load':>12}{'files':>12}{'tasks':>12}{'upstream':>12}")
     for watched in soak.watched:
         _row(watched)
     print(flush=True)
@@ -109,14 +109,17 @@ def _row(watched: Watched) -> None:
     before, after = watched.before, watched.after
     if before is None or after is None:
         return
-    memory = f"{before.memory / 2**20:.1f} → {after.memory / 2**20:.1f}"
     pairs = [
         (before.other_files, after.other_files),
         (before.tasks, after.tasks),
         (before.upstream, after.upstream),
     ]
     shown = "".join(f"{f'{a} → {b}':>12}" for a, b in pairs)
-    print(f"{watched.name:<10}{memory:>14}{watched.growth() / 2**20:>+12.1f}{shown}")
+    for process, held in before.memory.items():
+        memory = f"{held / 2**20:.1f} → {after.memory.get(process, 0) / 2**20:.1f}"
+        grown = f"{watched.growth(process) / 2**20:+.1f}"
+        name, rest = (watched.name, shown) if process == SIDECAR else (f"  {process}", "")
+        print(f"{name:<12}{memory:>14}{grown:>12}{rest}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""The apps: `python -m soak.app http|grpc PORT EXECUTED`. They say what they got by its digest, and send what was asked
-for. The ids of requests that are not safe to execute twice are added to the file EXECUTED."""
+"""The apps: `python -m soak.app http|grpc|tcp PORT EXECUTED`. They say what they got by its digest, and send what was
+asked for. The ids of requests that are not safe to execute twice are added to the file EXECUTED."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ from soak.pattern import digest, pattern
 
 ASKED = struct.Struct(">QLL")
 """Of a gRPC request: seed, size of an answer, number of answers."""
+BYTES_ASKED = struct.Struct(">QL")
+"""What bytes begin with, if not with a ClientHello: seed and size of the answer."""
+TLS_HANDSHAKE = b"\x16"
+"""The first of a ClientHello; no seed is so large that it begins with it (RFC 8446 §5.1)."""
 SERVICE = "soak.Soak"
 ID_FIELD = "x-soak-id"
 STOP_GRACE_S = 1.0
@@ -130,10 +134,65 @@ class GrpcApp:
         await server.stop(STOP_GRACE_S)
 
 
+class TcpApp:
+    """Answers while it reads; ends with the digest of what it got until the caller ended."""
+
+    async def serve(self, port: int) -> None:
+        server = await asyncio.start_server(self.converse, "127.0.0.1", port)
+        print(f"listening 127.0.0.1:{port}", flush=True)
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        await stop.wait()
+        server.close()
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        try:
+            await self._serve(reader, writer)
+        except (OSError, EOFError):
+            # A caller that went away, or a probe.
+            writer.transport.abort()
+        else:
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen = hashlib.sha256()
+
+        async def read(size: int) -> bytes:
+            data = await reader.readexactly(size)
+            seen.update(data)
+            return data
+
+        first = await read(1)
+        if first == TLS_HANDSHAKE:
+            rest = await read(4)
+            await read(int.from_bytes(rest[2:]))
+            first = b""
+        seed, size = BYTES_ASKED.unpack(first + await read(BYTES_ASKED.size - len(first)))
+        answering = asyncio.create_task(self._answer(writer, pattern(seed, size)))
+        try:
+            while data := await reader.read(65536):
+                seen.update(data)
+            await answering
+        finally:
+            answering.cancel()
+            await asyncio.wait((answering,))
+        writer.write(seen.hexdigest().encode())
+        writer.write_eof()
+        await writer.drain()
+
+    async def _answer(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        for start in range(0, len(data), 20_000):
+            writer.write(data[start : start + 20_000])
+            await writer.drain()
+
+
 def main() -> None:
     kind, port, executed = sys.argv[1:]
     if kind == "http":
         HttpApp(Executed(executed)).serve(int(port))
+    elif kind == "tcp":
+        asyncio.run(TcpApp().serve(int(port)))
     else:
         asyncio.run(GrpcApp(Executed(executed)).serve(int(port)))
 

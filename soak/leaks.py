@@ -5,17 +5,21 @@ Without load (all clients gone) must hold:
 * no open downstream connection but those of other sidecars' pools and of scrapers, and no request in flight;
 * open files that are no connections, and tasks: no more than before. Pools keep connections, and pools may grow to
   as many connections as there were requests at a time; what they hold shows as connections and is bounded by that;
-* memory: a leak grows for as long as there is load. So both have to grow by more than GROWTH_BYTES: what is held
-  without load, after against before, and under load the median of the last window against the one of the first. (One
-  alone may be the allocator's: it keeps what a peak has needed.)
+* workers: each is the process that it was, and its files are counted to those of the sidecar. Tasks are of the parent
+  alone: what a worker's hold shows in its memory;
+* memory, of each process: a leak grows for as long as there is load. So both have to grow by more than GROWTH_BYTES:
+  what is held without load, after against before, and under load the median of the last window against the one of the
+  first. (One alone may be the allocator's: it keeps what a peak has needed.)
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import statistics
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -31,19 +35,37 @@ MIN_SAMPLES = 3
 """Of a window, for its median to mean something."""
 
 
+SIDECAR = "sidecar"
+"""The process that was started: the only one, or the parent of the workers."""
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """What a process holds."""
+
+    pid: int
+    memory: int
+    files: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Sample:
     """A sidecar at a moment."""
 
     at: float
-    memory: int
+    memory: Mapping[str, int]
+    """Of SIDECAR, and of each worker by its name."""
     files: int
+    """Of all its processes."""
     tasks: int
     downstream: Mapping[str, int]
     """Open connections by listener."""
     upstream: int
     live: int
     """Requests in flight upstream."""
+    workers: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Their process ids."""
 
     @property
     def other_files(self) -> int:
@@ -51,8 +73,18 @@ class Sample:
         return self.files - sum(self.downstream.values()) - self.upstream
 
 
-def read_sample(page: str) -> Sample:
-    """Of a sidecar's metrics."""
+def read_process(pid: int) -> Process:
+    """As the kernel (Linux) tells; one that has ended holds nothing."""
+    folder = Path("/proc") / str(pid)
+    try:
+        resident = int((folder / "statm").read_text().split()[1])
+        return Process(pid, resident * PAGE_BYTES, len(tuple((folder / "fd").iterdir())))
+    except (FileNotFoundError, ProcessLookupError):
+        return Process(pid, 0, 0)
+
+
+def read_sample(page: str, workers: Mapping[str, Process]) -> Sample:
+    """Of a sidecar's metrics, and of its workers."""
     values: dict[str, float] = {}
     downstream: dict[str, int] = {}
     for family in text_string_to_metric_families(page):
@@ -62,12 +94,16 @@ def read_sample(page: str) -> Sample:
                 downstream[sample.labels["listener"]] = int(sample.value)
     return Sample(
         time.monotonic(),
-        int(values["process_resident_memory_bytes"]),
-        int(values["process_open_fds"]),
+        {
+            SIDECAR: int(values["process_resident_memory_bytes"]),
+            **{name: process.memory for name, process in workers.items()},
+        },
+        int(values["process_open_fds"]) + sum(process.files for process in workers.values()),
         int(values["mesh_asyncio_tasks"]),
         downstream,
         int(values.get("mesh_upstream_connections", 0)),
         int(values.get("mesh_upstream_requests", 0)),
+        {name: process.pid for name, process in workers.items()},
     )
 
 
@@ -94,15 +130,23 @@ class Watched:
             found.append(f"tasks grew from {before.tasks} to {after.tasks}")
         if after.upstream > max(before.upstream, most_at_once):
             found.append(f"{after.upstream} upstream connections are open, for {most_at_once} requests at a time")
-        held, grown = after.memory - before.memory, self.growth()
-        if held > GROWTH_BYTES and grown > GROWTH_BYTES:
-            found.append(f"memory grew by {_mib(held)} MiB without load, by {_mib(grown)} MiB under load")
-        return [f"{self.name}: {finding}" for finding in found]
+        if after.workers != before.workers:
+            found.append(f"workers ended: their processes were {before.workers}, and are {after.workers}")
+        else:
+            found += [self._judge_memory(name, after.memory[name] - held) for name, held in before.memory.items()]
+        return [f"{self.name}: {finding}" for finding in found if finding]
 
-    def growth(self) -> float:
+    def growth(self, process: str) -> float:
         """Of the median memory, from the second window under load to the last one; 0 when there is too little of it."""
-        medians = [statistics.median(s.memory for s in window) for window in self._windows()]
+        medians = [statistics.median(s.memory.get(process, 0) for s in window) for window in self._windows()]
         return medians[-1] - medians[1] if len(medians) == WINDOWS else 0.0
+
+    def _judge_memory(self, process: str, held: int) -> str:
+        """A finding, or nothing."""
+        grown = self.growth(process)
+        if held <= GROWTH_BYTES or grown <= GROWTH_BYTES:
+            return ""
+        return f"memory of the {process} grew by {_mib(held)} MiB without load, by {_mib(grown)} MiB under load"
 
     def _windows(self) -> list[list[Sample]]:
         size = len(self.under_load) // WINDOWS

@@ -6,7 +6,7 @@ What the semantics allow while an app is killed or stopped, and nothing else:
 * a request that is not made again (its method is not safe, or its body is longer than what is kept for another attempt)
   fails before an answer began, with 503 upstream_reset or connect_failure, or with its connection while it still sends;
 * a gRPC call that is not safe, or whose answer is long, fails with UNAVAILABLE, or by a reset;
-* a WebSocket, or the connection to it, is closed.
+* a WebSocket, a tunnel or bytes, or the connection to it, is closed.
 
 A request that is safe and short has had no answer yet: it is made again at another instance, and never fails. What is
 not safe is never executed twice.
@@ -26,7 +26,7 @@ REPLAYED_BYTES = 60_000
 
 BEFORE, WITHIN = "before the answer", "in the answer"
 SAFE = frozenset(("GET", "HEAD", "PUT"))
-HTTP, GRPC = "web", "calls"
+HTTP, GRPC, TCP = "web", "calls", "bytes"
 """The services of the soak, by what failures there look like."""
 
 _STATUSES_BEFORE = ("503 upstream_reset", "503 connect_failure")
@@ -38,6 +38,8 @@ _CONNECTION_BEFORE = (
     "IncompleteReadError",
     "ServerDisconnectedError",
 )
+_SERVICES = {"gRPC": GRPC, "TCP": TCP}
+"""By the first word of the client's kind; the others are of HTTP."""
 _GRPC = ("UNAVAILABLE", "INTERNAL", "CANCELLED", "UNKNOWN")
 
 
@@ -103,7 +105,7 @@ class Ledger:
     def failed(self, kind: str, failure: ClientFailure, began: float) -> None:
         """`began`: on the monotonic clock."""
         seen = FailureSeen(kind, failure.method, failure.phase, failure.what, failure.replayed)
-        if self._in_window(GRPC if kind.startswith("gRPC") else HTTP, began) and is_allowed(seen):
+        if self._in_window(_SERVICES.get(kind.partition(" ")[0], HTTP), began) and is_allowed(seen):
             self.explained[seen] += 1
         else:
             self.unexplained.append((self.now(), seen))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 
-from soak import http1, websocket
+from soak import http1, tcp, websocket
 from soak.calls import Calls
 from soak.http2 import Http2
-from soak.ledger import ClientFailure, Ledger, WrongByteError
+from soak.ledger import GRPC, HTTP, TCP, ClientFailure, Ledger, WrongByteError
 
 PAUSE_S = (0.0, 0.03)
 """Between a client's conversations, at random."""
@@ -26,6 +26,7 @@ COUNTS = {
     "aborting": 2,
     "HTTP/2": 2,
     "gRPC": 1,
+    "TCP": 1,
 }
 """Clients of each kind."""
 WEBSOCKETS = 2
@@ -34,17 +35,18 @@ Once = Callable[[], Awaitable[int]]
 
 
 class Load:
-    """`web` and `calls`: the local ports of the two services. `name` and `seed` choose the random numbers."""
+    """`ports`: the caller's, of each service. `proxy`: the one for all. `name` and `seed` choose the random numbers."""
 
-    def __init__(self, ledger: Ledger, web: int, calls: int, name: str, seed: int) -> None:
+    def __init__(self, ledger: Ledger, ports: Mapping[str, int], proxy: int, name: str, seed: int) -> None:
         self._ledger = ledger
-        self._web, self._calls = web, calls
+        self._web, self._calls, self._bytes = (ports[service] for service in (HTTP, GRPC, TCP))
+        self._proxy = proxy
         self._name, self._seed = name, seed
         self._ending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        web, count = self._web, COUNTS
+        web, proxy, count = self._web, self._proxy, COUNTS
         self._many("HTTP/1 keep-alive", count["keep-alive"], self._keep_alive)
         self._many("HTTP/1 close", count["close"], self._closing)
         self._simple("HTTP/1 pipelined", count["pipelined"], lambda rnd: http1.pipelined(rnd, web))
@@ -56,6 +58,9 @@ class Load:
         for method in ("unary", "client_stream", "server_stream", "bidirectional"):
             self._many(f"gRPC {method.replace('_', ' ')}", count["gRPC"], self._grpc(method))
         self._simple("WebSocket", WEBSOCKETS, lambda rnd: websocket.converse(rnd, web))
+        self._simple("TCP", count["TCP"], lambda rnd: tcp.opaque(rnd, self._bytes))
+        self._simple("TCP by CONNECT", count["TCP"], lambda rnd: tcp.by_connect(rnd, proxy))
+        self._simple("TCP by server name", count["TCP"], lambda rnd: tcp.by_server_name(rnd, proxy))
 
     async def stop(self) -> None:
         """Let every conversation come to its end. Raises TimeoutError when one does not."""

@@ -10,11 +10,11 @@ from random import Random
 from demo.processes import ChildError
 from soak.http1 import PIPELINED
 from soak.http2 import STREAMS
-from soak.leaks import Sample, Watched, is_idle, read_sample
-from soak.ledger import GRPC, HTTP, Ledger, executed_twice
+from soak.leaks import Sample, Watched, is_idle, read_process, read_sample
+from soak.ledger import GRPC, HTTP, TCP, Ledger, executed_twice
 from soak.load import COUNTS, WEBSOCKETS, Load
 from soak.trouble import Trouble
-from soak.world import KINDS, World
+from soak.world import CALLER, KINDS, World
 
 INSTANCES = 2
 WARM_UP_SHARE = 0.25
@@ -23,6 +23,8 @@ WARM_UP_S = 120.0
 SAMPLE_EVERY_S = 1.0
 IDLE_S = 20.0
 """Longest until nothing is left of the clients, once they are gone."""
+WITH_WORKERS = (HTTP, CALLER, GRPC, TCP)
+"""Drawn by the seed."""
 MOST_AT_ONCE = sum(COUNTS.values()) * max(STREAMS, PIPELINED) + WEBSOCKETS
 
 
@@ -36,14 +38,16 @@ class Soak:
         self.trouble: Trouble | None = None
         self._world = world
         self._seed = seed
+        self.with_workers = WITH_WORKERS[seed % len(WITH_WORKERS)]
+        """Whose sidecar has workers: the caller's, or the one of a service's instance that stays."""
 
     async def run(self, seconds: float) -> None:
         """`seconds` under load, and the time to start and to look."""
         world = self._world
-        await world.start(INSTANCES)
+        await world.start(INSTANCES, self.with_workers)
         # One instance of each service stays; its sidecar and the caller's are those that are watched.
         kept = frozenset(next(pod.name for pod in world.pods if pod.service == service) for service in KINDS)
-        self.watched = [Watched(name) for name in ("caller", *sorted(kept))]
+        self.watched = [Watched(name) for name in (CALLER, *sorted(kept))]
         trouble = self.trouble = Trouble(world, self.ledger, Random(f"{self._seed} trouble"), kept)
         warm_up = min(seconds * WARM_UP_SHARE, WARM_UP_S)
         await self._load("warm up", warm_up, trouble)
@@ -65,7 +69,8 @@ class Soak:
 
     async def _load(self, name: str, seconds: float, trouble: Trouble) -> None:
         world, over = self._world, asyncio.Event()
-        load = Load(self.ledger, await world.outbound(HTTP), await world.outbound(GRPC), name, self._seed)
+        ports = {service: await world.outbound(service) for service in KINDS}
+        load = Load(self.ledger, ports, await world.proxy(), name, self._seed)
         load.start()
         sampling = asyncio.create_task(self._sample())
         making = asyncio.create_task(self._noting("trouble", trouble.make(over)))
@@ -104,4 +109,5 @@ class Soak:
         return sample
 
     async def _read(self, name: str) -> Sample:
-        return read_sample(await self._world.read(f"{(await self._world.metrics_pages())[name]}/metrics"))
+        page, workers = await self._world.metrics(name), await self._world.workers(name)
+        return read_sample(page, {f"worker {number}": read_process(pid) for number, pid in workers.items()})

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from random import Random
 
-from soak.ledger import GRPC, HTTP, Ledger
-from soak.world import Pod, World
+from soak.ledger import Ledger
+from soak.world import KINDS, Pod, World
 
 AWAY_S = (0.0, 2.0)
 """How long an app is away."""
@@ -49,7 +49,7 @@ class Trouble:
         return [*kills, self._change_policy, self._change_policy, self._kill_pod, self._replace_pod, self._control]
 
     def _any(self, service: str = "", *, mortal: bool = False) -> Pod:
-        service = service or self._rnd.choice((HTTP, GRPC))
+        service = service or self._rnd.choice(tuple(KINDS))
         return self._rnd.choice(
             [pod for pod in self._world.pods if pod.service == service and not (mortal and pod.name in self._kept)]
         )

@@ -1,4 +1,4 @@
-"""The mesh under soak: etcd, control, the caller's sidecar, and instances of two services, each with a sidecar."""
+"""The mesh under soak: etcd, control, the caller's sidecar, and instances of each service, each with a sidecar."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ import aiohttp
 
 from demo.processes import Child, ChildError, Family, Ports
 from remora.control.store.embedded import find_etcd
-from soak.ledger import GRPC, HTTP
+from soak.ledger import GRPC, HTTP, TCP
 
 LOOPBACK = "127.0.0.1"
 READY_S = 60.0
 POLL_S = 0.1
 DRAIN_S = 40.0
 """A sidecar's own limit, and some."""
-KINDS = {HTTP: "http", GRPC: "grpc"}
-PROTOCOLS = {HTTP: "http1", GRPC: "grpc"}
+KINDS = {HTTP: "http", GRPC: "grpc", TCP: "tcp"}
+PROTOCOLS = {HTTP: "http1", GRPC: "grpc", TCP: "tcp"}
+CALLER = "caller"
+WORKERS = 2
 
 LAYER_ETCD, LAYER_CONTROL, LAYER_SIDECARS, LAYER_APPS = range(4)
 
@@ -37,7 +39,6 @@ class Pod:
     port: int
     app: Child
     sidecar: Child
-    metrics: str
 
 
 class World:
@@ -57,16 +58,24 @@ class World:
         self.caller: Child | None = None
         self.pods: list[Pod] = []
 
-    async def start(self, instances: int) -> None:
-        """Everything, ready: `instances` of each service."""
+    async def start(self, instances: int, with_workers: str) -> None:
+        """Everything, ready: `instances` of each service. `with_workers`: CALLER, or the service whose first instance
+        has a sidecar with workers."""
         self.executed.touch()
         await self._start_etcd()
         await self._start_control()
         await self.change_policy(0)
-        pods = await asyncio.gather(*(self._start_pod(service) for service in KINDS for _ in range(instances)))
+        pods = await asyncio.gather(
+            *(
+                self._start_pod(service, workers=service == with_workers and number == 0)
+                for service in KINDS
+                for number in range(instances)
+            )
+        )
         self.pods += pods
+        ports = (f"--outbound={service}={LOOPBACK}:0" for service in KINDS)
         self.caller = await self._sidecar(
-            "caller", *(f"--outbound={service}={LOOPBACK}:0" for service in KINDS), "--outbound-policy=registry-only"
+            CALLER, *ports, "--outbound-policy=registry-only", workers=with_workers == CALLER
         )
         await self.until_callers_know()
 
@@ -74,10 +83,18 @@ class World:
         """The caller's local port for `service`."""
         return _port(await self._caller().address(f"outbound:{service}"))
 
-    async def metrics_pages(self) -> Mapping[str, str]:
-        """Where each sidecar has its metrics, by its name."""
-        pages = {"caller": await self._caller().address("metrics")}
-        return {**pages, **{pod.name: pod.metrics for pod in self.pods}}
+    async def proxy(self) -> int:
+        """The caller's local port for all services."""
+        return _port(await self._caller().address("outbound"))
+
+    async def metrics(self, name: str) -> str:
+        """A sidecar's metrics."""
+        return await self.read(f"{await self._sidecars()[name].address('metrics')}/metrics")
+
+    async def workers(self, name: str) -> Mapping[int, int]:
+        """The process ids of a sidecar's workers that are up, by their numbers."""
+        status = json.loads(await self.read(f"{await self._sidecars()[name].address('admin')}/status"))
+        return {worker["worker"]: worker["pid"] for worker in status.get("workers", ()) if worker["state"] == "up"}
 
     async def read(self, url: str) -> str:
         """A page; raises ValueError for one that is not there."""
@@ -189,7 +206,7 @@ class World:
         )
         await self._until("control", self._control, lambda: self.read(f"{self._control_http}/healthz/ready"))
 
-    async def _start_pod(self, service: str) -> Pod:
+    async def _start_pod(self, service: str, *, workers: bool = False) -> Pod:
         self._started += 1
         name, port = f"{service}-{self._started}", self._ports.free()
         app = await self._app(service, name, port)
@@ -200,10 +217,11 @@ class World:
             f"--protocol={PROTOCOLS[service]}",
             f"--service={service}",
             f"--advertise={LOOPBACK}",
+            workers=workers,
         )
         metrics = await sidecar.address("metrics")
         await self._until(name, sidecar, lambda: self.read(f"{metrics}/healthz/ready"))
-        return Pod(service, name, port, app, sidecar, metrics)
+        return Pod(service, name, port, app, sidecar)
 
     async def _app(self, service: str, name: str, port: int) -> Child:
         arguments = (KINDS[service], str(port), str(self.executed))
@@ -211,7 +229,7 @@ class World:
         await app.address()
         return app
 
-    async def _sidecar(self, name: str, *arguments: str) -> Child:
+    async def _sidecar(self, name: str, *arguments: str, workers: bool) -> Child:
         free = (f"--{flag}={LOOPBACK}:0" for flag in ("inbound", "outbound-listen", "admin", "metrics"))
         sidecar = await self._family.python(
             LAYER_SIDECARS,
@@ -219,11 +237,15 @@ class World:
             "remora.sidecar.cli",
             # The last known good of another run would be endpoints of another mesh.
             *("run", f"--control={self._control_grpc}", f"--state-dir={self._folder / 'state' / name}"),
+            f"--workers={WORKERS if workers else 1}",
             *free,
             *arguments,
         )
         await sidecar.address("outbound")
         return sidecar
+
+    def _sidecars(self) -> Mapping[str, Child]:
+        return {CALLER: self._caller(), **{pod.name: pod.sidecar for pod in self.pods}}
 
     def _caller(self) -> Child:
         assert self.caller is not None, "start comes first"
@@ -270,6 +292,7 @@ def _policies(number: int) -> list[dict[str, Any]]:
     paths = ["/", "/echo", "/ws", "/never"][: 1 + number % 4]
     return [
         policy(HTTP, {"codes": [502, 503, 504]}),
+        policy(TCP, {}),
         policy(GRPC, {"grpcStatuses": ["UNAVAILABLE"], "safeMethods": ["/soak.Soak/Unary"]}),
         {
             "apiVersion": "gateway.networking.k8s.io/v1",

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from soak.leaks import GROWTH_BYTES, MIN_SAMPLES, WINDOWS, Sample, Watched, is_idle, read_sample
-from soak.ledger import BEFORE, HTTP, WITHIN, ClientFailure, FailureSeen, Ledger, executed_twice, is_allowed
+from soak.leaks import (
+    GROWTH_BYTES,
+    MIN_SAMPLES,
+    SIDECAR,
+    WINDOWS,
+    Process,
+    Sample,
+    Watched,
+    is_idle,
+    read_process,
+    read_sample,
+)
+from soak.ledger import BEFORE, HTTP, TCP, WITHIN, ClientFailure, FailureSeen, Ledger, executed_twice, is_allowed
 
 PAGE = """
 process_resident_memory_bytes 4.2e+07
@@ -22,21 +35,43 @@ mesh_upstream_requests{direction="outbound",service="web.default"} 1
 
 
 def sample(memory: float = 40e6, files: int = 20, tasks: int = 4, upstream: int = 2, live: int = 0) -> Sample:
-    return Sample(0.0, int(memory), files, tasks, {}, upstream, live)
+    return Sample(0.0, {SIDECAR: int(memory)}, files, tasks, {}, upstream, live)
 
 
 def watched(before: Sample, after: Sample, growth: float = 0.0) -> Watched:
     count = WINDOWS * MIN_SAMPLES
-    load = [sample(before.memory + growth * number / (count - 1)) for number in range(count)]
+    load = [sample(before.memory[SIDECAR] + growth * number / (count - 1)) for number in range(count)]
     return Watched("caller", before, load, after)
 
 
 def test_metrics_are_read() -> None:
-    read = read_sample(PAGE)
-    assert (read.memory, read.files, read.tasks, read.upstream, read.live) == (42_000_000, 30, 4, 5, 1)
+    read = read_sample(PAGE, {})
+    assert (read.memory, read.files, read.tasks, read.upstream, read.live) == ({SIDECAR: 42_000_000}, 30, 4, 5, 1)
     assert read.downstream == {"outbound:web": 2, "metrics": 1}
     assert read.other_files == 30 - 3 - 5
     assert not is_idle(read, "caller")
+
+
+def test_workers_are_counted_in() -> None:
+    read = read_sample(PAGE, {"worker 0": Process(7, 1_000, 12)})
+    assert read.memory == {SIDECAR: 42_000_000, "worker 0": 1_000}
+    assert (read.files, read.workers) == (42, {"worker 0": 7})
+    own = read_process(os.getpid())
+    assert own.memory > 1_000_000
+    assert own.files > 2
+
+
+def test_a_worker_that_leaks_is_found() -> None:
+    def at(memory: float, pid: int = 7) -> Sample:
+        held = {SIDECAR: 40_000_000, "worker 0": int(memory)}
+        return dataclasses.replace(sample(), memory=held, workers={"worker 0": pid})
+
+    count = WINDOWS * MIN_SAMPLES
+    load = [at(40e6 + number * GROWTH_BYTES) for number in range(count)]
+    (finding,) = Watched("caller", at(40e6), load, at(40e6 + 2 * GROWTH_BYTES)).findings(10)
+    assert "memory of the worker 0" in finding
+    (finding,) = Watched("caller", at(40e6), load, at(40e6, pid=8)).findings(10)
+    assert "workers ended" in finding
 
 
 def test_a_sidecar_that_holds_as_much_as_before_has_leaked_nothing() -> None:
@@ -75,6 +110,9 @@ def test_memory_that_was_needed_once_is_no_leak() -> None:
         ("gRPC unary", "Unary", BEFORE, "UNAVAILABLE", False, True),
         ("gRPC unary", "Unary", BEFORE, "DEADLINE_EXCEEDED", False, False),
         ("WebSocket", "GET", BEFORE, "503 connect_failure", False, True),
+        ("TCP", TCP, WITHIN, "IncompleteReadError", False, True),
+        ("TCP by CONNECT", "CONNECT", BEFORE, "503 connect_failure", False, True),
+        ("TCP by CONNECT", "CONNECT", BEFORE, "503 no_endpoint", False, False),
     ],
 )
 def test_what_an_apps_end_may_look_like(
