@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
 
 from soak.app import BYTES_ASKED
@@ -44,15 +44,22 @@ async def by_server_name(rnd: Random, proxy: int) -> int:
 
 async def _conversation(rnd: Random, port: int, *, asked: bytes = b"", hello: bytes = b"") -> int:
     phase = BEFORE
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(TIMEOUT_S), _connected(port) as (reader, writer):
             if asked:
                 await _open_tunnel(reader, writer, asked)
             phase = WITHIN
             return await _converse(rnd, reader, writer, hello)
     except (OSError, EOFError, TimeoutError) as error:
+        # A sidecar that is told `tcp` connects at once, so that a connection may be reset while it is being made.
         raise ClientFailure(TCP, phase, type(error).__name__) from error
+
+
+@contextlib.asynccontextmanager
+async def _connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
     finally:
         writer.transport.abort()
 

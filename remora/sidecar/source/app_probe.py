@@ -145,15 +145,15 @@ class GrpcProbe:
 
     async def ask(self) -> str | None:
         # Imported here: an app that is asked by TCP or HTTP never loads them.
-        from grpclib.client import Channel
         from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
         from grpclib.health.v1.health_grpc import HealthStub
         from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+        from remora.proto.channel import OpenChannel
         from remora.proto.isolated import isolated
 
         if self._channel is None:
-            self._channel = Channel(self._host, self._port)
+            self._channel = OpenChannel(self._host, self._port)
         try:
             answer = await isolated(HealthStub(self._channel).Check(HealthCheckRequest(service=self._service)))
         except OSError as error:

@@ -15,6 +15,7 @@ from grpclib.config import Configuration
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from remora.model.address import Address
+from remora.proto.channel import OpenChannel
 from remora.proto.mesh.v1.discovery_grpc import DiscoveryStub
 from remora.proto.mesh.v1.discovery_pb2 import ControlMessage, Hello, SidecarMessage, Welcome
 from remora.sidecar.source.outbox import Outbox
@@ -92,7 +93,7 @@ class ControlStream:
 @asynccontextmanager
 async def open_stream(address: Address) -> AsyncIterator[ControlStream]:
     """A stream to control at `address`; closed at the end. Connects with the first message."""
-    channel = Channel(address.host, address.port, config=_CONFIGURATION)
+    channel = OpenChannel(address.host, address.port, config=_CONFIGURATION)
     try:
         async with DiscoveryStub(channel).Stream.open() as stream:
             yield ControlStream(channel, stream)
