@@ -234,11 +234,15 @@ class Http1ServerConnection(asyncio.Protocol):
             self._serve_tunnel(message)
             return
         handler = self._factory(self, message.head, message.end)
-        # It may have sent the whole answer while it was made.
-        if self._serving is message and self._response_open:
+        if self._is_answering(message):
             self._handler = handler
             if not self._writable:
                 handler.on_writable(False)
+
+    def _is_answering(self, message: Message) -> bool:
+        """Whether `message` still waits for its answer; a handler may have sent all of it while it was made. (Written
+        where it is asked, mypyc would take what was assigned above for what still is.)"""
+        return self._serving is message and self._response_open
 
     def _serve_tunnel(self, message: Message) -> None:
         transport = self._transport
