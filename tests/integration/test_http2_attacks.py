@@ -10,7 +10,6 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 
-import psutil
 import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
@@ -19,6 +18,7 @@ from remora.sidecar.wire.http2 import PREFACE
 from remora.sidecar.wire.http2 import frames as wire
 from tests.support.backend import running_raw_server
 from tests.support.h2_peer import Call, Headers, Peer, h2_client, h2_server, request_headers, until
+from tests.support.memory import Memory, memory_of
 from tests.support.process import Command, running_sidecar
 
 DEADLINE_S = 30
@@ -33,36 +33,6 @@ FLAT_BYTES = 16 * MEBIBYTE
 
 def headers(stream_id: int, end: bool = True, block: bytes = GET) -> bytes:
     return wire.headers_frames(stream_id, block, end, 16384)
-
-
-# memory
-
-
-class Memory:
-    """The most that a process has held since it began to be watched."""
-
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
-        self.first = self.peak = self._process.memory_info().rss
-
-    @property
-    def growth(self) -> int:
-        return self.peak - self.first
-
-    async def watch(self) -> None:
-        while True:
-            self.peak = max(self.peak, self._process.memory_info().rss)
-            await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def memory_of(sidecar: Command) -> AsyncIterator[Memory]:
-    memory = Memory(sidecar.process.pid)
-    watching = asyncio.create_task(memory.watch())
-    try:
-        yield memory
-    finally:
-        watching.cancel()
 
 
 # raw peers

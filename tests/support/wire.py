@@ -31,6 +31,9 @@ class FakeTransport(asyncio.Transport):
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol
 
+    def get_protocol(self) -> Any:
+        return self.protocol
+
     def write(self, data: Any) -> None:
         self.written += bytes(data)
 

@@ -75,7 +75,7 @@ class NewConnection(asyncio.Protocol):
         self._decide(guess(self._seen))
         if transport is not None:
             protocol = transport.get_protocol()
-            assert isinstance(protocol, asyncio.Protocol), "one of our codecs"
+            assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol), "one of our codecs"
             return bool(protocol.eof_received())
         return False
 

@@ -38,8 +38,8 @@ WRITE_HIGH_WATER = 64 * 1024
 WRITE_LOW_WATER = 16 * 1024
 
 SOCKET_HIGH_WATER = 4 * 1024
-"""The same for a connection that carries one stream: unsent bytes in its transport. One read of the other side, of up
-to 256,000 bytes (uvloop's buffer), comes on top: together less than 256 KiB for a slow reader."""
+"""The same for a connection that carries one stream: unsent bytes in its transport. One read of the other side comes
+on top, see wire/reads.py: together less than 256 KiB for a slow reader."""
 
 
 class ResetReason(enum.Enum):

@@ -25,6 +25,7 @@ from remora.sidecar.wire.http1.framing import (
 )
 from remora.sidecar.wire.http1.tunnel import ClientTunnel
 from remora.sidecar.wire.http1.unsent import has_not_arrived
+from remora.sidecar.wire.reads import LARGE_READ_BYTES, bound_reads
 from remora.sidecar.wire.stream import (
     SOCKET_HIGH_WATER,
     ConnectionOwner,
@@ -252,6 +253,8 @@ class Http1ClientConnection(asyncio.Protocol):
             # Nobody asked: the connection can no longer be trusted.
             self._close()
             return
+        if len(data) > LARGE_READ_BYTES and self._transport is not None:
+            bound_reads(self._transport, self)
         if self._past_parser:
             self._on_unparsed(data)
             return

@@ -28,6 +28,7 @@ from remora.sidecar.wire.http1.pipeline import Item, Pipeline
 from remora.sidecar.wire.http1.reader import PIECE_BYTES, Message, RefusedError, RequestReader
 from remora.sidecar.wire.http1.tunnel import ServerTunnel
 from remora.sidecar.wire.limits import RequestLimits
+from remora.sidecar.wire.reads import LARGE_READ_BYTES, bound_reads
 from remora.sidecar.wire.stream import SOCKET_HIGH_WATER, RequestHandler, RequestHandlerFactory, ResetReason
 from remora.sidecar.wire.watch import Watch
 
@@ -114,6 +115,8 @@ class Http1ServerConnection(asyncio.Protocol):
         self._patience.heard = True
         try:
             if len(data) > PIECE_BYTES:
+                if len(data) > LARGE_READ_BYTES and self._transport is not None:
+                    bound_reads(self._transport, self)
                 self._feed_in_pieces(data, 0)
             else:
                 self._reader.feed(data)

@@ -12,6 +12,7 @@ import socket
 import struct
 from typing import Protocol, cast
 
+from remora.sidecar.wire.reads import LARGE_READ_BYTES, bound_reads
 from remora.sidecar.wire.stream import SOCKET_HIGH_WATER, ResetReason
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -91,6 +92,8 @@ class RawStream(asyncio.Protocol):
             self._held += data
             self._update_reading()
         elif self._handler is not None:
+            if len(data) > LARGE_READ_BYTES and self._transport is not None:
+                bound_reads(self._transport, self)
             self._handler.on_data(data, False)
 
     def eof_received(self) -> bool:
