@@ -285,12 +285,8 @@ class RequestReader:
         head, parser = message.head, self._parser
         if self._field_count > self._limits.fields:
             raise RefusedError(431, "too_many_fields", f"there are more than {self._limits.fields} header fields")
-        limit = self._limits.head_bytes
-        if (self._head_bytes > limit or self._read_bytes > limit) and sum(
-            len(k) + len(v) for k, v in head.fields
-        ) > limit:
-            # What was read may hold more than the head, so it is measured, but only where it can be too long.
-            raise self._head_too_large()
+        if self._head_bytes > self._limits.head_bytes or self._read_bytes > self._limits.head_bytes:
+            self._measure(head.fields)
         head.method = parser.get_method()
         message.keep_alive = parser.should_keep_alive()
         if message.connection or not message.keep_alive:
@@ -321,6 +317,11 @@ class RequestReader:
             head.content_length = None
         if head.upgrade is not None or head.method == b"CONNECT":
             self._complete_tunnel(message)
+
+    def _measure(self, fields: Fields) -> None:
+        """Refuse fields over the limit; what was read may hold more than them."""
+        if sum(len(name) + len(value) for name, value in fields) > self._limits.head_bytes:
+            raise self._head_too_large()
 
     def _complete_tunnel(self, message: Message) -> None:
         head = message.head
@@ -383,6 +384,8 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         message = self._message
+        if self._trailers:
+            self._measure(self._trailers)
         # The next message's head may begin in the same read.
         self._in_head = self.between = True
         self._head_bytes = 0
