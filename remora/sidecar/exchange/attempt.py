@@ -44,7 +44,7 @@ class Attempt:
         """Send the request on a free connection, or on the next that there is; the caller speaks `downstream`."""
         self._endpoint.active += 1
         pool = self._endpoint.pool(downstream)
-        connection = pool.take_anew() if self._exchange.is_again else pool.take(self)
+        connection = pool.take(self) if self._exchange.repeats is None else pool.take_anew()
         if connection is not None:
             self.on_connection(connection)
         else:
@@ -60,15 +60,16 @@ class Attempt:
     def on_connection(self, connection: ClientConnection) -> None:
         self._pool = None
         exchange = self._exchange
-        data, trailers, ended = exchange.body_so_far()
-        stream = connection.open(exchange.head, ended and not data and trailers is None, self)
+        body, ended = exchange.replay, exchange.body_ended
+        stream = connection.open(exchange.head, ended and body is None, self)
         self._stream = stream
         if self._paused:
             stream.pause()
-        if not data and trailers is None:
+        if body is None:
             return
-        for index, piece in enumerate(data):
-            stream.send_data(piece, ended and trailers is None and index == len(data) - 1)
+        pieces, trailers = body.pieces, body.trailers
+        for index, piece in enumerate(pieces):
+            stream.send_data(piece, ended and trailers is None and index == len(pieces) - 1)
         if trailers is not None:
             stream.send_trailers(trailers)
         exchange.on_attempt_sent()

@@ -2,8 +2,8 @@
 
     head ─► decide ─► attempt ─► (retry ─► attempt …) ─► answer forwarded or made ─► counted
 
-Until an answer is being forwarded the exchange keeps the request's body, up to REPLAY_BYTES, so that another attempt
-can be made; from then on it only passes data on. Both sides' backpressure goes straight through.
+Until an answer is being forwarded the exchange keeps the request's body (`replay.py`), so that another attempt can be
+made (`repeats.py`); from then on it only passes data on. Both sides' backpressure goes straight through.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import ClassVar
 
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.attempt import Attempt
+from remora.sidecar.exchange.clock import RequestClock
 from remora.sidecar.exchange.decision import Decision, Discovery, Refusal, Router
 from remora.sidecar.exchange.failures import Failure
-from remora.sidecar.exchange.grpc_timeout import format_grpc_timeout, parse_grpc_timeout
+from remora.sidecar.exchange.repeats import MAX_RESENDS, Repeats
+from remora.sidecar.exchange.replay import REPLAY_BYTES, Replay
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry
-from remora.sidecar.telemetry.grpc import PREFIX_BYTES, GrpcSeries, MessageScanner, length_of
+from remora.sidecar.telemetry.grpc import CallCounter, GrpcSeries
 from remora.sidecar.telemetry.metrics import REFUSED_FLAG, STATUS_CLASSES, Metrics, grpc_status_name
 from remora.sidecar.telemetry.trace import child_traceparent, new_request_id
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
@@ -31,17 +33,11 @@ from remora.sidecar.wire.stream import RequestStream, ResetReason
 
 log = logging.getLogger(__name__)
 
-REPLAY_BYTES = 64 * 1024
-"""Longest request body that is kept for another attempt; a longer one is streamed and not retried."""
-
-_GONE = frozenset((failures.DOWNSTREAM_GONE_FLAG, REFUSED_FLAG))
-"""With these the downstream's stream is over already."""
-
-SMALL_BYTES = 2048
-"""Pieces that are kept together are up to this large."""
-
-MAX_RESENDS = 3
-"""How often a request is sent again because the connection was closing. Each time on another, so once is the rule."""
+_FLAG_OF_RESET = {
+    ResetReason.PROTOCOL_ERROR: REFUSED_FLAG,
+    ResetReason.BAD_ANSWER: failures.UPSTREAM_PROTOCOL.flag,
+}
+"""How a request counts that its downstream has ended; in any other way: DOWNSTREAM_GONE_FLAG."""
 
 DISCOVERY_TIMEOUT_S = 2.0
 """How long a first request waits for control's word on its service."""
@@ -88,45 +84,33 @@ class Proxy:
         return exchange
 
 
-class Exchange:
+class Exchange(RequestClock):
     """One request: the downstream's RequestHandler, and what its attempts report to."""
 
     __slots__ = (
         "_attempt",
         "_blocked",
-        "_body",
-        "_body_bytes",
-        "_deadline",
+        "_committed",
+        "_counter",
         "_downstream",
-        "_heard",
+        "_grpc_status",
         "_is_grpc",
-        "_messages",
-        "_on_total",
         "_proxy",
         "_request_bytes",
         "_request_ended",
-        "_request_scanner",
-        "_resends",
         "_response_bytes",
-        "_response_scanner",
-        "_retries",
-        "_retry_handle",
-        "_started",
         "_status",
-        "_timeout_s",
-        "_trailers",
-        "_tried",
         "decision",
         "done",
-        "grpc_status",
         "head",
-        "is_again",
-        "timer",
+        "repeats",
+        "replay",
     )
 
     attempt_type: ClassVar[type[Attempt]] = Attempt
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
+        RequestClock.__init__(self, proxy.timers)
         self._proxy = proxy
         self._downstream = downstream
         self.head = head
@@ -137,35 +121,19 @@ class Exchange:
         self._attempt: Attempt | None = None
         self._blocked = False
         """The downstream is slow: attempts must not read on."""
-        self._tried: tuple[UpstreamEndpoint, ...] = ()
-        self._retries = 0
-        self._resends = 0
-        self.is_again = False
-        """An attempt was made before."""
-        self._retry_handle: asyncio.TimerHandle | None = None
-        self._body: list[bytes] | None = []
-        """What came of the request's body, kept for another attempt; None: no longer."""
-        self._body_bytes = 0
-        self._trailers: Fields | None = None
-        self._started = time.perf_counter()
-        self._deadline: float | None = None
-        """When the caller's grpc-timeout runs out, on the clock of `_started`."""
-        self._timeout_s = 0.0
-        self._on_total = False
-        """What the running timer stands for: the request's total, or the longest silence."""
-        self._heard = False
-        """Whether anything was said on a streaming call since its timer was last set."""
+        self._committed = False
+        """There will be no other attempt: an answer is being forwarded, or the body is too long to be kept."""
+        self.replay: Replay | None = None
+        """The body so far, unless there is none or it is no longer kept."""
+        self.repeats: Repeats | None = None
+        """What attempts have come to nothing, if any."""
         self._status = 0
-        self.grpc_status: bytes | None = None
+        self._grpc_status: bytes | None = None
         self._request_bytes = 0
         self._response_bytes = 0
         self._is_grpc = head.content_type is not None and head.is_grpc
-        self._messages: GrpcSeries | None = None
-        """Where this call's messages are counted, from when it is decided where it goes."""
-        # Nearly all messages of unary calls come in one piece, and need no scanner.
-        self._request_scanner: MessageScanner | None = None
-        self._response_scanner: MessageScanner | None = None
-        self.timer: int | asyncio.TimerHandle | None = None
+        self._counter: CallCounter | None = None
+        """Of this call's messages, from when it is decided where it goes."""
 
     # ── deciding ──
 
@@ -194,43 +162,41 @@ class Exchange:
     def _begin(self, decision: Decision) -> None:
         self.decision = decision
         if self._is_grpc:
-            path, service, proxy = self.head.path, decision.cluster.name, self._proxy
-            messages = proxy.grpc.get((service, path)) or proxy.find_grpc_series(service, path)
-            messages.streams += 1
-            self._messages = messages
-            if self._body:
-                for data in self._body:
-                    self._scan_request(messages, data)
+            self._begin_call(decision)
         if self.head.grpc_timeout is not None:
-            self._take_grpc_deadline(self.head.grpc_timeout)
+            self.take_deadline(self.head.grpc_timeout)
         if self._request_ended:
-            self._limit_total()
+            self.limit_total(decision.request_timeout_s)
         else:
-            self._limit_silence()
+            self.limit_silence(decision.idle_timeout_s)
         self._try()
+
+    def _begin_call(self, decision: Decision) -> None:
+        head, service, proxy = self.head, decision.cluster.name, self._proxy
+        self._counter = CallCounter(proxy.grpc.get((service, head.path)) or proxy.find_grpc_series(service, head.path))
+        if self.replay is not None:
+            for data in self.replay.pieces:
+                self._counter.on_request(data)
 
     # ── attempts ──
 
     def _try(self) -> None:
-        decision = self.decision
+        decision, repeats = self.decision, self.repeats
         assert decision is not None, "attempts are made once decided"
-        endpoint = decision.cluster.pick(self._tried)
+        endpoint = decision.cluster.pick(() if repeats is None else repeats.tried)
         if endpoint is None:
             self.fail(failures.NO_ENDPOINT, service=decision.cluster.name)
             return
         self._attempt_at(endpoint)
 
     def _attempt_at(self, endpoint: UpstreamEndpoint) -> None:
-        if self._deadline is not None:
-            self.head.grpc_timeout = format_grpc_timeout(self._deadline - time.perf_counter())
+        head = self.head
+        if head.grpc_timeout is not None:
+            head.grpc_timeout = self.grpc_timeout_left(head.grpc_timeout)
         self._attempt = attempt = self.attempt_type(self, endpoint)
         if self._blocked:
             attempt.pause()
         attempt.start(self._proxy.protocol)
-
-    def body_so_far(self) -> tuple[list[bytes], Fields | None, bool]:
-        """(data, trailers, ended) of the request, for an attempt that has got its connection."""
-        return self._body or [], self._trailers, self._request_ended
 
     @property
     def body_ended(self) -> bool:
@@ -239,9 +205,13 @@ class Exchange:
 
     def on_attempt_sent(self) -> None:
         """The attempt has caught up with the request."""
-        if self._body_bytes > REPLAY_BYTES:
-            self._body = None
+        if self.replay is not None and self.replay.size > REPLAY_BYTES:
+            self._commit()
             self._downstream.resume()
+
+    def _commit(self) -> None:
+        self._committed = True
+        self.replay = None
 
     @property
     def is_safe(self) -> bool:
@@ -263,42 +233,46 @@ class Exchange:
 
     def _can_retry(self, failure: AttemptFailure) -> bool:
         decision = self.decision
-        if decision is None or self._body is None or self.done:
+        if decision is None or self._committed or self.done:
             return False
-        return may_retry(decision.retry, failure, self._retries, self.is_safe)
+        repeats = self.repeats
+        return may_retry(decision.retry, failure, 0 if repeats is None else repeats.retries, self.is_safe)
 
     def retry(self, endpoint: UpstreamEndpoint, failure: AttemptFailure) -> None:
         """Make another attempt, after a backoff, elsewhere than at `endpoint` if there is elsewhere."""
         decision = self.decision
         assert decision is not None, "only decided requests are retried"
         self._attempt = None
-        self.is_again = True
-        self._tried = (*self._tried, endpoint)
-        self._downstream.resume()
-        delay = backoff_s(self._retries, random.random())
-        self._retries += 1
+        repeats = self._repeat()
+        repeats.tried = (*repeats.tried, endpoint)
+        delay = backoff_s(repeats.retries, random.random())
+        repeats.retries += 1
         self._proxy.metrics.count_retry(decision.service, failure.value)
-        self._retry_handle = asyncio.get_running_loop().call_later(delay, self._retry_now)
+        repeats.handle = asyncio.get_running_loop().call_later(delay, self._try_again)
 
-    def _retry_now(self) -> None:
-        self._retry_handle = None
+    def _repeat(self) -> Repeats:
+        """Be ready for another attempt, which takes the body anew."""
+        self._downstream.resume()
+        if self.repeats is None:
+            self.repeats = Repeats()
+        return self.repeats
+
+    def _try_again(self) -> None:
         if not self.done:
             self._try()
 
     def resend(self, endpoint: UpstreamEndpoint) -> None:
         """The attempt met a connection that was closing, and nothing of it arrived: that is no try, so another is made
         at once."""
-        decision = self.decision
+        decision, repeats = self.decision, self.repeats
         assert decision is not None, "only decided requests are attempted"
         self._attempt = None
         if self.done:
             return
-        if self._body is None or self._resends >= MAX_RESENDS:
+        if self._committed or (repeats is not None and repeats.resends >= MAX_RESENDS):
             self.on_attempt_failed(endpoint, AttemptFailure.REFUSED, ResetReason.STALE.value)
             return
-        self.is_again = True
-        self._resends += 1
-        self._downstream.resume()
+        self._repeat().resends += 1
         self._proxy.metrics.count_retry(decision.service, ResetReason.STALE.value)
         self._attempt_at(endpoint)
 
@@ -319,25 +293,22 @@ class Exchange:
             self._downstream.send_head(head, False)
             return
         self._status = head.status
-        self._body = None
-        if head.content_length is None and not end:
+        self._committed = True
+        self.replay = None
+        decision = self.decision
+        if head.content_length is None and not end and decision is not None:
             # Nobody knows how long this goes on: a streaming answer, limited by silence.
-            self._limit_silence()
+            self.limit_silence(decision.idle_timeout_s)
         self._downstream.send_head(head, end)
         if end:
-            self.grpc_status = field_value(head.fields, b"grpc-status") if self._is_grpc else None
+            self._grpc_status = field_value(head.fields, b"grpc-status") if self._is_grpc else None
             self._finish("")
 
     def forward_data(self, data: bytes, end: bool) -> None:
-        self._heard = True
-        size = len(data)
-        self._response_bytes += size
-        messages = self._messages
-        if messages is not None and size:
-            if self._response_scanner is None and size >= PREFIX_BYTES and length_of(data)[0] == size - PREFIX_BYTES:
-                messages.response_messages += 1
-            else:
-                self._scan_response(messages, data)
+        self.heard = True
+        self._response_bytes += len(data)
+        if data and self._counter is not None:
+            self._counter.on_response(data)
         self._downstream.send_data(data, end)
         if end:
             self._finish("")
@@ -345,7 +316,7 @@ class Exchange:
     def forward_trailers(self, trailers: Fields) -> None:
         self._downstream.send_trailers(trailers)
         if self._is_grpc:
-            self.grpc_status = field_value(trailers, b"grpc-status")
+            self._grpc_status = field_value(trailers, b"grpc-status")
         self._finish("")
 
     def break_off(self, failure: Failure) -> None:
@@ -356,7 +327,7 @@ class Exchange:
         """End an answer that has begun: by a status where there is one, as in gRPC, else by a reset."""
         if self.head.is_grpc:
             service = self.decision.service if self.decision is not None else ""
-            self.grpc_status = b"%d" % failure.grpc_status
+            self._grpc_status = b"%d" % failure.grpc_status
             self._downstream.send_trailers(failures.grpc_trailers(failure, f"{service}: {why}"))
         else:
             self._downstream.reset(reason)
@@ -383,7 +354,7 @@ class Exchange:
         if self.head.method == b"HEAD":
             body = b""
         self._status = failure.status
-        self.grpc_status = b"%d" % failure.grpc_status
+        self._grpc_status = b"%d" % failure.grpc_status
         self._response_bytes += len(body)
         self._downstream.send_head(head, not body)
         if body:
@@ -395,42 +366,37 @@ class Exchange:
     def on_data(self, data: bytes, end: bool) -> None:
         if self.done:
             return
-        self._heard = True
-        size = len(data)
-        self._request_bytes += size
-        messages = self._messages
-        if messages is not None and size:
-            if self._request_scanner is None and size >= PREFIX_BYTES and length_of(data)[0] == size - PREFIX_BYTES:
-                messages.request_messages += 1
-            else:
-                self._scan_request(messages, data)
+        self.heard = True
+        self._request_bytes += len(data)
+        if data and self._counter is not None:
+            self._counter.on_request(data)
         if end:
             self._end_request()
         attempt = self._attempt
         sending = attempt is not None and attempt.is_sending
-        if self._body is not None:
+        if data and not self._committed:
             self._keep(data, sending)
         if sending and attempt is not None:
             attempt.send_data(data, end)
 
     def _keep(self, data: bytes, sending: bool) -> None:
-        assert self._body is not None, "only kept while another attempt may follow"
-        self._body_bytes += len(data)
-        if sending and self._body_bytes > REPLAY_BYTES:
-            self._body = None
-            return
-        if data and self._body and len(data) + len(self._body[-1]) < SMALL_BYTES:
-            # Kept in pieces of a byte or two it would weigh many times its size.
-            self._body[-1] += data
-        elif data:
-            self._body.append(data)
-        if self._body_bytes > REPLAY_BYTES:
-            self._downstream.pause()
+        replay = self.replay
+        if replay is None:
+            self.replay = replay = Replay()
+        replay.keep(data)
+        if replay.size > REPLAY_BYTES:
+            if sending:
+                self._commit()
+            else:
+                self._downstream.pause()
 
     def on_trailers(self, trailers: Fields) -> None:
         if self.done:
             return
-        self._trailers = trailers
+        if not self._committed:
+            if self.replay is None:
+                self.replay = Replay()
+            self.replay.trailers = trailers
         self._end_request()
         attempt = self._attempt
         if attempt is not None and attempt.is_sending:
@@ -438,13 +404,14 @@ class Exchange:
 
     def _end_request(self) -> None:
         self._request_ended = True
-        if not self._status:
+        decision = self.decision
+        if decision is not None and not self._status:
             # The total counts from the end of the request (Envoy's route timeout), while no answer has begun.
-            self._limit_total()
+            self.limit_total(decision.request_timeout_s)
 
     def on_reset(self, reason: ResetReason) -> None:
-        broken = reason is ResetReason.PROTOCOL_ERROR
-        self._finish(REFUSED_FLAG if broken else failures.DOWNSTREAM_GONE_FLAG)
+        self._request_ended = True
+        self._finish(_FLAG_OF_RESET.get(reason, failures.DOWNSTREAM_GONE_FLAG))
 
     def on_writable(self, writable: bool) -> None:
         self._blocked = not writable
@@ -458,50 +425,14 @@ class Exchange:
 
     # ── time ──
 
-    def _take_grpc_deadline(self, value: bytes) -> None:
-        timeout = parse_grpc_timeout(value)
-        if timeout is not None:
-            self._deadline = self._started + timeout
-
-    def _limit_total(self) -> None:
-        decision = self.decision
-        if decision is None:
-            return
-        self._on_total = True
-        self._start_timer(decision.request_timeout_s)
-
-    def _limit_silence(self) -> None:
-        decision = self.decision
-        if decision is None:
-            return
-        self._heard = self._on_total = False
-        self._start_timer(decision.idle_timeout_s)
-
-    def _start_timer(self, seconds: float) -> None:
-        if self._deadline is not None:
-            left = self._deadline - time.perf_counter()
-            seconds = min(seconds, left) if seconds else left
-            seconds = max(seconds, 0.001)
-        self._timeout_s = seconds
-        if seconds:
-            self._proxy.timers.start(self, seconds)
-        else:
-            self._proxy.timers.cancel(self)
-
-    def on_timer(self) -> None:
-        """The request's total, its caller's deadline, or the longest silence has passed."""
+    def on_timeout(self, failure: Failure, seconds: float, *, past_deadline: bool) -> None:
         if self.done:
             return
-        past_deadline = self._deadline is not None and time.perf_counter() >= self._deadline
-        if self._heard and not self._on_total and not past_deadline:
-            self._limit_silence()
-            return
-        failure = failures.TIMEOUT if self._on_total or past_deadline else failures.IDLE_TIMEOUT
         if self._status:
-            why = "the deadline passed" if past_deadline else f"nothing was said for {self._timeout_s:g} s"
+            why = "the deadline passed" if past_deadline else f"nothing was said for {seconds:g} s"
             self._end_early(failure, ResetReason.CANCELLED, why)
         else:
-            self.fail(failure, seconds=time.perf_counter() - self._started if past_deadline else self._timeout_s)
+            self.fail(failure, seconds=seconds)
 
     # ── the end ──
 
@@ -509,15 +440,16 @@ class Exchange:
         if self.done:
             return
         self.done = True
-        self._body = None
+        self.replay = None
         if self.timer is not None:
             self._proxy.timers.cancel(self)
-        if self._retry_handle is not None:
-            self._retry_handle.cancel()
+        repeats = self.repeats
+        if repeats is not None and repeats.handle is not None:
+            repeats.handle.cancel()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.give_up()
-        if not self._request_ended and flag not in _GONE:
+        if not self._request_ended:
             # Answered early: the rest of the request is of no use (RFC 9113 §8.1, RST_STREAM with NO_ERROR).
             self._downstream.reset(ResetReason.CANCELLED)
         decision = self.decision
@@ -529,21 +461,9 @@ class Exchange:
         head, metrics = self.head, self._proxy.metrics
         if self._is_grpc:
             # gRPC paths are known from routes or bounded by the cap on series.
-            method, status = head.path.decode("latin-1"), grpc_status_name(self.grpc_status)
+            method, status = head.path.decode("latin-1"), grpc_status_name(self._grpc_status)
         else:
             method, status = head.method.decode("latin-1"), STATUS_CLASSES[self._status // 100]
         labels = (self._proxy.router.direction, service, "", route, method, status, flag)
         series = metrics.requests.get(labels) or metrics.new_series(labels)
-        series.observe(time.perf_counter() - self._started, self._request_bytes, self._response_bytes)
-
-    # ── gRPC's messages ──
-
-    def _scan_request(self, messages: GrpcSeries, data: bytes) -> None:
-        if self._request_scanner is None:
-            self._request_scanner = MessageScanner()
-        messages.request_messages += self._request_scanner.feed(data)
-
-    def _scan_response(self, messages: GrpcSeries, data: bytes) -> None:
-        if self._response_scanner is None:
-            self._response_scanner = MessageScanner()
-        messages.response_messages += self._response_scanner.feed(data)
+        series.observe(time.monotonic() - self.started, self._request_bytes, self._response_bytes)

@@ -68,7 +68,7 @@ class TunnelExchange(Exchange):
             decision = decision.with_idle_timeout(max(decision.idle_timeout_s, CONNECT_IDLE_S))
         self.decision = decision
         # What the downstream has to say comes later: the total counts from now on.
-        self._limit_total()
+        self.limit_total(decision.request_timeout_s)
         self._try()
 
     @property
@@ -86,14 +86,14 @@ class TunnelExchange(Exchange):
         decision = self.decision
         assert decision is not None, "only decided requests are answered"
         self._status = head.status
-        self._body = None
+        self._commit()
         proxy = self._proxy
         if proxy.protocol != "tcp":
             super()._count("", decision.cluster.name, decision.route)
         self._series = series = proxy.metrics.tcp_series((proxy.router.direction, decision.cluster.name, "", self.kind))
         series.opened += 1
         series.received_bytes += self._request_bytes
-        self._limit_silence()
+        self.limit_silence(decision.idle_timeout_s)
         self._downstream.send_head(head, False)
 
     def forward_data(self, data: bytes, end: bool) -> None:
@@ -101,7 +101,7 @@ class TunnelExchange(Exchange):
         if series is None:
             super().forward_data(data, end)
             return
-        self._heard = True
+        self.heard = True
         series.sent_bytes += len(data)
         self._downstream.send_data(data, end)
         if end:
@@ -151,15 +151,16 @@ class TunnelAttempt(Attempt):
         """The head never ends the request: that the downstream is done goes in the tunnel too."""
         self._pool = None
         tunnel = self._tunnel
-        data, _, ended = tunnel.body_so_far()
+        body, ended = tunnel.replay, tunnel.body_ended
         self._stream = stream = connection.open(tunnel.head, False, self)
         if self._paused:
             stream.pause()
-        for piece in data:
-            stream.send_data(piece, False)
+        if body is not None:
+            for piece in body.pieces:
+                stream.send_data(piece, False)
         if ended:
             stream.send_data(b"", True)
-        if data:
+        if body is not None:
             tunnel.on_attempt_sent()
 
     def on_head(self, head: ResponseHead, end: bool) -> None:

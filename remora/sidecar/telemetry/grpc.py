@@ -26,6 +26,39 @@ class GrpcSeries:
         self.response_messages = 0
 
 
+class CallCounter:
+    """Counts one call's messages, as they pass, in the series of its method."""
+
+    __slots__ = ("_request", "_response", "_series")
+
+    def __init__(self, series: GrpcSeries) -> None:
+        # Nearly all messages of unary calls come in one piece, and need no scanner.
+        self._request: MessageScanner | None = None
+        self._response: MessageScanner | None = None
+        self._series = series
+        series.streams += 1
+
+    def on_request(self, data: bytes) -> None:
+        scanner = self._request
+        if scanner is None:
+            size = len(data)
+            if size >= PREFIX_BYTES and length_of(data)[0] == size - PREFIX_BYTES:
+                self._series.request_messages += 1
+                return
+            scanner = self._request = MessageScanner()
+        self._series.request_messages += scanner.feed(data)
+
+    def on_response(self, data: bytes) -> None:
+        scanner = self._response
+        if scanner is None:
+            size = len(data)
+            if size >= PREFIX_BYTES and length_of(data)[0] == size - PREFIX_BYTES:
+                self._series.response_messages += 1
+                return
+            scanner = self._response = MessageScanner()
+        self._series.response_messages += scanner.feed(data)
+
+
 class MessageScanner:
     """Finds messages in a body that comes in pieces, by their prefixes alone: no byte is copied but a cut prefix."""
 

@@ -58,6 +58,8 @@ class ResetReason(enum.Enum):
     """The side that asked is gone or no longer wants it (h2 CANCEL)."""
     OVERLOADED = "overloaded"
     """h2 ENHANCE_YOUR_CALM."""
+    BAD_ANSWER = "bad answer"
+    """What came from upstream cannot be passed on: said by what translates answers, before an exchange."""
     INTERNAL = "internal"
     """Our own fault."""
 
