@@ -108,7 +108,7 @@ class WebCall:
             self._send_status(status_of_http(head.status, content_type))
             handler, self._handler = self._handler, None
             if handler is not None:
-                handler.on_reset(ResetReason.CANCELLED)
+                handler.on_reset(ResetReason.BAD_ANSWER)
             return
         fields = [field for field in head.fields if field[0].lower() != b"content-type"]
         self._send_head(fields, end)

@@ -235,7 +235,7 @@ class JsonAnswer:
         """The app's answer is no good: end the call and say so."""
         handler, self._handler = self._handler, None
         if handler is not None:
-            handler.on_reset(ResetReason.CANCELLED)
+            handler.on_reset(ResetReason.BAD_ANSWER)
         self._fail(status)
 
     def _fail(self, status: GrpcStatus) -> None:

@@ -294,6 +294,16 @@ async def test_a_downstream_that_goes_cancels_upstream() -> None:
     assert (play.active, play.downstream.resets) == (0, [])
 
 
+async def test_an_answer_that_cannot_be_translated_is_the_upstreams_fault() -> None:
+    play = Play()
+    exchange = play.ask(b"POST", end=False, **GRPC)
+    upstream = play.asked
+    exchange.on_reset(ResetReason.BAD_ANSWER)
+    assert upstream.resets == [ResetReason.CANCELLED]
+    assert [labels.flag for labels in play.counted] == ["UPE"]
+    assert (play.active, play.downstream.resets) == (0, [])
+
+
 async def test_an_early_answer_ends_the_request_on_both_sides() -> None:
     play = Play()
     play.ask(b"POST", end=False)

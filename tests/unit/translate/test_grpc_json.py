@@ -194,7 +194,7 @@ async def test_a_call_broken_off() -> None:
 async def test_an_answer_that_is_not_grpc_is_given_up() -> None:
     play = Play(b"GET", b"/v1/messages/1")
     play.stream.send_head(ResponseHead(404, [(b"content-type", b"text/html")]), False)
-    assert (play.downstream.status, play.upstream.resets) == (501, [ResetReason.CANCELLED])
+    assert (play.downstream.status, play.upstream.resets) == (501, [ResetReason.BAD_ANSWER])
     play.stream.send_data(b"<html>", True)
 
 

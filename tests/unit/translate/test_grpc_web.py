@@ -59,7 +59,7 @@ def test_an_answer_that_is_not_grpc_is_given_up() -> None:
     downstream, upstream, call = start()
     call.send_head(ResponseHead(503, [(b"content-type", b"text/html")]), False)
     assert downstream.fields()["grpc-status"] == "14"
-    assert upstream.resets == [ResetReason.CANCELLED]
+    assert upstream.resets == [ResetReason.BAD_ANSWER]
     call.send_data(b"<html>", True)
     assert downstream.data == b""
 
