@@ -12,10 +12,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import documents
 from tests.support.backend import running_backend, running_raw_server
+from tests.support.mesh import metric
 from tests.support.process import Command, running_sidecar
 
 TIMEOUT_S = 20
@@ -58,15 +58,7 @@ async def close(writer: asyncio.StreamWriter) -> None:
 
 
 async def counted(sidecar: Command, **labels: str) -> float:
-    """The sum of mesh_requests_total over series with these labels."""
-    async with aiohttp.ClientSession() as client, client.get(sidecar.url("metrics") + "/metrics") as response:
-        text = await response.text()
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == "mesh_requests_total" and labels.items() <= sample.labels.items()
-    )
+    return await metric(sidecar, "mesh_requests_total", **labels)
 
 
 async def test_inbound_passes_requests_to_the_app_and_adds_a_trace() -> None:
