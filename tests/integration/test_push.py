@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from contextlib import AsyncExitStack
 
 import msgspec
 import pytest
@@ -231,6 +232,20 @@ async def test_a_sidecar_stops_though_control_goes_at_the_same_moment() -> None:
                 await asyncio.sleep(0)
             async with asyncio.timeout(DEADLINE_S):
                 await stopping.stop()
+
+
+async def test_a_control_stops_at_once_though_sidecars_are_connected_one_of_them_frozen() -> None:
+    async with push_control(MemoryStore()) as control, Relay.to(control.port) as relay, AsyncExitStack() as stack:
+        frozen = ControlSource([Address("127.0.0.1", relay.port)], Node("frozen"), Taken(), services=[name("orders")])
+        for sidecar in (frozen, *(source(control, sink=Taken(), node=f"caller-{n}") for n in range(5))):
+            await stack.enter_async_context(running(sidecar))
+        await until(lambda: len(control.push.sessions()) == 6)
+        relay.freeze()
+        control.put(endpoints_of("orders", "o-1"))
+        begun = time.monotonic()
+        await control.stop()
+        assert time.monotonic() - begun < 2.0
+        relay.thaw()
 
 
 async def test_a_slow_sidecar_holds_up_nobody_and_then_gets_the_newest() -> None:
