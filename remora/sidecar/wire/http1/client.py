@@ -9,15 +9,8 @@ from typing import cast
 import httptools
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
-from remora.sidecar.wire.http1.fields import (
-    MAX_LENGTH_DIGITS,
-    RESPONSE_KINDS,
-    UNPARSED_BODY_BYTES,
-    Kind,
-    without_nominated,
-)
+from remora.sidecar.wire.http1.answers import AnswerReader, UpstreamProtocolError
 from remora.sidecar.wire.http1.framing import (
-    BODILESS,
     chunk_bytes,
     request_bytes,
     trailer_bytes,
@@ -36,44 +29,20 @@ from remora.sidecar.wire.stream import (
 
 log = logging.getLogger(__name__)
 
-_VERSIONS = ("1.1", "1.0")
-
-MAX_HEAD_BYTES = 60 * 1024
-"""Of an answer's head, with those of its interim answers, and of its trailers: Envoy's max_response_headers_kb."""
-
-
-class UpstreamProtocolError(Exception):
-    """An upstream's answer that is none; the text says why."""
-
 
 class Http1ClientConnection(asyncio.Protocol):
     """One connection to an endpoint; also the ResponseStream of the request that waits for its answer."""
 
     __slots__ = (
-        "_connection",
-        "_content_length",
-        "_fields",
-        "_handler",
-        "_head_bytes",
-        "_head_only",
         "_held_head",
-        "_in_head",
-        "_in_response",
-        "_keep_alive",
-        "_left",
         "_loop",
         "_owner",
-        "_parser",
-        "_past_parser",
         "_paused",
+        "_reader",
         "_request_chunked",
         "_request_open",
-        "_response_chunked",
-        "_response_open",
         "_retired",
         "_sent_before",
-        "_status",
-        "_trailers",
         "_transport",
         "_tunnel",
         "_writable",
@@ -86,31 +55,13 @@ class Http1ClientConnection(asyncio.Protocol):
     def __init__(self, owner: ConnectionOwner) -> None:
         self._loop = asyncio.get_running_loop()
         self._owner = owner
-        self._parser = httptools.HttpResponseParser(self)
-        self._past_parser = False
-        """The rest of this body is not parsed."""
+        self._reader = AnswerReader(self)
         self._transport: asyncio.Transport | None = None
-        self._handler: ResponseHandler | None = None
         self._request_open = False
         self._request_chunked = False
-        self._response_open = False
-        self._response_chunked = False
         self._retired = False
         """The owner knows that no stream can be opened any more."""
-        self._keep_alive = True
-        self._head_only = False
-        self._head_bytes = 0
-        """What came since the request, or since the last piece of body."""
         self._held_head = b""
-        self._in_head = True
-        self._in_response = False
-        """From the request until the parser has seen the end of its answer; the handler may know the end before."""
-        self._status = 0
-        self._fields: Fields = []
-        self._connection = b""
-        self._content_length: int | None = None
-        self._left = -1
-        self._trailers: Fields | None = None
         self._paused = False
         self._tunnel: ClientTunnel | None = None
         """The tunnel that is asked for, or open."""
@@ -130,22 +81,18 @@ class Http1ClientConnection(asyncio.Protocol):
 
     @property
     def free_slots(self) -> int:
-        return 0 if self._in_response or self._request_open or self._retired else 1
+        return 0 if self._reader.is_awaiting or self._request_open or self._retired else 1
 
     @property
     def live_streams(self) -> int:
-        return 1 if self._in_response or self._request_open else 0
+        return 1 if self._reader.is_awaiting or self._request_open else 0
 
     def open(self, head: RequestHead, end: bool, handler: ResponseHandler) -> ResponseStream:
         transport = self._transport
         assert transport is not None, "a connection is opened on only when it is free"
-        self._handler = handler
         self._request_open = not end
-        self._response_open = self._in_response = self._in_head = True
+        self._reader.begin(head, handler)
         self._request_chunked = not end and head.content_length is None
-        self._head_only = head.method == b"HEAD"
-        self._head_bytes = 0
-        self._in_head = True
         self._sent_before += self._written
         if end:
             written = request_bytes(head, end)
@@ -161,6 +108,7 @@ class Http1ClientConnection(asyncio.Protocol):
 
     def _ask_for_tunnel(self, head: RequestHead, transport: asyncio.Transport) -> ResponseStream:
         self._request_open = False
+        self._reader.asks_for_tunnel = True
         self._tunnel = tunnel = ClientTunnel(self, head)
         written = tunnel_request_bytes(head)
         self._written = len(written)
@@ -174,8 +122,8 @@ class Http1ClientConnection(asyncio.Protocol):
 
     def on_tunnel_lost(self) -> None:
         """The connection is gone, with the tunnel that it had become."""
-        self._transport = self._handler = self._tunnel = None
-        self._response_open = self._request_open = False
+        self._transport = self._tunnel = self._reader.handler = None
+        self._request_open = False
         self._retire()
 
     def _release_head(self) -> None:
@@ -185,7 +133,7 @@ class Http1ClientConnection(asyncio.Protocol):
             self._transport.write(held)
 
     def drain(self) -> None:
-        self._keep_alive = False
+        self._reader.keep_alive = False
         if not self._retired and self.live_streams == 0:
             self._close()
 
@@ -220,14 +168,13 @@ class Http1ClientConnection(asyncio.Protocol):
 
     def _end_request(self) -> None:
         self._request_open = False
-        if not self._in_response:
+        if not self._reader.is_awaiting:
             self._release()
 
     def reset(self, reason: ResetReason) -> None:  # noqa: ARG002
         # What is still to come of the answer cannot be told from the next one: the connection goes.
-        if self._in_response or self._request_open:
-            self._handler = None
-            self._response_open = self._request_open = self._in_response = False
+        if self._reader.is_awaiting or self._request_open:
+            self._give_up()
             self.abort()
 
     def pause(self) -> None:
@@ -247,29 +194,22 @@ class Http1ClientConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(SOCKET_HIGH_WATER, 0)
 
     def data_received(self, data: bytes) -> None:
-        if self._retired and not self._response_open:
-            return
-        if not self._response_open:
-            # Nobody asked: the connection can no longer be trusted.
-            self._close()
+        reader = self._reader
+        if reader.handler is None:
+            if not self._retired:
+                # Nobody asked: the connection can no longer be trusted.
+                self._close()
             return
         if len(data) > LARGE_READ_BYTES and self._transport is not None:
             bound_reads(self._transport, self)
-        if self._past_parser:
-            self._on_unparsed(data)
-            return
-        self._head_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-            self._past_parser = self._left > UNPARSED_BODY_BYTES
+            reader.feed(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._on_switched(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
+        except (UpstreamProtocolError, httptools.HttpParserError) as error:
             self._on_parser_error(error)
         else:
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._on_parser_error(UpstreamProtocolError(f"a head or trailers of over {MAX_HEAD_BYTES} bytes"))
-            elif not self._in_response and not self._request_open and not self._retired:
+            if not reader.is_awaiting and not self._request_open and not self._retired:
                 # Only now: had there been more behind the answer, it would have been read as that to the next request.
                 self._release()
 
@@ -289,19 +229,6 @@ class Http1ClientConnection(asyncio.Protocol):
         elif rest:
             tunnel.data_received(rest)
 
-    def _on_unparsed(self, data: bytes) -> None:
-        left = self._left
-        if len(data) < left:
-            self.on_body(data)
-            return
-        self._past_parser = False
-        self._parser = httptools.HttpResponseParser(self)
-        if len(data) > left:
-            # More than was announced: the answer is whole, the connection cannot be trusted.
-            self._keep_alive = False
-        self.on_body(data[:left])
-        self._end_response()
-
     def eof_received(self) -> bool:
         # Now, not when the loop comes to connection_lost: a request in between would be lost.
         self.was_stale = self.reused and self._is_unanswered
@@ -313,13 +240,11 @@ class Http1ClientConnection(asyncio.Protocol):
     @property
     def _is_unanswered(self) -> bool:
         """Whether a request was sent, or begun, and nothing at all has come back."""
-        return self._response_open and self._in_head and self._head_bytes == 0
+        return self._reader.handler is not None and self._reader.has_nothing
 
     def _lose_request(self, *, in_order: bool) -> None:
         """The connection ends, with FIN (`in_order`) or otherwise, before any byte of the answer."""
-        handler, transport = self._handler, self._transport
-        self._handler = None
-        self._response_open = self._request_open = self._in_response = False
+        handler, transport = self._give_up(), self._transport
         self._held_head = b""
         if handler is None:
             return
@@ -335,13 +260,11 @@ class Http1ClientConnection(asyncio.Protocol):
             # EPIPE is what writing brings after the peer's FIN; after its RST it is ECONNRESET.
             self._lose_request(in_order=exc is None or isinstance(exc, BrokenPipeError))
         self._transport = None
-        handler = self._handler
-        until_close = self._response_open and not self._in_head and self._left < 0 and not self._response_chunked
+        until_close = self._reader.is_until_close
         self._retire()
-        if handler is None or not self._response_open:
+        handler = self._give_up()
+        if handler is None:
             return
-        self._handler = None
-        self._response_open = self._request_open = self._in_response = False
         if until_close and exc is None:
             handler.on_data(b"", True)
         else:
@@ -349,160 +272,60 @@ class Http1ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable = False
-        if self._handler is not None:
-            self._handler.on_writable(False)
+        handler = self._reader.handler
+        if handler is not None:
+            handler.on_writable(False)
 
     def resume_writing(self) -> None:
         self._writable = True
-        if self._handler is not None:
-            self._handler.on_writable(True)
+        handler = self._reader.handler
+        if handler is not None:
+            handler.on_writable(True)
 
-    # ── the parser's calls ──
+    # ── what the reader has to say ──
 
-    def on_message_begin(self) -> None:
-        if not self._in_response:
-            raise UpstreamProtocolError("bytes follow an answer that nobody asked for")
-        self._in_head = True
-        self._fields = []
-        self._connection = b""
-        self._content_length = None
-        self._left = -1
-        self._response_chunked = False
-        self._trailers = None
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        kind = RESPONSE_KINDS[name]
-        # llhttp leaves spaces and tabs behind a value, which are not of it (RFC 9112 §5).
-        value = value.rstrip()
-        if not self._in_head:
-            if kind is None:
-                if self._trailers is None:
-                    self._trailers = []
-                self._trailers.append((name, value))
-        elif kind is None:
-            self._fields.append((name, value))
-        elif kind is Kind.CONTENT_LENGTH:
-            if len(value) > MAX_LENGTH_DIGITS:
-                raise UpstreamProtocolError("a Content-Length out of all measure")
-            self._content_length = int(value)
-        elif kind is Kind.TRANSFER_ENCODING:
-            if value.lower() != b"chunked" or self._response_chunked:
-                raise UpstreamProtocolError("a transfer coding other than `chunked`, which nobody offered to take")
-            self._response_chunked = True
-        elif kind is Kind.CONNECTION:
-            self._connection += b"," + value
-        elif kind is Kind.KEEP_ALIVE:
-            self._owner.on_keep_alive(value)
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        handler = self._handler
-        if handler is None or not self._response_open:
-            return
-        status = self._parser.get_status_code()
-        self._status = status
-        if self._head_bytes > MAX_HEAD_BYTES and sum(len(k) + len(v) for k, v in self._fields) > MAX_HEAD_BYTES:
-            # What was read may hold more than the head, so it is measured, but only where it can be too long.
-            raise UpstreamProtocolError(f"a head of over {MAX_HEAD_BYTES} bytes")
-        fields = without_nominated(self._fields, self._connection) if self._connection else self._fields
-        if status < 200:
-            self._on_interim(status, fields, handler)
-            return
-        if self._keep_alive:
-            self._keep_alive = self._parser.should_keep_alive()
-        if not self._keep_alive and self._parser.get_http_version() not in _VERSIONS:
-            raise UpstreamProtocolError("an answer of another version than HTTP/1.1 and 1.0")
-        length = None if self._response_chunked else self._content_length
-        head = ResponseHead(status, fields, content_length=length)
-        if self._tunnel is not None and self._settle_tunnel(self._tunnel, head, handler):
-            return
-        if self._head_only or status in BODILESS or length == 0:
-            self._close_stream()
-            handler.on_head(head, True)
-            if self._head_only and status not in BODILESS:
-                self._end_bodiless()
-        else:
-            self._left = -1 if length is None else length
-            handler.on_head(head, False)
-
-    def _on_interim(self, status: int, fields: Fields, handler: ResponseHandler) -> None:
-        if status < 100:
-            raise UpstreamProtocolError("a status under 100")
-        if self._response_chunked or self._content_length:
-            # It has no body (RFC 9110 §8.6, RFC 9112 §6.1); what follows would be read in two ways.
-            raise UpstreamProtocolError("an interim answer that announces a body")
-        self._in_head = True
-        if status != 101:
-            handler.on_head(ResponseHead(status, fields), False)
-        elif self._tunnel is not None:
-            self._settle_tunnel(self._tunnel, ResponseHead(status, fields), handler)
-
-    def _settle_tunnel(self, tunnel: ClientTunnel, head: ResponseHead, handler: ResponseHandler) -> bool:
-        transport = self._transport
-        if transport is None:
+    def on_tunnel_answer(self, head: ResponseHead, handler: ResponseHandler) -> bool:
+        tunnel, transport = self._tunnel, self._transport
+        if tunnel is None or transport is None:
             return False
         # From here on the tunnel is what makes the connection a busy one; an answer it is no more.
         self._request_open = True
-        self._in_response = False
+        self._reader.is_awaiting = False
         if tunnel.settle(head, handler, transport):
             return True
         self._tunnel = None
+        self._reader.asks_for_tunnel = False
         self._request_open = False
-        self._in_response = True
+        self._reader.is_awaiting = True
         return False
 
-    def on_body(self, data: bytes) -> None:
-        self._head_bytes = 0
-        handler = self._handler
-        if handler is None or not self._response_open:
-            # More than the answer has: to HEAD, for one.
-            self._keep_alive = False
-            return
-        if self._left > 0:
-            self._left -= len(data)
-            if self._left == 0:
-                self._close_stream()
-                handler.on_data(data, True)
-                return
-        handler.on_data(data, False)
+    def on_bodiless_end(self) -> None:
+        # In the next turn, when the parser has returned.
+        self._loop.call_soon(self._end_response)
 
-    def on_message_complete(self) -> None:
-        if self._status < 200 or not self._in_response:
-            return
-        handler = self._handler
-        if handler is not None and self._response_open:
-            self._close_stream()
-            if self._trailers:
-                handler.on_trailers(self._trailers)
-            else:
-                handler.on_data(b"", True)
-        # The connection is released when the parser has returned.
-        self._in_response = False
+    def on_keep_alive(self, value: bytes) -> None:
+        self._owner.on_keep_alive(value)
 
     # ── the end of a response, and of the connection ──
 
-    def _close_stream(self) -> None:
-        """The handler is about to get the last piece; nothing follows."""
-        self._response_open = False
-        self._handler = None
-
-    def _end_bodiless(self) -> None:
-        """llhttp waits for the body that HEAD's answer announces but does not have: go on with a new parser, in the
-        next turn, when the old one has returned."""
-        self._parser = httptools.HttpResponseParser(self)
-        self._loop.call_soon(self._end_response)
+    def _give_up(self) -> ResponseHandler | None:
+        """Neither direction goes on; gives whoever still waits for the answer."""
+        reader = self._reader
+        handler, reader.handler = reader.handler, None
+        self._request_open = reader.is_awaiting = False
+        return handler
 
     def _end_response(self) -> None:
-        if not self._in_response:
+        if not self._reader.is_awaiting:
             return
-        self._in_response = False
+        self._reader.is_awaiting = False
         if not self._request_open:
             self._release()
 
     def _release(self) -> None:
         if self._paused:
             self.resume()
-        if self._keep_alive and not self._retired:
+        if self._reader.keep_alive and not self._retired:
             self.reused = True
             self.idle_s = 0.0
             self._owner.on_connection_free(self)
@@ -510,11 +333,9 @@ class Http1ClientConnection(asyncio.Protocol):
             self._close()
 
     def _fail(self) -> None:
-        handler, self._handler = self._handler, None
-        opened = self._response_open
-        self._response_open = self._request_open = self._in_response = False
+        handler = self._give_up()
         self.abort()
-        if handler is not None and opened:
+        if handler is not None:
             handler.on_reset(ResetReason.PROTOCOL_ERROR)
 
     def _close(self) -> None:
