@@ -21,6 +21,14 @@ LIFTED = frozenset((b"content-length", b"content-type", b"traceparent", b"x-requ
 FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
 """Request fields that codecs take note of, in `was_forwarded`."""
 
+_UNCOUNTED = LIFTED | FORWARDED | {b"host", b"via"}
+"""What codecs and sidecars write themselves: a request that one sidecar takes must not be too much for the next."""
+
+
+def has_more_fields(fields: Fields, limit: int) -> bool:
+    """Whether there are more than `limit`, but for those that the mesh may add on the way."""
+    return len(fields) > limit and sum(name.lower() not in _UNCOUNTED for name, _ in fields) > limit
+
 
 class RequestHead:
     """A request's head. `fields` has neither host, hop-by-hop nor LIFTED fields."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import httptools
 
-from remora.sidecar.wire.heads import Fields, RequestHead
+from remora.sidecar.wire.heads import Fields, RequestHead, has_more_fields
 from remora.sidecar.wire.http1.fields import (
     MAX_LENGTH_DIGITS,
     REQUEST_KINDS,
@@ -88,7 +88,6 @@ class RequestReader:
 
     __slots__ = (
         "_authority",
-        "_field_count",
         "_head_bytes",
         "_host_count",
         "_in_head",
@@ -116,7 +115,6 @@ class RequestReader:
         self._head_bytes = 0
         """What came since the last message or piece of a body: of a head, trailers, chunks' sizes."""
         self._read_bytes = 0
-        self._field_count = 0
         self._host_count = 0
         self._authority = b""
         """The last that was found good: on most connections there is only one."""
@@ -198,7 +196,6 @@ class RequestReader:
         self._message = Message()
         self._url = b""
         self._in_head = True
-        self._field_count = 0
         self._host_count = 0
 
     def on_url(self, url: bytes) -> None:
@@ -212,7 +209,6 @@ class RequestReader:
         if not self._in_head:
             self._on_trailer(name, value)
             return
-        self._field_count += 1
         kind = REQUEST_KINDS[name]
         if kind is None:
             self._message.head.fields.append((name, value))
@@ -283,7 +279,7 @@ class RequestReader:
 
     def _complete_head(self, message: Message) -> None:
         head, parser = message.head, self._parser
-        if self._field_count > self._limits.fields:
+        if has_more_fields(head.fields, self._limits.fields):
             raise RefusedError(431, "too_many_fields", f"there are more than {self._limits.fields} header fields")
         if self._head_bytes > self._limits.head_bytes or self._read_bytes > self._limits.head_bytes:
             self._measure(head.fields)

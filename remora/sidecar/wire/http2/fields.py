@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from remora.sidecar.wire.heads import FORWARDED, HOP_BY_HOP, LIFTED, Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.heads import FORWARDED, HOP_BY_HOP, LIFTED, Fields, RequestHead, ResponseHead, has_more_fields
 from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2StreamError
 from remora.sidecar.wire.limits import RequestLimits
 
@@ -34,11 +34,15 @@ def malformed(why: str) -> Http2StreamError:
     return Http2StreamError(ErrorCode.PROTOCOL_ERROR, why)
 
 
+def head_too_large(limits: RequestLimits) -> HeadRefusedError:
+    return HeadRefusedError(431, "head_too_large", f"the request head is over {limits.head_bytes} bytes")
+
+
 def read_request(fields: Fields, limits: RequestLimits) -> RequestHead:
     pseudo = _read_pseudo(fields, REQUEST_PSEUDO)
     regular = fields[len(pseudo) :]
-    if len(regular) > limits.fields:
-        raise HeadRefusedError(431)
+    if has_more_fields(regular, limits.fields):
+        raise HeadRefusedError(431, "too_many_fields", f"there are more than {limits.fields} header fields")
     head = _request_start(pseudo, limits)
     kept: Fields = []
     cookies: list[bytes] = []
@@ -98,7 +102,7 @@ def _request_start(pseudo: dict[bytes, bytes], limits: RequestLimits) -> Request
     if not _is_scheme(scheme):
         raise malformed("a request without :scheme, or with one that is none")
     if len(path) > limits.target_bytes:
-        raise HeadRefusedError(414)
+        raise HeadRefusedError(414, "target_too_long", f"the request target is over {limits.target_bytes} bytes")
     if not _is_path(path) or (path == b"*" and method != b"OPTIONS"):
         raise malformed(":path is not an absolute path")
     return RequestHead(method, path, authority, [], scheme=scheme, upgrade=protocol)

@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeVar
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.hpack import Decoder
-from remora.sidecar.wire.http2.errors import HeadRefusedError
 from remora.sidecar.wire.http2.fields import (
     VOLATILE,
+    head_too_large,
     is_value,
     malformed,
     read_request,
@@ -100,7 +100,7 @@ class BlockReader:
         decoder = self._decoder
         fields = decoder.decode(block)
         if decoder.list_bytes > self._limits.head_bytes:
-            raise HeadRefusedError(431)
+            raise head_too_large(self._limits)
         offset, count = decoder.volatile_offset, decoder.volatile_count
         head = read_request(fields, self._limits)
         if head.upgrade is not None:
@@ -125,7 +125,7 @@ class BlockReader:
         """A block whose start is known; `offset` is where the rest begins."""
         rest = self._decoder.decode(block, offset)
         if start.list_bytes + self._decoder.list_bytes > self._limits.head_bytes:
-            raise HeadRefusedError(431)
+            raise head_too_large(self._limits)
         head = _copy(start.head)
         for name, value in rest:
             if not take_volatile(head, name, value):

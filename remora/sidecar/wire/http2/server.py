@@ -13,6 +13,7 @@ from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2C
 from remora.sidecar.wire.http2.limits import DEFAULT_LIMITS, Http2Limits
 from remora.sidecar.wire.http2.stream import Http2Stream
 from remora.sidecar.wire.http2.tunnels import answer_to_peer, request_to_handlers
+from remora.sidecar.wire.problem import problem
 from remora.sidecar.wire.stream import RequestHandlerFactory
 from remora.sidecar.wire.watch import Watch, Watched
 
@@ -171,7 +172,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
             head = self.reader.request(block)
         except HeadRefusedError as refused:
             self._refused(refused.status)
-            self._answer(stream_id, refused.status, end)
+            self._answer(stream_id, refused, end)
             return
         except Http2StreamError:
             self._refused(400)
@@ -198,9 +199,12 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         if self._on_refused is not None:
             self._on_refused(status)
 
-    def _answer(self, stream_id: int, status: int, end: bool) -> None:
+    def _answer(self, stream_id: int, refused: HeadRefusedError, end: bool) -> None:
         """Answer a request that no handler will see, and be done with it."""
-        self.write_headers(stream_id, response_block(ResponseHead(status, [], content_length=0)), True)
+        head, _ = problem(refused.status, refused.code, refused.detail)
+        # Without its body: the method, which may be HEAD, is in a head that was not read to its end.
+        head.content_length = 0
+        self.write_headers(stream_id, response_block(head), True)
         if not end:
             self._send_reset(stream_id, ErrorCode.NO_ERROR)
 

@@ -199,18 +199,19 @@ async def test_malformed_requests_are_reset_and_others_go_on(fields: list[tuple[
 
 
 @pytest.mark.parametrize(
-    ("fields", "status"),
+    ("fields", "status", "code"),
     [
-        ([*REQUEST, *((b"x-%d" % number, b"v") for number in range(101))], b"431"),
-        ([*REQUEST, *((b"x-%d" % number, b"v" * 4000) for number in range(20))], b"431"),
-        ([*REQUEST[:2], (b":path", b"/" * 9000), REQUEST[3]], b"414"),
+        ([*REQUEST, *((b"x-%d" % number, b"v") for number in range(101))], b"431", b"too_many_fields"),
+        ([*REQUEST, *((b"x-%d" % number, b"v" * 4000) for number in range(20))], b"431", b"head_too_large"),
+        ([*REQUEST[:2], (b":path", b"/" * 9000), REQUEST[3]], b"414", b"target_too_long"),
     ],
 )
-async def test_heads_over_a_limit_are_answered(fields: list[tuple[bytes, bytes]], status: bytes) -> None:
+async def test_heads_over_a_limit_are_answered(fields: list[tuple[bytes, bytes]], status: bytes, code: bytes) -> None:
     play = ServerPlay()
     play.peer.send_headers(1, fields)
     await play.talk()
-    assert dict(play.one(ResponseReceived).headers)[b":status"] == status
+    answer = dict(play.one(ResponseReceived).headers)
+    assert (answer[b":status"], answer[b"x-mesh-error"]) == (status, code)
     assert play.one(StreamReset).error_code == ErrorCodes.NO_ERROR
     assert play.requests.heard == []
     assert (await play.ask()).ended
