@@ -171,6 +171,25 @@ async def test_a_slow_body_is_answered_408_and_its_upstream_dropped() -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+async def test_a_slow_body_over_http2_is_answered_408_and_its_upstream_dropped() -> None:
+    dropped = asyncio.Event()
+
+    async def wait(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        dropped.set()
+
+    async with (
+        raw_app(wait) as app,
+        running_inbound(app.port, limits=QUICK) as inbound,
+        h2_client(inbound.port) as client,
+        asyncio.timeout(DEADLINE_S),
+    ):
+        call = client.request(request_headers("POST", "/"), end=False)
+        assert (await call.finish()).status == 408
+        await dropped.wait()
+        assert inbound.counted("DPE") == 1
+
+
 async def test_idle_connections_are_closed_and_busy_ones_are_not() -> None:
     async def slow(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(1.0)

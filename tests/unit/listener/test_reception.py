@@ -200,16 +200,20 @@ async def test_a_server_that_speaks_first_is_heard_where_a_stranger_spoke_http()
         assert (port.listener.opaque.on_trial, port.metrics.detected["inbound", "tcp", "server first"]) == (0, 10)
 
 
-@pytest.mark.parametrize("begun", [PREFACE, PREFACE + b"\0\0\0\4\0\0\0\0\0"], ids=["preface", "preface and settings"])
+SETTINGS = PREFACE + b"\0\0\0\4\0\0\0\0\0"
+HALF_A_HEAD = SETTINGS + b"\0\0\1\1\1\0\0\0\1\x82"
+
+
+@pytest.mark.parametrize("begun", [PREFACE, SETTINGS, HALF_A_HEAD], ids=["preface", "settings", "half a head"])
 async def test_http2_on_which_nothing_is_asked_is_not_kept(begun: bytes) -> None:
-    """Without SETTINGS it is told that it is too slow, with them that it is idle: by GOAWAY, and closed."""
+    """Without SETTINGS, or amid a head, it is told that it is too slow, else that it is idle: by GOAWAY, and closed."""
     port = Port("http")
     limits = RequestLimits(idle_timeout_s=IDLE_S)
     port.listener.http2_limits = Http2Limits(request=limits, head_timeout_s=0.1, drain_wait_s=0.1)
     port.listener.watch.period_s = limits.watch_s
     async with running(port) as (reader, writer):
         writer.write(begun)
-        code = 0 if len(begun) > len(PREFACE) else 11
+        code = 0 if begun is SETTINGS else 11
         assert goaway_frame(0, code, "")[9:] in await reader.read()
         writer.close()
         while port.metrics.connections["inbound"]:

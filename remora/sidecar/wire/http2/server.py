@@ -11,10 +11,11 @@ from remora.sidecar.wire.http2.blocks import response_block
 from remora.sidecar.wire.http2.connection import Http2Connection
 from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2ConnectionError, Http2StreamError
 from remora.sidecar.wire.http2.limits import DEFAULT_LIMITS, Http2Limits
-from remora.sidecar.wire.http2.stream import Http2Stream
+from remora.sidecar.wire.http2.stalls import StalledBodies
+from remora.sidecar.wire.http2.stream import NOBODY, Http2Stream
 from remora.sidecar.wire.http2.tunnels import answer_to_peer, request_to_handlers
 from remora.sidecar.wire.problem import problem
-from remora.sidecar.wire.stream import RequestHandlerFactory
+from remora.sidecar.wire.stream import RequestHandlerFactory, ResetReason
 from remora.sidecar.wire.watch import Watch, Watched
 
 DRAIN_PING = b"draining"
@@ -23,11 +24,19 @@ DRAIN_PING = b"draining"
 class ServerStream(Http2Stream):
     """A RequestStream."""
 
-    __slots__ = ("_head_sent",)
+    __slots__ = ("_head_sent", "content_type")
 
     def __init__(self, connection: Http2ServerConnection, stream_id: int, recv_ended: bool) -> None:
         super().__init__(connection, stream_id, connection.initial_window, recv_ended)
         self._head_sent = False
+        self.content_type: bytes | None = None
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Whether it is the downstream's turn, which is to send more of a body."""
+        if self.recv_ended or self.paused or self._head_sent or self.send_ended:
+            return False
+        return self.content_type is None or not self.content_type.startswith(b"application/grpc")
 
     def send_head(self, head: ResponseHead, end: bool) -> None:
         """Send a response head; a second final one is dropped."""
@@ -68,6 +77,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         "_last_stream_id",
         "_on_closed",
         "_on_refused",
+        "_stalled",
         "_watch",
         "_watched_in",
         "_watched_stream_id",
@@ -97,6 +107,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         """The last stream that we take, as our GOAWAY said."""
         self._draining = False
         self._drain_timer: asyncio.TimerHandle | None = None
+        self._stalled = StalledBodies()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -121,7 +132,11 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         self._drain_timer = self.loop.call_later(self.limits.drain_wait_s, self._finish_drain)
 
     def on_watch(self) -> None:
-        """Look whether there was a stream since the last look."""
+        """Look whether bodies still come, and whether there was a stream since the last look."""
+        if self.streams and self._watch is not None:
+            limit_s = self.limits.request.body_timeout_s
+            for stream in self._stalled.look(tuple(self.streams.values()), limit_s / self._watch.period_s):
+                self._give_up(stream, limit_s)
         if self.streams or self._last_stream_id != self._watched_stream_id:
             self._watched_stream_id = -1 if self.streams else self._last_stream_id
             self._idle_periods = 0
@@ -182,6 +197,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         else:
             stream = SwitchStream(self, stream_id, end)
             request_to_handlers(head)
+        stream.content_type = head.content_type
         if head.content_length is not None:
             stream.left = head.content_length
             if end and stream.left:
@@ -207,6 +223,15 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         self.write_headers(stream_id, response_block(head), True)
         if not end:
             self._send_reset(stream_id, ErrorCode.NO_ERROR)
+
+    def _give_up(self, stream: ServerStream, limit_s: float) -> None:
+        """Its body has stopped coming."""
+        handler, stream.handler = stream.handler, NOBODY
+        handler.on_reset(ResetReason.PROTOCOL_ERROR)
+        head, body = problem(408, "request_timeout", f"no more of the request's body came within {limit_s:g} s")
+        stream.send_head(head, False)
+        stream.send_data(body, True)
+        self.reset_stream(stream, ResetReason.CANCELLED)
 
     def _on_goaway(self, last_stream_id: int, code: int) -> None:  # noqa: ARG002
         """The client opens no more streams. It closes, or we do when we have been told to."""

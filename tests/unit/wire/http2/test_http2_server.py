@@ -349,6 +349,30 @@ async def test_drain_warns_then_takes_no_more_and_closes_after_the_last() -> Non
     assert play.transport.closed
 
 
+async def test_a_body_that_stops_coming_is_answered_in_time() -> None:
+    play = ServerPlay(limits=Http2Limits(request=RequestLimits(body_timeout_s=30.0)), watch=Watch(5.0))
+    stalled = await play.ask(end=False, body=b"a")
+    paused = await play.ask(end=False, body=b"a")
+    paused.stream.pause()
+    answered = await play.ask(end=False, body=b"a")
+    answered.stream.send_head(OK, False)
+    call = await play.ask((b"content-type", b"application/grpc+proto"), end=False)
+    ended = await play.ask()
+    slow = await play.ask(end=False)
+    for _ in range(6):
+        play.connection.on_watch()
+        play.peer.send_data(11, b"x")
+        await play.talk()
+        assert stalled.reset is None
+    play.connection.on_watch()
+    await play.talk()
+    assert stalled.reset is ResetReason.PROTOCOL_ERROR
+    answer = next(event for event in play.all(ResponseReceived) if event.stream_id == 1)
+    assert dict(answer.headers)[b":status"] == b"408"
+    assert play.one(StreamReset).error_code == ErrorCodes.NO_ERROR
+    assert [heard.reset for heard in (paused, answered, call, ended, slow)] == [None] * 5
+
+
 async def test_an_idle_connection_is_drained_in_the_end_whatever_it_pings() -> None:
     limits = Http2Limits(request=RequestLimits(idle_timeout_s=60.0))
     play = ServerPlay(limits=limits, watch=Watch(5.0))
