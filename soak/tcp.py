@@ -88,7 +88,8 @@ async def _converse(rnd: Random, reader: asyncio.StreamReader, writer: asyncio.S
         # What has become of it shows in the answer.
         await asyncio.wait((sending,))
     if answer != pattern(seed, size) + digest(upload).encode():
-        raise WrongByteError(f"{len(upload)} bytes there, {size} and a digest back: not those that were sent")
+        begun = f"it begins {bytes(answer[:40])!r}"
+        raise WrongByteError(f"{len(upload)} bytes there, {size} and a digest back: not those that were sent; {begun}")
     if await reader.read(1):
         raise WrongByteError("more came than was sent")
     return len(upload) + len(answer)
