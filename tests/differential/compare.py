@@ -15,6 +15,8 @@ QUIET_S = 0.08
 """So long nothing came back: the case is over. Where that makes a difference, the case is played again with
 PATIENT_S."""
 PATIENT_S = 0.8
+DEADLINE_S = 20
+"""For answers that are known to come."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 
@@ -33,6 +35,10 @@ class Dialect:
 
 def _statuses(answer: bytes, _: bool) -> list[int]:
     return [int(code) for code in _STATUS.findall(answer)]
+
+
+def _final(statuses: list[int]) -> list[int]:
+    return [status for status in statuses if status >= 200]
 
 
 HTTP1 = Dialect(read_all, _statuses, refusals_close=True)
@@ -63,7 +69,7 @@ class Outcome:
     @property
     def final(self) -> list[int]:
         """Statuses without the informational ones."""
-        return [status for status in self.statuses if status >= 200]
+        return _final(self.statuses)
 
     @property
     def refused(self) -> bool:
@@ -85,16 +91,19 @@ class Finding:
         return f"{self.kind}\n  sent: {self.data!r}\n  {self.detail}"
 
 
-async def play(lane: Lane, data: bytes, quiet_s: float = QUIET_S, dialect: Dialect = HTTP1) -> Outcome:
-    """Send `data` on a new connection, and look at both ends until all is quiet."""
+async def play(
+    lane: Lane, data: bytes, quiet_s: float = QUIET_S, dialect: Dialect = HTTP1, *, answers: int = 0
+) -> Outcome:
+    """Send `data` on a new connection, and look until at least so many `answers` came, and all is quiet."""
     lane.upstream.clear()
     reader, writer = await asyncio.open_connection("127.0.0.1", lane.port)
     answer, closed = b"", False
     with contextlib.suppress(ConnectionError):
         writer.write(data)
         while True:
+            missing = len(_final(dialect.statuses(answer, closed))) < answers
             try:
-                async with asyncio.timeout(quiet_s):
+                async with asyncio.timeout(DEADLINE_S if missing else quiet_s):
                     chunk = await reader.read(65536)
             except TimeoutError:
                 break

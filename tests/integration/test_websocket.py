@@ -248,7 +248,7 @@ async def test_an_app_that_dies_closes_its_websockets(tmp_path: Path) -> None:
 @pytest.mark.parametrize("between", ["http1", "h2"])
 @pytest.mark.parametrize("way", ["down", "up"])
 async def test_who_does_not_read_holds_back_who_writes(tmp_path: Path, between: str, way: str) -> None:
-    """Of 256 MiB only what the buffers on the way hold is taken: nearly all of it the kernel's, of three connections."""
+    """Of 256 MiB only what the buffers on the way hold is taken: mostly the kernel's, of three connections."""
     total, taken = 256 << 20, 0
     stalled = asyncio.Event()
 
