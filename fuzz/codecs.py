@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from collections.abc import Iterator
 
 import hpack as hyper_hpack
 
-from fuzz.laws import Forwarding, LawBrokenError, Strict, pieces, read_response
+from fuzz.laws import Forwarding, LawBrokenError, Strict, one_turn, pieces, read_response
 from remora.sidecar.wire.heads import RequestHead, ResponseHead
 from remora.sidecar.wire.hpack import Decoder, HpackError
 from remora.sidecar.wire.http1.client import Http1ClientConnection
@@ -36,7 +35,7 @@ class Requests:
         return request
 
     async def judge(self) -> None:
-        await asyncio.sleep(0)
+        await one_turn()
         for request in self.all:
             request.judge()
 
@@ -66,7 +65,7 @@ async def _serve_http1(reads: Iterator[bytes]) -> Requests:
         transport.protocol.data_received(piece)
         if transport.closed:
             break
-        await asyncio.sleep(0)
+        await one_turn()
     await requests.judge()
     if not transport.closed:
         transport.protocol.eof_received()
@@ -140,12 +139,12 @@ async def http1_client(data: bytes) -> None:
         if transport.closed:
             break
         client.data_received(piece)
-        await asyncio.sleep(0)
+        await one_turn()
         if client.free_slots and len(answers) < 3:
             answers.append(Answered(b"GET"))
             client.open(RequestHead(b"GET", b"/", b"a", []), True, answers[-1])
     client.connection_lost(None)
-    await asyncio.sleep(0)
+    await one_turn()
     for answer in answers:
         if not answer.ended and answer.reset is None:
             raise LawBrokenError("an answer neither ended nor was reset")
@@ -198,9 +197,9 @@ async def http2_client(data: bytes) -> None:
     script = b"".join(_frames(data[1:4096])) if data[0] & 8 else data[1:]
     for piece in pieces(data[:1] + wire.settings_frame({}) + script):
         client.data_received(piece)
-    await asyncio.sleep(0)
+    await one_turn()
     client.connection_lost(None)
-    await asyncio.sleep(0)
+    await one_turn()
     for answer in answers:
         if not answer.ended and answer.reset is None:
             raise LawBrokenError("an answer neither ended nor was reset")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
 from google.protobuf.message import DecodeError
 
-from fuzz.laws import LawBrokenError
+from fuzz.laws import LawBrokenError, one_turn
 from remora.model.snapshot import Snapshot, SnapshotError
 from remora.proto.mesh.v1.discovery_pb2 import Delta, Resource
 from remora.sidecar.routing.table import RouteTable
@@ -37,7 +35,7 @@ async def control(data: bytes) -> None:
         if msgspec.json.decode(msgspec.json.encode(snapshot), type=Snapshot) != snapshot:
             raise LawBrokenError("the last known good on disk is another one")
     clusters.abort()
-    await asyncio.sleep(0)
+    await one_turn()
 
 
 def _delta(part: bytes) -> Delta:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import ssl
@@ -28,7 +27,6 @@ async def detection(data: bytes) -> None:
     theirs = _openssl(data[1:])
     if theirs is not None and ours is not None and ours != theirs and _is_plain(theirs):
         raise LawBrokenError(f"OpenSSL reads the server name {theirs!r}, we read {ours!r}")
-    await asyncio.sleep(0)
 
 
 def _may_differ(found: Detected | None, whole: Detected) -> bool:

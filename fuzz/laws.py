@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Iterator
@@ -52,6 +53,11 @@ def no_logged_errors() -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.propagate = before
+
+
+async def one_turn() -> None:
+    """Let the loop run what the codecs have put off until its next turn."""
+    await asyncio.sleep(0)
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
@@ -106,7 +112,7 @@ class Forwarding(Strict):
         self.asked = (head.method, head.path, head.authority)
         self.length = head.content_length
         """A body of this length is whole upstream before its end has come."""
-        self.tunnel = head.method == b"CONNECT" or getattr(head, "upgrade", None) is not None
+        self.tunnel = head.method == b"CONNECT" or head.upgrade is not None
         """Raw bytes follow the head, which h11 does not read."""
         self.transport = FakeTransport()
         self.client = Http1ClientConnection(Owner())

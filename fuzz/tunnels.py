@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from fuzz.laws import LawBrokenError, Strict
+from fuzz.laws import LawBrokenError, Strict, one_turn
 from remora.sidecar.wire.heads import RequestHead, ResponseHead
 from remora.sidecar.wire.http1.client import Http1ClientConnection
 from remora.sidecar.wire.http1.server import Http1ServerConnection
@@ -21,20 +20,7 @@ _TAKEN = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x
 
 
 class Pipe(FakeTransport):
-    """A transport whose other end is a list of what was written."""
-
-    def get_extra_info(self, _: str, default: Any = None) -> Any:
-        return default
-
-    def pause_reading(self) -> None:
-        if not self.reading:
-            raise LawBrokenError("reading was paused twice")
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        if self.reading:
-            raise LawBrokenError("reading was resumed twice")
-        self.reading = True
+    """A transport that takes nothing after the end."""
 
     def write(self, data: Any) -> None:
         if self.eof_written:
@@ -119,8 +105,8 @@ async def tunnel(data: bytes) -> None:
         if side.transport.closed or side.handler.reset is not None:
             break
         if not offset & 3:
-            await asyncio.sleep(0)
-    await asyncio.sleep(0)
+            await one_turn()
+    await one_turn()
     side.judge()
     side.current().connection_lost(None)
     if not side.handler.ended and side.handler.reset is None and not side.transport.closed:
@@ -141,7 +127,7 @@ async def _by_http1(head: bytes, answer: ResponseHead, early: bytes) -> Side:
     server.data_received(head + early)
     (handler,) = found
     handler.stream.send_head(answer, False)
-    await asyncio.sleep(0)
+    await one_turn()
     return Side(transport, server, handler, handler.stream, len(transport.written))
 
 
@@ -162,7 +148,7 @@ async def _upgrading(early: bytes) -> Side:
     stream = client.open(RequestHead(b"GET", b"/", b"a", [], upgrade=b"x"), False, handler)
     head_bytes = len(transport.written)
     client.data_received(_TAKEN + early)
-    await asyncio.sleep(0)
+    await one_turn()
     if not handler.final and not any(head.status == 101 for head, _ in handler.heads):
         raise LawBrokenError("the answer that opens a tunnel was not delivered")
     return Side(transport, client, handler, stream, head_bytes)
@@ -191,5 +177,5 @@ async def _raw_client(early: bytes) -> Side:
     client.open(RequestHead(b"CONNECT", b"", b"a:1", []), False, handler)
     if early:
         client.data_received(early)
-    await asyncio.sleep(0)
+    await one_turn()
     return Side(transport, client, handler, client, 0)
