@@ -24,7 +24,7 @@ from remora.sidecar.wire.http2.life import ConnectionLife, StreamT
 from remora.sidecar.wire.http2.limits import Http2Limits
 from remora.sidecar.wire.http2.reader import BlockReader
 from remora.sidecar.wire.http2.sender import MAX_FRAME_SENT_BYTES
-from remora.sidecar.wire.http2.stream import AWAITING_HEAD, LENGTH_UNKNOWN, Http2Stream
+from remora.sidecar.wire.http2.stream import AWAITING_HEAD, LENGTH_UNKNOWN, NOT_SILENT, Http2Stream
 
 
 class Http2Connection(ConnectionLife[StreamT]):
@@ -224,6 +224,7 @@ class Http2Connection(ConnectionLife[StreamT]):
         if stream.left != LENGTH_UNKNOWN:
             self._count_down(stream, size, end)
         if not end:
+            stream.silent_looks = NOT_SILENT
             stream.handler.on_data(payload, False)
             if stream.unacked >= self._worth_granting:
                 self.grant(stream)

@@ -11,12 +11,12 @@ from remora.sidecar.wire.http2.blocks import response_block
 from remora.sidecar.wire.http2.connection import Http2Connection
 from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2ConnectionError, Http2StreamError
 from remora.sidecar.wire.http2.limits import DEFAULT_LIMITS, Http2Limits
-from remora.sidecar.wire.http2.stalls import StalledBodies
-from remora.sidecar.wire.http2.stream import NOBODY, Http2Stream
+from remora.sidecar.wire.http2.stream import NOBODY, NOT_SILENT, Http2Stream
 from remora.sidecar.wire.http2.tunnels import answer_to_peer, request_to_handlers
+from remora.sidecar.wire.patience import Patience, Wait
 from remora.sidecar.wire.problem import problem
 from remora.sidecar.wire.stream import RequestHandlerFactory, ResetReason
-from remora.sidecar.wire.watch import Watch, Watched
+from remora.sidecar.wire.watch import Watch
 
 DRAIN_PING = b"draining"
 
@@ -33,10 +33,16 @@ class ServerStream(Http2Stream):
 
     @property
     def waits_for_body(self) -> bool:
-        """Whether it is the downstream's turn, which is to send more of a body."""
+        """Whether it is the downstream's turn, which is to send more of a body. Calls of gRPC are let alone: their
+        silence means nothing, and the exchange bounds it."""
         if self.recv_ended or self.paused or self._head_sent or self.send_ended:
             return False
         return self.content_type is None or not self.content_type.startswith(b"application/grpc")
+
+    def look(self) -> int:
+        """Look whether its body goes on coming; how often that has found silence after the first time."""
+        self.silent_looks = self.silent_looks + 1 if self.waits_for_body else NOT_SILENT
+        return self.silent_looks
 
     def send_head(self, head: ResponseHead, end: bool) -> None:
         """Send a response head; a second final one is dropped."""
@@ -73,14 +79,10 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         "_draining",
         "_factory",
         "_goaway_id",
-        "_idle_periods",
         "_last_stream_id",
         "_on_closed",
         "_on_refused",
-        "_stalled",
-        "_watch",
-        "_watched_in",
-        "_watched_stream_id",
+        "_patience",
     )
 
     def __init__(
@@ -93,12 +95,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         watch: Watch | None = None,
     ) -> None:
         super().__init__(limits)
-        self._watch = watch
-        self._watched_in: set[Watched] | None = None
-        self._watched_stream_id = -1
-        """The last stream when the connection was last looked at; -1: some were live, or it was never."""
-        self._idle_periods = 0
-        """How many looks have found no stream since."""
+        self._patience = Patience(limits.request, watch)
         self._factory = factory
         self._on_closed = on_closed
         self._on_refused = on_refused
@@ -107,13 +104,11 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         """The last stream that we take, as our GOAWAY said."""
         self._draining = False
         self._drain_timer: asyncio.TimerHandle | None = None
-        self._stalled = StalledBodies()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.wait_for_head()
-        if self._watch is not None:
-            self._watched_in = self._watch.add(self)
+        self._patience.begin(self)
 
     def attach(self, transport: asyncio.Transport, first_bytes: bytes) -> None:
         """Take over a transport from a protocol that has read `first_bytes` of it, preface included."""
@@ -133,16 +128,10 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
 
     def on_watch(self) -> None:
         """Look whether bodies still come, and whether there was a stream since the last look."""
-        if self.streams and self._watch is not None:
-            limit_s = self.limits.request.body_timeout_s
-            for stream in self._stalled.look(tuple(self.streams.values()), limit_s / self._watch.period_s):
-                self._give_up(stream, limit_s)
-        if self.streams or self._last_stream_id != self._watched_stream_id:
-            self._watched_stream_id = -1 if self.streams else self._last_stream_id
-            self._idle_periods = 0
-            return
-        self._idle_periods += 1
-        if self._watch is not None and self._idle_periods * self._watch.period_s >= self.limits.request.idle_timeout_s:
+        for stream in tuple(self.streams.values()):
+            if self._patience.has_lasted(Wait.BODY, stream.look()):
+                self._give_up(stream)
+        if self._patience.is_over(None if self.streams else (Wait.IDLE, self._last_stream_id)):
             self.drain()
 
     def _finish_drain(self) -> None:
@@ -224,8 +213,9 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         if not end:
             self._send_reset(stream_id, ErrorCode.NO_ERROR)
 
-    def _give_up(self, stream: ServerStream, limit_s: float) -> None:
+    def _give_up(self, stream: ServerStream) -> None:
         """Its body has stopped coming."""
+        limit_s = self._patience.limit_s(Wait.BODY)
         handler, stream.handler = stream.handler, NOBODY
         handler.on_reset(ResetReason.PROTOCOL_ERROR)
         head, body = problem(408, "request_timeout", f"no more of the request's body came within {limit_s:g} s")
@@ -259,8 +249,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
             self._drain_timer.cancel()
 
     def _on_lost(self) -> None:
-        if self._watched_in is not None:
-            self._watched_in.discard(self)
+        self._patience.end(self)
         on_closed, self._on_closed = self._on_closed, None
         if on_closed is not None:
             on_closed(self)

@@ -17,6 +17,8 @@ SMALL_BYTES = 2048
 """Waiting pieces under this are put together: in pieces of a byte or two they would weigh many times their size."""
 AWAITING_HEAD = -2
 """In place of a length: no final head has come, and so no data may."""
+NOT_SILENT = -1
+"""In place of a number of looks: data has come since the last."""
 
 
 class BodyHandler(Protocol):
@@ -67,6 +69,7 @@ class Http2Stream:
         "recv_ended",
         "send_ended",
         "send_window",
+        "silent_looks",
         "stream_id",
         "trailers",
         "unacked",
@@ -82,6 +85,8 @@ class Http2Stream:
         """Bytes received since we last opened the peer's window."""
         self.left = LENGTH_UNKNOWN
         """Bytes that content-length still promises."""
+        self.silent_looks = NOT_SILENT
+        """How often a watch has looked again since data came."""
         self.recv_ended = recv_ended
         self.send_ended = False
         """Our handler has ended its half, or the stream is dead."""

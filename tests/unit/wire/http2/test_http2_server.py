@@ -373,6 +373,18 @@ async def test_a_body_that_stops_coming_is_answered_in_time() -> None:
     assert [heard.reset for heard in (paused, answered, call, ended, slow)] == [None] * 5
 
 
+async def test_a_body_that_comes_evenly_goes_on_coming() -> None:
+    """As much between two looks as we give back of the window at once, of a body whose length nobody has said."""
+    play = ServerPlay(limits=Http2Limits(request=RequestLimits(body_timeout_s=30.0)), watch=Watch(5.0))
+    heard = await play.ask(end=False)
+    for _ in range(10):
+        for _ in range(2):
+            play.peer.send_data(1, bytes(wire.DEFAULT_FRAME_BYTES))
+        await play.talk()
+        play.connection.on_watch()
+    assert heard.reset is None
+
+
 async def test_an_idle_connection_is_drained_in_the_end_whatever_it_pings() -> None:
     limits = Http2Limits(request=RequestLimits(idle_timeout_s=60.0))
     play = ServerPlay(limits=limits, watch=Watch(5.0))

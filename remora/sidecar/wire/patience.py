@@ -1,7 +1,8 @@
 """How long a connection waits for its peer: for a head, for a body, for room to write, for the next request.
 
 A `Watch` looks at the connection once a period. What it waits for then is compared with what it waited for the last
-time; whoever has waited for the same for as many periods as the limit has, has waited too long.
+time; whoever has waited for the same for as many periods as the limit has, has waited too long. On HTTP/2, which may
+wait for several bodies at once, each stream counts the looks itself.
 """
 
 from __future__ import annotations
@@ -57,18 +58,17 @@ class Patience:
         """Whether this look finds that the connection has waited too long for `waits_for`: for whom, and how far it has
         come; None: it is not the peer's turn. Only a head has to be whole in time; for a body anything that comes is
         progress."""
-        if (
-            waits_for is None
-            or waits_for != self._waits_for
-            or (self.heard and waits_for[0] is not Wait.HEAD)
-            or self._watch is None
-        ):
+        if waits_for is None or waits_for != self._waits_for or (self.heard and waits_for[0] is not Wait.HEAD):
             self._waits_for = waits_for
             self._periods = 0
             self.heard = False
             return False
         self._periods += 1
-        return self._periods * self._watch.period_s >= self.limit_s(waits_for[0])
+        return self.has_lasted(waits_for[0], self._periods)
+
+    def has_lasted(self, wait: Wait, periods: int) -> bool:
+        """Whether `wait`, which so many looks have found after the first, has been too long."""
+        return self._watch is not None and periods * self._watch.period_s >= self.limit_s(wait)
 
     def limit_s(self, wait: Wait) -> float:
         """How long `wait` may take."""
