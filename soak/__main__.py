@@ -16,6 +16,7 @@ import aiohttp
 
 from demo.processes import Family
 from soak.leaks import SIDECAR, Watched
+from soak.network import leave_others
 from soak.run import Soak
 from soak.world import World
 
@@ -36,7 +37,8 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, help="keep all logs here (else in a new folder, if something is found)")
     options = parser.parse_args()
     logs = options.logs or Path(tempfile.mkdtemp(prefix="remora-soak-"))
-    print(f"seed {options.seed}, {options.minutes:g} min under load, logs in {logs}", flush=True)
+    where = "in a network of its own" if leave_others() else "on the network of all (no namespace may be made here)"
+    print(f"seed {options.seed}, {options.minutes:g} min under load, {where}, logs in {logs}", flush=True)
     status = asyncio.run(_soak(options.minutes * 60, options.seed, logs))
     if status == 0 and options.logs is None:
         shutil.rmtree(logs)
