@@ -119,7 +119,7 @@ def test_every_failure_is_told() -> None:
 def test_every_refusal_of_a_codec_is_told() -> None:
     rows = re.findall(r"^\| (`[^|]*`) \| (\d{3}) \| ", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
     told = {(code, status) for codes, status in rows for code in re.findall(r"`(\w+)`", codes)}
-    source = "".join(path.read_text() for path in (ROOT / "remora/sidecar/wire/http1").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "remora/sidecar/wire").rglob("*.py"))
     raised = {(code, status) for status, code in re.findall(r'RefusedError\((\d{3}), "(\w+)"', source)}
     assert len(raised) >= 8
     assert raised == told

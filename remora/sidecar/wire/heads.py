@@ -7,6 +7,8 @@ assignment.
 
 from __future__ import annotations
 
+import re
+
 Fields = list[tuple[bytes, bytes]]
 """Fields in wire order. Names as they came: lower case from HTTP/2, any case from HTTP/1. Never changed in place."""
 
@@ -23,6 +25,9 @@ FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-h
 
 _UNCOUNTED = LIFTED | FORWARDED | {b"host", b"via"}
 """What codecs and sidecars write themselves: a request that one sidecar takes must not be too much for the next."""
+
+is_authority = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+;=:%\[\]]*").fullmatch
+"""Host and port (RFC 3986 §3.2), without userinfo (RFC 9110 §4.2.4) and commas, which could join two."""
 
 
 def has_more_fields(fields: Fields, limit: int) -> bool:

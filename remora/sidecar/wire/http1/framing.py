@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
-from remora.sidecar.wire.http1.reader import Message, RefusedError
-from remora.sidecar.wire.problem import phrase, problem
+from remora.sidecar.wire.http1.reader import Message
+from remora.sidecar.wire.problem import phrase
+from remora.sidecar.wire.refused import RefusedError
 
 
 class Framing(enum.Enum):
@@ -81,7 +82,7 @@ def switch_bytes(head: ResponseHead, upgrade: bytes | None) -> bytes:
 
 def refusal_bytes(refused: RefusedError) -> bytes:
     """The whole answer to what is not a proper request; the connection ends with it."""
-    head, body = problem(refused.status, refused.code, refused.detail)
+    head, body = refused.answer()
     lines = [STATUS_LINES[head.status], *map(field_line, head.fields)]
     lines += (b"Content-Length: %d" % len(body), b"Connection: close", HEAD_END)
     return join_lines(lines) + body

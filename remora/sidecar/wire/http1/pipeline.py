@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 
 from remora.sidecar.wire.heads import Fields
-from remora.sidecar.wire.http1.reader import Message, RefusedError
+from remora.sidecar.wire.http1.reader import Message
+from remora.sidecar.wire.refused import RefusedError
 
 MAX_PARSED = 200
 """What may wait parsed: heads, pieces of bodies, trailers. Only behind a chunked body, whose end nobody can tell before

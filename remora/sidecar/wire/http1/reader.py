@@ -6,12 +6,11 @@ What is not a proper request is refused here, never repaired: two readings of on
 from __future__ import annotations
 
 import logging
-import re
 from typing import Protocol
 
 import httptools
 
-from remora.sidecar.wire.heads import Fields, RequestHead, has_more_fields
+from remora.sidecar.wire.heads import Fields, RequestHead, has_more_fields, is_authority
 from remora.sidecar.wire.http1.fields import (
     MAX_LENGTH_DIGITS,
     REQUEST_KINDS,
@@ -21,11 +20,10 @@ from remora.sidecar.wire.http1.fields import (
     without_nominated,
 )
 from remora.sidecar.wire.limits import RequestLimits
+from remora.sidecar.wire.refused import RefusedError, head_too_large, target_too_long, too_many_fields
 
 log = logging.getLogger(__name__)
 
-_is_authority = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+;=:%\[\]]*").fullmatch
-"""Host and port (RFC 3986 §3.2), without userinfo (RFC 9110 §4.2.4) and commas, which could join two."""
 PIECE_BYTES = 4 * 1024
 """What is parsed at once where requests may be pipelined: parsed ones take ten times the room of their bytes."""
 _HOST = Kind.HOST
@@ -35,16 +33,6 @@ _VERSIONS = ("1.1", "1.0")
 def _authority_of(rest: bytes) -> bytes:
     """What stands between `http://` and the path or query."""
     return rest[: min(end for end in (rest.find(b"/"), rest.find(b"?"), len(rest)) if end >= 0)]
-
-
-class RefusedError(Exception):
-    """A request that the codec answers itself, and after which nothing on the connection can be trusted."""
-
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
 
 
 class Message:
@@ -122,7 +110,8 @@ class RequestReader:
         """No message is under way."""
 
     def feed(self, data: bytes) -> None:
-        """Read on. Raises RefusedError; what the sink raises comes out as it is."""
+        """Read on. Raises RefusedError, after which nothing on the connection can be trusted; what the sink raises comes
+        out as it is."""
         if self._past_parser:
             data = self._skip_parser(data)
             if not data:
@@ -132,7 +121,7 @@ class RequestReader:
         self._parse(data)
         self._past_parser = self._message.left > UNPARSED_BODY_BYTES
         if self._head_bytes > self._limits.head_bytes:
-            raise self._head_too_large()
+            raise head_too_large(self._limits)
 
     def _skip_parser(self, data: bytes) -> bytes:
         """Hand on what of `data` is body; gives what follows it, for a new parser."""
@@ -201,7 +190,7 @@ class RequestReader:
     def on_url(self, url: bytes) -> None:
         self._url += url
         if len(self._url) > self._limits.target_bytes:
-            raise RefusedError(414, "target_too_long", f"the request target is over {self._limits.target_bytes} bytes")
+            raise target_too_long(self._limits)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # llhttp leaves spaces and tabs behind a value, which are not of it (RFC 9112 §5); other white space it refuses.
@@ -267,7 +256,7 @@ class RequestReader:
         if REQUEST_KINDS[name] is None:
             self._trailers.append((name, value))
         if len(self._trailers) > self._limits.fields:
-            raise RefusedError(431, "too_many_fields", f"there are more than {self._limits.fields} trailer fields")
+            raise too_many_fields(self._limits, "trailer")
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -280,7 +269,7 @@ class RequestReader:
     def _complete_head(self, message: Message) -> None:
         head, parser = message.head, self._parser
         if has_more_fields(head.fields, self._limits.fields):
-            raise RefusedError(431, "too_many_fields", f"there are more than {self._limits.fields} header fields")
+            raise too_many_fields(self._limits)
         if self._head_bytes > self._limits.head_bytes or self._read_bytes > self._limits.head_bytes:
             self._measure(head.fields)
         head.method = parser.get_method()
@@ -317,7 +306,7 @@ class RequestReader:
     def _measure(self, fields: Fields) -> None:
         """Refuse fields over the limit; what was read may hold more than them."""
         if sum(len(name) + len(value) for name, value in fields) > self._limits.head_bytes:
-            raise self._head_too_large()
+            raise head_too_large(self._limits)
 
     def _complete_tunnel(self, message: Message) -> None:
         head = message.head
@@ -364,12 +353,9 @@ class RequestReader:
             head.path = b"*" if not path and head.method == b"OPTIONS" else b"/" + path
 
     def _check_authority(self, authority: bytes) -> None:
-        if _is_authority(authority) is None:
+        if is_authority(authority) is None:
             raise RefusedError(400, "host", "Host, or the target's authority, is not HOST or HOST:PORT")
         self._authority = authority
-
-    def _head_too_large(self) -> RefusedError:
-        return RefusedError(431, "head_too_large", f"the request head is over {self._limits.head_bytes} bytes")
 
     def on_body(self, data: bytes) -> None:
         message = self._message

@@ -24,11 +24,12 @@ from remora.sidecar.wire.http1.framing import (
     trailer_bytes,
 )
 from remora.sidecar.wire.http1.pipeline import Item, Pipeline
-from remora.sidecar.wire.http1.reader import PIECE_BYTES, Message, RefusedError, RequestReader
+from remora.sidecar.wire.http1.reader import PIECE_BYTES, Message, RequestReader
 from remora.sidecar.wire.http1.tunnel import ServerTunnel
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.patience import Patience, Wait
 from remora.sidecar.wire.reads import LARGE_READ_BYTES, bound_reads
+from remora.sidecar.wire.refused import RefusedError
 from remora.sidecar.wire.stream import SOCKET_HIGH_WATER, RequestHandler, RequestHandlerFactory, ResetReason
 from remora.sidecar.wire.watch import Watch
 

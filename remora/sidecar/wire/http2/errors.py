@@ -40,17 +40,6 @@ class Http2StreamError(Exception):
         self.code = code
 
 
-class HeadRefusedError(Exception):
-    """A request head over our limits, to be answered with `status` (RFC 6585 §5, RFC 9110 §15.5.15)."""
-
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        """`code` and `detail` as those of a problem answer."""
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
-
-
 CODE_OF_REASON = {
     ResetReason.REFUSED: ErrorCode.REFUSED_STREAM,
     ResetReason.PEER_RESET: ErrorCode.CANCEL,

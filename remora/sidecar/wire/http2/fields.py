@@ -1,15 +1,25 @@
 """What a message may look like (RFC 9113 §8.2, §8.3): decoded fields → heads, or why not.
 
-Faults are Http2StreamError(PROTOCOL_ERROR), "malformed" in the RFC's words; a request over a limit is HeadRefusedError.
+Faults are Http2StreamError(PROTOCOL_ERROR), "malformed" in the RFC's words; a request over a limit is RefusedError.
 """
 
 from __future__ import annotations
 
 import re
 
-from remora.sidecar.wire.heads import FORWARDED, HOP_BY_HOP, LIFTED, Fields, RequestHead, ResponseHead, has_more_fields
-from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2StreamError
+from remora.sidecar.wire.heads import (
+    FORWARDED,
+    HOP_BY_HOP,
+    LIFTED,
+    Fields,
+    RequestHead,
+    ResponseHead,
+    has_more_fields,
+    is_authority,
+)
+from remora.sidecar.wire.http2.errors import ErrorCode, Http2StreamError
 from remora.sidecar.wire.limits import RequestLimits
+from remora.sidecar.wire.refused import target_too_long, too_many_fields
 
 REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 RESPONSE_PSEUDO = frozenset((b":status",))
@@ -26,7 +36,6 @@ _is_value = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21
 _is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
 _is_path = re.compile(rb"(?:/[^\x00-\x20\x7f#]*)|\*").fullmatch
-_is_authority = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+;=:%\[\]]*").fullmatch
 """What an HTTP/1 peer could read in another way than we do is not let through: these become its request line."""
 
 
@@ -34,15 +43,11 @@ def malformed(why: str) -> Http2StreamError:
     return Http2StreamError(ErrorCode.PROTOCOL_ERROR, why)
 
 
-def head_too_large(limits: RequestLimits) -> HeadRefusedError:
-    return HeadRefusedError(431, "head_too_large", f"the request head is over {limits.head_bytes} bytes")
-
-
 def read_request(fields: Fields, limits: RequestLimits) -> RequestHead:
     pseudo = _read_pseudo(fields, REQUEST_PSEUDO)
     regular = fields[len(pseudo) :]
     if has_more_fields(regular, limits.fields):
-        raise HeadRefusedError(431, "too_many_fields", f"there are more than {limits.fields} header fields")
+        raise too_many_fields(limits)
     head = _request_start(pseudo, limits)
     kept: Fields = []
     cookies: list[bytes] = []
@@ -88,7 +93,7 @@ def _request_start(pseudo: dict[bytes, bytes], limits: RequestLimits) -> Request
     protocol = pseudo.get(b":protocol")
     if not _is_token(method):
         raise malformed("a request without :method, or with one that is no token")
-    if not _is_authority(authority) or (not authority and b":authority" in pseudo):
+    if not is_authority(authority) or (not authority and b":authority" in pseudo):
         raise malformed(":authority is no host and port")
     if method == b"CONNECT" and protocol is None:
         if b":path" in pseudo or b":scheme" in pseudo or not authority:
@@ -102,7 +107,7 @@ def _request_start(pseudo: dict[bytes, bytes], limits: RequestLimits) -> Request
     if not _is_scheme(scheme):
         raise malformed("a request without :scheme, or with one that is none")
     if len(path) > limits.target_bytes:
-        raise HeadRefusedError(414, "target_too_long", f"the request target is over {limits.target_bytes} bytes")
+        raise target_too_long(limits)
     if not _is_path(path) or (path == b"*" and method != b"OPTIONS"):
         raise malformed(":path is not an absolute path")
     return RequestHead(method, path, authority, [], scheme=scheme, upgrade=protocol)
@@ -136,7 +141,7 @@ def _take_special(head: RequestHead, kept: Fields, name: bytes, value: bytes) ->
 
 def _take_host(head: RequestHead, value: bytes) -> None:
     if not head.authority:
-        if not _is_authority(value):
+        if not is_authority(value):
             raise malformed("host is no host and port")
         head.authority = value
     elif head.authority.lower() != value.lower():

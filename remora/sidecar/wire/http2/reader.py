@@ -13,7 +13,6 @@ from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.hpack import Decoder
 from remora.sidecar.wire.http2.fields import (
     VOLATILE,
-    head_too_large,
     is_value,
     malformed,
     read_request,
@@ -22,6 +21,7 @@ from remora.sidecar.wire.http2.fields import (
     take_volatile,
 )
 from remora.sidecar.wire.limits import RequestLimits
+from remora.sidecar.wire.refused import head_too_large
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class BlockReader:
         self._rest_sizes: list[int] = []
 
     def request(self, block: bytes) -> RequestHead:
-        """Raises Http2StreamError, HeadRefusedError, HpackError."""
+        """Raises Http2StreamError, RefusedError, HpackError."""
         if self._decoder.table.generation != self._generation:
             self._forget()
         known = self._requests.get(block)

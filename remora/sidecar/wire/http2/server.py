@@ -9,12 +9,13 @@ from remora.sidecar.wire.heads import ResponseHead
 from remora.sidecar.wire.http2 import frames
 from remora.sidecar.wire.http2.blocks import response_block
 from remora.sidecar.wire.http2.connection import Http2Connection
-from remora.sidecar.wire.http2.errors import ErrorCode, HeadRefusedError, Http2ConnectionError, Http2StreamError
+from remora.sidecar.wire.http2.errors import ErrorCode, Http2ConnectionError, Http2StreamError
 from remora.sidecar.wire.http2.limits import DEFAULT_LIMITS, Http2Limits
 from remora.sidecar.wire.http2.stream import NOBODY, NOT_SILENT, Http2Stream
 from remora.sidecar.wire.http2.tunnels import answer_to_peer, request_to_handlers
 from remora.sidecar.wire.patience import Patience, Wait
 from remora.sidecar.wire.problem import problem
+from remora.sidecar.wire.refused import RefusedError
 from remora.sidecar.wire.stream import RequestHandlerFactory, ResetReason
 from remora.sidecar.wire.watch import Watch
 
@@ -174,7 +175,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
             raise Http2StreamError(ErrorCode.REFUSED_STREAM, "no more streams")
         try:
             head = self.reader.request(block)
-        except HeadRefusedError as refused:
+        except RefusedError as refused:
             self._refused(refused.status)
             self._answer(stream_id, refused, end)
             return
@@ -204,9 +205,9 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         if self._on_refused is not None:
             self._on_refused(status)
 
-    def _answer(self, stream_id: int, refused: HeadRefusedError, end: bool) -> None:
+    def _answer(self, stream_id: int, refused: RefusedError, end: bool) -> None:
         """Answer a request that no handler will see, and be done with it."""
-        head, _ = problem(refused.status, refused.code, refused.detail)
+        head, _ = refused.answer()
         # Without its body: the method, which may be HEAD, is in a head that was not read to its end.
         head.content_length = 0
         self.write_headers(stream_id, response_block(head), True)

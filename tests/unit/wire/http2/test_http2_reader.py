@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from remora.sidecar.wire.heads import RequestHead, ResponseHead
 from remora.sidecar.wire.hpack import NO_DYNAMIC_TABLE, HpackError
 from remora.sidecar.wire.http2.blocks import request_block, response_block, trailers_block
-from remora.sidecar.wire.http2.errors import HeadRefusedError, Http2StreamError
+from remora.sidecar.wire.http2.errors import Http2StreamError
 from remora.sidecar.wire.http2.reader import BlockReader
 from remora.sidecar.wire.limits import RequestLimits
+from remora.sidecar.wire.refused import RefusedError
 
 START = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/a"), (b":authority", b"a")]
 fields = st.lists(
@@ -125,5 +126,5 @@ def test_a_head_over_the_limit_is_refused_even_when_its_start_is_known() -> None
     two = trailers_block([(b"traceparent", b"1" * 13), (b"x-request-id", b"2")])
     assert len(one) == len(two)
     assert reader.request(start + one).trace_parent == b"1" * 29
-    with pytest.raises(HeadRefusedError):
+    with pytest.raises(RefusedError):
         reader.request(start + two)
