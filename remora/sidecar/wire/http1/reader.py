@@ -110,8 +110,8 @@ class RequestReader:
         """No message is under way."""
 
     def feed(self, data: bytes) -> None:
-        """Read on. Raises RefusedError, after which nothing on the connection can be trusted; what the sink raises comes
-        out as it is."""
+        """Read on. Raises RefusedError, after which nothing on the connection can be trusted; what the sink raises
+        comes out as it is."""
         if self._past_parser:
             data = self._skip_parser(data)
             if not data:
