@@ -9,11 +9,8 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-from h2.settings import SettingCodes
 
-from tests.support.h2_peer import Call, h2_client, h2_server
 from tests.support.mesh import metric, running_row
-from tests.support.process import running_sidecar
 
 DEADLINE_S = 20
 COUNT = 20
@@ -95,19 +92,3 @@ async def test_each_message_arrives_before_the_next_is_said_and_is_counted(tmp_p
                 ]
                 assert ways == list(expected)
                 assert await metric(sidecar, "mesh_requests_total", status="OK", flag="", **labels) == 1
-
-
-async def test_clients_are_told_of_the_limits_that_they_are_held_to() -> None:
-    async def answer(call: Call) -> None:
-        call.send_headers([(b":status", b"204")], end=True)
-
-    async with (
-        h2_server(answer) as app,
-        running_sidecar(app.address, "--protocol", "h2", "--health", "tcp") as sidecar,
-        h2_client(sidecar.port("inbound")) as client,
-    ):
-        await client.ping()
-        told = client.connection.remote_settings
-        assert told.max_concurrent_streams == 100
-        assert told[SettingCodes.INITIAL_WINDOW_SIZE] == 64 * 1024
-        assert client.connection.outbound_flow_control_window == 1024 * 1024

@@ -26,6 +26,9 @@ from remora.sidecar.wire.http2.reader import BlockReader
 from remora.sidecar.wire.http2.sender import MAX_FRAME_SENT_BYTES
 from remora.sidecar.wire.http2.stream import AWAITING_HEAD, LENGTH_UNKNOWN, NOT_SILENT, Http2Stream
 
+_KIND_AT = 3
+"""Where a frame says of what type it is (RFC 9113 §4.1)."""
+
 
 class Http2Connection(ConnectionLife[StreamT]):
     """The common half of Http2ServerConnection and Http2ClientConnection."""
@@ -112,6 +115,8 @@ class Http2Connection(ConnectionLife[StreamT]):
             offset = self._read_frames(data, 0) if self._started else self._read_start(data)
             if offset < len(data):
                 self._tail = data[offset:]
+                if len(self._tail) > _KIND_AT and self._tail[_KIND_AT] == HEADERS:
+                    self.wait_for_head()
         except Http2ConnectionError as fault:
             self._fail(fault)
         except HpackBombError as bomb:
@@ -278,6 +283,8 @@ class Http2Connection(ConnectionLife[StreamT]):
             payload = frames.without_priority(flags, frames.unpad(flags, payload))
         end = flags & frames.END_STREAM != 0
         if flags & frames.END_HEADERS:
+            if self._head_timer is not None:
+                self.stop_waiting()
             self._on_block(stream_id, payload, end)
             return
         self._block = [payload]

@@ -77,8 +77,9 @@ class ConnectionLife(FrameSender, Generic[StreamT]):
         self.transport = None
 
     def wait_for_head(self) -> None:
-        """What has begun, be it the connection, has to be whole in time."""
-        self._head_timer = self.loop.call_later(self.limits.head_timeout_s, self._on_slow_head)
+        """What has begun, be it the connection, has to be whole in time, counted from its first bytes."""
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.limits.head_timeout_s, self._on_slow_head)
 
     def stop_waiting(self) -> None:
         """It is whole."""

@@ -146,9 +146,14 @@ async def test_heads_that_never_end_are_not_waited_for() -> None:
 
 
 async def test_a_head_that_came_whole_is_not_timed() -> None:
+    """In frames of three bytes, and in reads of three."""
     play = ServerPlay(limits=Http2Limits(head_timeout_s=0.3))
     await play.talk()
     play.raw(wire.headers_frames(1, BLOCK, True, 3))
+    for stream_id, largest in ((3, 16_384), (5, 3)):
+        data = wire.headers_frames(stream_id, BLOCK, True, largest)
+        for offset in range(0, len(data), 3):
+            play.raw(data[offset : offset + 3])
     await asyncio.sleep(0.6)
     assert not play.transport.closed
 
