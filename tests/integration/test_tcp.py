@@ -17,7 +17,7 @@ import trustme
 from aiohttp import web
 
 from tests.integration.test_forward_proxy import https_server
-from tests.integration.test_websocket import cut, settled
+from tests.integration.test_websocket import cut
 from tests.support import documents
 from tests.support.backend import running_backend, running_raw_server
 from tests.support.h2_peer import Call, h2_client, h2_server, request_headers
@@ -26,6 +26,8 @@ from tests.support.ports import free_port
 from tests.support.process import Command, running_sidecar
 
 TIMEOUT_S = 20
+PATIENCE_S = 3.0
+"""Far more than the silence of 0.2 s that each of two sidecars waits out, far less than the 10 s of other meshes."""
 GREETING = b"220 mail ESMTP\r\n"
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -105,12 +107,13 @@ async def test_each_direction_ends_by_itself(tmp_path: Path, protocol: str) -> N
 
 
 async def test_a_cut_is_passed_on(tmp_path: Path) -> None:
-    lost = asyncio.Event()
+    begun, lost = asyncio.Event(), asyncio.Event()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if await reader.readexactly(1) == b"c":
             cut(writer)
             return
+        begun.set()
         try:
             await reader.read()
         except ConnectionError:
@@ -124,8 +127,7 @@ async def test_a_cut_is_passed_on(tmp_path: Path) -> None:
                     await reader.read()
             async with connected(row.port) as (_, writer):
                 writer.write(b"x")
-                await settled(lambda: bool(row))
-                await writer.drain()
+                await begun.wait()
                 cut(writer)
                 await asyncio.wait_for(lost.wait(), TIMEOUT_S)
             closed = "mesh_tcp_connections_closed_total"
@@ -200,6 +202,31 @@ async def test_the_port_of_all_protocols(tmp_path: Path) -> None:
             assert await metric(row.callee, "mesh_requests_total", status="2xx") == 2
 
 
+@pytest.mark.parametrize("protocol", ["http1", "h2", "grpc"])
+async def test_a_port_that_is_declared_to_speak_http_takes_nothing_else(tmp_path: Path, protocol: str) -> None:
+    """No guess is made: what is no HTTP is a bad request, by the first sidecar already."""
+    heard = b""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        heard += await reader.read()
+
+    async with running_raw_server(listen) as port:
+        own = ("--health", "tcp")
+        async with running_row(f"127.0.0.1:{port}", tmp_path, protocol, between=protocol, callee=own) as row:
+            for entry in (row.port, row.callee.port("inbound")):
+                for said in (b"*1\r\n$4\r\nPING\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"):
+                    async with connected(entry) as (reader, writer):
+                        writer.write(said)
+                        writer.write_eof()
+                        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+            for sidecar in (row.caller, row.callee):
+                assert await metric(sidecar, "mesh_requests_total", flag="DPE", status="4xx") == 2
+                assert await metric(sidecar, "mesh_tcp_connections_opened_total") == 0
+            assert await detected(row) == [0, 0]
+    assert heard == b""
+
+
 async def test_http2_is_found_out_too(tmp_path: Path) -> None:
     async def answer(call: Call) -> None:
         call.send_headers([(b":status", b"204")], end=True)
@@ -264,6 +291,7 @@ async def test_a_server_that_speaks_first_is_waited_for_once(tmp_path: Path) -> 
                 took.append(time.monotonic() - started)
                 writer.write(b"EHLO %d\r\n" % number)
                 assert await reader.readline() == b"250 EHLO %d\r\n" % number
+        assert took[0] < PATIENCE_S
         assert min(took[1:]) < took[0] / 2
         assert await detected(row, protocol="tcp", by="server first") == [6, 6]
         async with aiohttp.ClientSession() as client, client.get(row.caller.url("admin") + "/detection") as response:
