@@ -243,7 +243,7 @@ class Held:
 
     def look(self, inbound: Inbound) -> None:
         for connection in inbound.listener._connections:
-            transport = getattr(connection, "_transport", None)
+            transport = getattr(connection, "transport", None) or getattr(connection, "_transport", None)
             if transport is not None:
                 self.most = max(self.most, transport.get_write_buffer_size())
 

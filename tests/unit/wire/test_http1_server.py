@@ -474,6 +474,20 @@ async def test_a_half_closed_downstream_still_gets_its_answer() -> None:
     assert play.transport.closed
 
 
+async def test_a_request_that_is_given_up_at_once_hears_no_echo_of_it() -> None:
+    play = Play()
+
+    def give_up(stream, head, end):  # type: ignore[no-untyped-def]
+        stream.reset(ResetReason.INTERNAL)
+        return play.requests(stream, head, end)
+
+    play.connection._factory = give_up
+    play.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
+    play.connection.connection_lost(None)
+    assert play.transport.aborted
+    assert (len(play.requests.heard), play.last.data, play.last.reset) == (1, b"", None)
+
+
 async def test_a_slow_upstream_stops_reading() -> None:
     play = Play().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
     play.last.stream.pause()

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, cast
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.http1.framing import switch_bytes
+from remora.sidecar.wire.http1.reader import Message
 from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, ResetReason, ResponseHandler
 from remora.sidecar.wire.tcp.raw import RawStream
 
 if TYPE_CHECKING:
     from remora.sidecar.wire.http1.client import Http1ClientConnection
     from remora.sidecar.wire.http1.server import Http1ServerConnection
+    from remora.sidecar.wire.http1.stream import ServerStream
 
 
 def opens_tunnel(head: RequestHead, status: int) -> bool:
@@ -27,19 +29,20 @@ def opens_tunnel(head: RequestHead, status: int) -> bool:
 class ServerTunnel(RawStream):
     """The RequestStream of a request for a tunnel. What comes behind its head waits here for the answer."""
 
-    __slots__ = ("_connection", "_head", "_refused")
+    __slots__ = ("_connection", "_message", "_refused", "_stream")
 
-    def __init__(self, connection: Http1ServerConnection, head: RequestHead) -> None:
+    def __init__(self, connection: Http1ServerConnection, stream: ServerStream, message: Message) -> None:
         super().__init__()
         self._connection = connection
-        self._head = head
+        self._stream = stream
+        self._message = message
         self._refused = False
 
     def ask(self, factory: RequestHandlerFactory) -> None:
         """Give the request to a handler."""
-        handler = factory(self, self._head, False)
+        handler = factory(self, self._message.head, False)
         if self._refused:
-            self._connection.adopt(handler)
+            self._stream.adopt(handler, self._message)
             return
         self._handler = handler
         if self.is_open:
@@ -53,16 +56,16 @@ class ServerTunnel(RawStream):
 
     def send_head(self, head: ResponseHead, end: bool) -> None:
         if self._refused or (head.status < 200 and head.status != 101):
-            self._connection.send_head(head, end)
-        elif opens_tunnel(self._head, head.status) and not end:
+            self._stream.send_head(head, end)
+        elif opens_tunnel(self._message.head, head.status) and not end:
             self._accept(head)
         else:
             self._refuse()
-            self._connection.send_head(head, end)
+            self._stream.send_head(head, end)
 
     def _accept(self, head: ResponseHead) -> None:
         if self._transport is not None:
-            self._transport.write(switch_bytes(head, self._head.upgrade))
+            self._transport.write(switch_bytes(head, self._message.head.upgrade))
         self.is_open = True
         if self._handler is not None:
             self.begin()
@@ -71,27 +74,26 @@ class ServerTunnel(RawStream):
         self._refused = True
         handler = cast("RequestHandler | None", self._handler)
         self._handler = self._transport = None
-        self._connection.on_tunnel_refused(
-            self._held, reading=self._reading, writable=self._writable, ended=self._read_ended
-        )
+        self._stream.is_writable = self._writable
+        self._connection.on_tunnel_refused(self._held, reading=self._reading, ended=self._read_ended)
         if handler is not None:
-            self._connection.adopt(handler)
+            self._stream.adopt(handler, self._message)
 
     def send_data(self, data: bytes, end: bool) -> None:
         if self._refused:
-            self._connection.send_data(data, end)
+            self._stream.send_data(data, end)
         else:
             super().send_data(data, end)
 
     def send_trailers(self, trailers: Fields) -> None:
         if self._refused:
-            self._connection.send_trailers(trailers)
+            self._stream.send_trailers(trailers)
         else:
             super().send_data(b"", True)
 
     def reset(self, reason: ResetReason) -> None:
         if self._refused:
-            self._connection.reset(reason)
+            self._stream.reset(reason)
         else:
             super().reset(reason)
 
