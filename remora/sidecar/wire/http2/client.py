@@ -86,7 +86,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
     def free_slots(self) -> int:
         if not self._usable or self.transport is None:
             return 0
-        free = self._max_streams - len(self.streams)
+        free = self._max_streams - len(self.streams) - len(self._tunnels)
         return free if free > 0 else 0
 
     @property
@@ -99,16 +99,21 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
 
     def open(self, head: RequestHead, end: bool, handler: ResponseHandler) -> ResponseStream:
         """Start a stream and send its head. Only when `free_slots` > 0. Never calls the handler before it returns."""
-        if head.upgrade is not None:
-            return self._open_switch(head, handler)
+        upgrade = head.upgrade
+        if upgrade is None:
+            block = request_block(head)
+        elif self._takes_switches:
+            block = tunnel_block(head, upgrade)
+        else:
+            return self._open_later(head, handler)
         stream_id = self._next_id
         self._next_id = stream_id + 2
         stream = ClientStream(self, stream_id, handler, head.method)
         self.streams[stream_id] = stream
-        self.write_headers(stream_id, request_block(head), end)
+        self.write_headers(stream_id, block, end)
         if end:
             stream.send_ended = stream.end_sent = True
-        elif head.method == b"CONNECT":
+        elif upgrade is not None or head.method == b"CONNECT":
             stream.asks_for_tunnel = True
             stream.head_handler = TunnelAnswer(head, handler)
         if stream_id + 2 > frames.MAX_STREAM_ID:
@@ -116,30 +121,21 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
             self.drain()
         return stream
 
-    def _open_switch(self, head: RequestHead, handler: ResponseHandler) -> ResponseStream:
-        """An extended CONNECT, once the peer has said that it takes them (RFC 8441 §3)."""
-        request = TunnelRequest(head, handler, self._send_switch)
+    def _open_later(self, head: RequestHead, handler: ResponseHandler) -> ResponseStream:
+        """An extended CONNECT waits until the peer has said that it takes them (RFC 8441 §3), or that it does not."""
+        request = TunnelRequest(head, handler, self._open_if_free)
         self._tunnels.append(request)
         if self.settings_seen:
             self.loop.call_soon(self._decide_tunnels)
         return request
 
+    def _open_if_free(self, head: RequestHead, handler: ResponseHandler) -> ResponseStream | None:
+        return self.open(head, False, handler) if self.free_slots else None
+
     def _decide_tunnels(self) -> None:
         waiting, self._tunnels = self._tunnels, []
         for request in waiting:
             request.decide(self._takes_switches)
-
-    def _send_switch(self, head: RequestHead, handler: ResponseHandler) -> ResponseStream | None:
-        if not self.free_slots:
-            return None
-        stream_id = self._next_id
-        self._next_id = stream_id + 2
-        stream = ClientStream(self, stream_id, handler, head.method)
-        stream.asks_for_tunnel = True
-        stream.head_handler = TunnelAnswer(head, handler)
-        self.streams[stream_id] = stream
-        self.write_headers(stream_id, tunnel_block(head, head.upgrade or b""), False)
-        return stream
 
     def send_ping(self) -> None:
         """Ask whether the peer lives."""

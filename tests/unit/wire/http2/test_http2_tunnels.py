@@ -12,11 +12,12 @@ from h2.events import DataReceived, RemoteSettingsChanged, RequestReceived, Resp
 from h2.settings import SettingCodes
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead, field_value
+from remora.sidecar.wire.http2 import Http2ClientConnection
 from remora.sidecar.wire.http2 import frames as wire
 from remora.sidecar.wire.http2.tunnels import websocket_accept
 from remora.sidecar.wire.stream import WRITE_HIGH_WATER, ResetReason
-from tests.support.http2 import ClientPlay, ServerPlay
-from tests.support.wire import Heard
+from tests.support.http2 import BufferedTransport, ClientPlay, ServerPlay
+from tests.support.wire import Heard, Owner
 
 SWITCH = [
     (b":method", b"CONNECT"),
@@ -223,6 +224,16 @@ async def test_a_peer_without_extended_connect_is_not_asked(told: bool) -> None:
     assert heard.heads[0][0].status == 501
     assert b"RFC 8441" in heard.data
     assert heard.ended
+
+
+async def test_an_upgrade_that_waits_takes_the_place_of_a_stream() -> None:
+    owner = Owner()
+    connection = Http2ClientConnection(owner, expected_streams=1)
+    connection.connection_made(BufferedTransport())
+    connection.open(upgrade(), False, Heard())
+    assert connection.free_slots == 0
+    connection.data_received(wire.settings_frame({**TAKES_SWITCHES, wire.MAX_CONCURRENT_STREAMS: 2}))
+    assert (connection.live_streams, connection.free_slots, owner.freed) == (1, 1, 1)
 
 
 async def test_an_upgrade_that_waits_when_the_connection_ends_was_never_asked() -> None:
