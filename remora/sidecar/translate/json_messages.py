@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -72,11 +73,8 @@ class RequestBuilder:
             self._take_body(body, content_type)
         if query and binding.body != "*":
             self._merge(self._query_tree(query))
-        path_tree: dict[str, Any] = {}
-        for names, text in bound:
-            _put(path_tree, binding.method.request_type, names, [("", text)])
-        if path_tree:
-            self._merge(path_tree)
+        if bound:
+            self._merge(_tree(binding.method.request_type, {names: [("", text)] for names, text in bound}))
         try:
             return self._message.SerializeToString()
         except EncodeError as error:
@@ -122,10 +120,7 @@ class RequestBuilder:
             if _is_taken(names, binding):
                 continue
             given.setdefault(names, []).append((rest.removesuffix("]") if bracket else "", value))
-        tree: dict[str, Any] = {}
-        for names, values in given.items():
-            _put(tree, descriptor, names, values)
-        return tree
+        return _tree(descriptor, given)
 
 
 def _query_pairs(query: str) -> list[tuple[str, str]]:
@@ -171,6 +166,17 @@ def _field(descriptor: Descriptor, name: str) -> FieldDescriptor | None:
     if declared is not None:
         return declared
     return next((field for field in descriptor.fields if field.json_name == name), None)
+
+
+def _tree(descriptor: Descriptor, given: Mapping[FieldPath, list[tuple[str, str]]]) -> dict[str, Any]:
+    """The JSON object of a message from the (key, text) pairs of its fields."""
+    tree: dict[str, Any] = {}
+    for names, values in given.items():
+        for end in range(1, len(names)):
+            if names[:end] in given:
+                raise BadRequestError(f"{'.'.join(names)} is given, and so is {'.'.join(names[:end])}: give only one")
+        _put(tree, descriptor, names, values)
+    return tree
 
 
 def _put(tree: dict[str, Any], descriptor: Descriptor, names: FieldPath, given: list[tuple[str, str]]) -> None:

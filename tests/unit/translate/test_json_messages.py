@@ -66,6 +66,14 @@ def test_names_as_declared_are_taken_too() -> None:
         search("min_price=2&minPrice=3")
 
 
+@pytest.mark.parametrize(
+    "query", ["since=&since.seconds=", "since.seconds=1&since=2026-11-21T08:00:00Z", "extra={}&extra.fields[a]=1"]
+)
+def test_a_message_and_a_field_of_it_are_not_both_taken(query: str) -> None:
+    with pytest.raises(BadRequestError, match=r"(seconds|fields) is given, and so is (since|extra): give"):
+        search(query)
+
+
 def test_what_path_and_body_give_is_not_a_parameter() -> None:
     request = build("GET", "/v1/search/deep", query="sub.subfield=shallow")
     assert types()["SearchRequest"].FromString(request).sub.subfield == "deep"
