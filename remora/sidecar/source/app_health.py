@@ -129,6 +129,11 @@ class AppHealth:
                 return await self._probe.ask()
         except TimeoutError:
             return f"The app did not answer {self._check} within {self._limits.timeout_s:g} s."
+        except Exception as error:  # a fault of ours must not end the watch
+            fault = f"The app could not be asked {self._check}: {error!r}."
+            if fault != self._tracker.reason:
+                log.exception("Asking the app failed in an unexpected way.")
+            return fault
 
     def _tell(self) -> None:
         healthy = self._tracker.health == "healthy"

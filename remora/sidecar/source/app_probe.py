@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -114,7 +115,9 @@ class HttpProbe:
             data = await reader.read(_READ_BYTES)
             if not data:
                 return None
-            parser.feed_data(data)
+            # An Upgrade that nobody asked for is an answer like others: its status is judged.
+            with contextlib.suppress(httptools.HttpParserUpgrade):
+                parser.feed_data(data)
             if answer.head_done:
                 answer.status = parser.get_status_code()
         return answer.status
@@ -145,6 +148,7 @@ class GrpcProbe:
 
     async def ask(self) -> str | None:
         # Imported here: an app that is asked by TCP or HTTP never loads them.
+        from google.protobuf.message import DecodeError
         from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
         from grpclib.health.v1.health_grpc import HealthStub
         from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -161,7 +165,7 @@ class GrpcProbe:
             return _unreachable(self._host, self._port, error)
         except GRPCError as error:
             return f"The app's gRPC health service answered {error.status.name}: {error.message or 'no reason given'}."
-        except (StreamTerminatedError, ProtocolError) as error:
+        except (StreamTerminatedError, ProtocolError, DecodeError) as error:
             self.close()
             return f"The app's gRPC health service did not answer: {error}."
         if answer.status == HealthCheckResponse.SERVING:

@@ -5,10 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from grpclib.const import Cardinality
+from grpclib.const import Handler as RpcHandler
 from grpclib.health.check import ServiceStatus
 from grpclib.health.service import Health
-from grpclib.server import Server
+from grpclib.health.v1.health_pb2 import HealthCheckRequest
+from grpclib.server import Server, Stream
 
+from remora.sidecar.source import app_health
 from remora.sidecar.source.app_health import AppHealth, HealthTracker, Limits
 from remora.sidecar.source.app_probe import Check, make_probe, parse_check
 from tests.support.ports import free_port
@@ -105,6 +109,10 @@ async def test_an_app_that_comes_and_goes_is_followed() -> None:
         (b"SSH-2.0-x\r\n", "did not answer /healthz with HTTP."),
         (b"", "did not answer /healthz with HTTP."),
         (b"HTTP/1.1 200 OK\r\n", "did not answer /healthz with HTTP."),
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+            "The app answered 101 to /healthz.",
+        ),
     ],
 )
 async def test_http_is_judged_by_its_status(response: bytes, reason: str | None) -> None:
@@ -153,6 +161,60 @@ async def test_grpc_is_judged_by_the_health_service() -> None:
     assert await probe.ask() is not None
     probe.close()
     stranger.close()
+
+
+async def test_a_health_service_that_answers_nonsense_is_told() -> None:
+    class Nonsense:
+        def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's word
+            return b"\xff"
+
+    class Service:
+        def __mapping__(self) -> dict[str, RpcHandler]:
+            handler = RpcHandler(self.check, Cardinality.UNARY_UNARY, HealthCheckRequest, Nonsense)
+            return {"/grpc.health.v1.Health/Check": handler}
+
+        async def check(self, stream: Stream[HealthCheckRequest, Nonsense]) -> None:
+            await stream.recv_message()
+            await stream.send_message(Nonsense())
+
+    server = Server([Service()])
+    port = free_port()
+    await server.start("127.0.0.1", port)
+    probe = make_probe(parse_check("grpc"), "127.0.0.1", port)
+    try:
+        assert "did not answer" in (await probe.ask() or "")
+    finally:
+        probe.close()
+        server.close()
+        await server.wait_closed()
+
+
+async def test_a_probe_that_fails_in_an_unforeseen_way_does_not_end_the_watch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        asked = 0
+
+        async def ask(self) -> str | None:
+            self.asked += 1
+            if self.asked <= 5:
+                raise LookupError("not foreseen")
+            return None
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(app_health, "make_probe", lambda *_: Broken())
+    changes: list[bool] = []
+    health = AppHealth(parse_check("tcp"), "127.0.0.1", 1, changes.append, limits=FAST)
+    health.start()
+    try:
+        await until(lambda: changes)
+        assert "not foreseen" in health.state().reason
+        await until(lambda: health.state().state == "healthy")
+        assert changes == [False, True]
+    finally:
+        await health.stop()
+    assert sum(record.exc_info is not None for record in caplog.records) == 1, "told once, not with every question"
 
 
 async def test_it_stops_though_the_app_goes_at_the_same_moment() -> None:
