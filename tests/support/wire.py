@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.stream import RequestStream, ResetReason
@@ -27,6 +27,17 @@ class FakeTransport(asyncio.Transport):
         """What was written since the last call."""
         data, self.written = self.written, b""
         return data
+
+    def receive(self, data: bytes) -> None:
+        """Hand `data` to the protocol as loops do."""
+        while data:
+            if not isinstance(self.protocol, asyncio.BufferedProtocol):
+                self.protocol.data_received(data)
+                return
+            buffer = cast(memoryview, self.protocol.get_buffer(-1))
+            piece, data = data[: len(buffer)], data[len(buffer) :]
+            buffer[: len(piece)] = piece
+            self.protocol.buffer_updated(len(piece))
 
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol

@@ -149,8 +149,6 @@ async def test_a_connection_that_ends_after_an_interim_answer_is_a_reset() -> No
 
 
 async def test_head_and_bodiless_answers_leave_the_connection_usable() -> None:
-    import asyncio
-
     play = Play()
     heard = play.ask(b"HEAD")
     play.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")

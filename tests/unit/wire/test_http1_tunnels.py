@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -14,37 +13,18 @@ from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import ResetReason
 from remora.sidecar.wire.tcp import TcpClientConnection, TcpServerConnection
 from tests.support.wire import FakeTransport, Heard, Owner, Requests
+from tests.unit.wire.played import Downstream
 
 UPGRADE = b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n"
 CONNECT = b"CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n"
 GET = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-class Server:
-    """A downstream's connection whose transport talks to whoever is its protocol."""
-
-    def __init__(self) -> None:
-        self.requests = Requests()
-        self.closed: list[Any] = []
-        self.connection = Http1ServerConnection(self.requests, self.closed.append, RequestLimits())
-        self.transport = FakeTransport()
-        self.transport.protocol = self.connection
-        self.connection.connection_made(self.transport)
-
-    def send(self, data: bytes) -> Server:
-        self.transport.protocol.data_received(data)
-        return self
-
-    @property
-    def last(self) -> Heard:
-        return self.requests.heard[-1]
+class Asking(Downstream):
+    """A connection on which a tunnel is asked for."""
 
     def accept(self, status: int = 101) -> None:
         self.last.stream.send_head(ResponseHead(status, [(b"x-a", b"1")]), False)
-
-    def answer(self, status: int = 200) -> None:
-        self.last.stream.send_head(ResponseHead(status, [], content_length=2), False)
-        self.last.stream.send_data(b"no", True)
 
 
 async def test_what_waits_for_a_slow_reader_and_one_read_are_less_than_256_kib() -> None:
@@ -62,7 +42,7 @@ async def test_what_waits_for_a_slow_reader_and_one_read_are_less_than_256_kib()
 
 @pytest.mark.parametrize(("asks", "status"), [(UPGRADE, 101), (CONNECT, 200)])
 async def test_bytes_behind_the_head_wait_for_the_answer(asks: bytes, status: int) -> None:
-    server = Server().send(asks + b"early")
+    server = Asking().send(asks + b"early")
     assert not server.last.ended
     server.send(b" bird")
     assert (server.last.data, server.transport.reading) == (b"", False)
@@ -77,7 +57,7 @@ async def test_bytes_behind_the_head_wait_for_the_answer(asks: bytes, status: in
 
 
 async def test_what_the_switch_looks_like() -> None:
-    server = Server().send(UPGRADE)
+    server = Asking().send(UPGRADE)
     head = server.last.head
     assert (head.method, head.path, head.upgrade, head.fields) == (b"GET", b"/chat", b"websocket", [])
     server.accept()
@@ -87,7 +67,7 @@ async def test_what_the_switch_looks_like() -> None:
 
 
 async def test_connect_is_for_an_authority_and_its_answer_has_no_framing() -> None:
-    server = Server().send(CONNECT)
+    server = Asking().send(CONNECT)
     head = server.last.head
     assert (head.method, head.path, head.authority, head.upgrade) == (b"CONNECT", b"", b"db:5432", None)
     server.accept(200)
@@ -95,7 +75,7 @@ async def test_connect_is_for_an_authority_and_its_answer_has_no_framing() -> No
 
 
 async def test_each_direction_ends_by_itself() -> None:
-    server = Server().send(UPGRADE)
+    server = Asking().send(UPGRADE)
     server.accept()
     assert server.transport.protocol.eof_received() is True
     assert server.last.ended
@@ -111,7 +91,7 @@ async def test_each_direction_ends_by_itself() -> None:
 
 
 async def test_a_refused_upgrade_goes_on_as_http() -> None:
-    server = Server().send(UPGRADE + GET)
+    server = Asking().send(UPGRADE + GET)
     server.answer(404)
     await asyncio.sleep(0)
     assert server.last.head.path == b"/next"
@@ -123,7 +103,7 @@ async def test_a_refused_upgrade_goes_on_as_http() -> None:
 
 async def test_a_refused_upgrade_whose_sender_has_ended_closes() -> None:
     """Nothing can come any more, and nothing would tell that the peer is gone."""
-    server = Server().send(UPGRADE)
+    server = Asking().send(UPGRADE)
     assert server.transport.protocol.eof_received()
     server.answer(426)
     assert b"connection: close" in server.transport.take().lower()
@@ -131,7 +111,7 @@ async def test_a_refused_upgrade_whose_sender_has_ended_closes() -> None:
 
 
 async def test_behind_a_refused_connect_nothing_is_read() -> None:
-    server = Server().send(CONNECT + GET)
+    server = Asking().send(CONNECT + GET)
     server.answer(503)
     await asyncio.sleep(0)
     assert len(server.requests.heard) == 1
@@ -140,7 +120,7 @@ async def test_behind_a_refused_connect_nothing_is_read() -> None:
 
 
 async def test_an_upgrade_waits_for_the_request_before_it() -> None:
-    server = Server().send(GET + UPGRADE + b"bytes")
+    server = Asking().send(GET + UPGRADE + b"bytes")
     assert len(server.requests.heard) == 1
     server.answer()
     assert server.last.head.upgrade == b"websocket"
@@ -150,7 +130,7 @@ async def test_an_upgrade_waits_for_the_request_before_it() -> None:
 
 async def test_a_downstream_that_leaves_takes_its_tunnel_along() -> None:
     for opened in (False, True):
-        server = Server().send(UPGRADE)
+        server = Asking().send(UPGRADE)
         if opened:
             server.accept()
         server.transport.protocol.connection_lost(ConnectionResetError())
@@ -167,12 +147,12 @@ async def test_a_downstream_that_leaves_takes_its_tunnel_along() -> None:
     ],
 )
 async def test_upgrades_that_do_not_count(asks: bytes) -> None:
-    server = Server().send(asks)
+    server = Asking().send(asks)
     assert (server.last.head.upgrade, server.last.ended) == (None, True)
 
 
 async def test_of_several_protocols_the_first_that_is_not_http2_is_passed_on() -> None:
-    server = Server().send(
+    server = Asking().send(
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket, other\r\n\r\n"
     )
     assert server.last.head.upgrade == b"websocket"
@@ -189,7 +169,7 @@ async def test_of_several_protocols_the_first_that_is_not_http2_is_passed_on() -
     ],
 )
 async def test_what_cannot_be_a_tunnel_is_refused(asks: bytes, status: bytes) -> None:
-    server = Server().send(asks)
+    server = Asking().send(asks)
     assert server.transport.take().startswith(b"HTTP/1.1 " + status)
     assert not server.requests.heard
 
@@ -212,7 +192,7 @@ class Client:
         self.stream = self.connection.open(head, False, self.heard)
 
     def send(self, data: bytes) -> Client:
-        self.transport.protocol.data_received(data)
+        self.transport.receive(data)
         return self
 
 
