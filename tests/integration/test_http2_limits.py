@@ -75,7 +75,7 @@ async def test_a_stream_more_than_allowed_is_refused_and_the_others_go_on() -> N
 
 
 async def test_a_server_may_change_in_mid_connection_how_many_streams_it_takes() -> None:
-    """Two by two at first, then one by one, then ten: further connections carry what the first may not."""
+    """Two, then ten, then one: further connections carry what the first may not."""
     held = Held()
     async with before(held, {STREAMS: 2}) as (client, app):
 

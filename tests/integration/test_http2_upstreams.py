@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 import signal
 from collections import Counter
@@ -66,6 +67,24 @@ async def test_further_connections_are_opened_where_the_server_limits_streams(li
         assert await load(sidecar.port("inbound"), 400, at_once=40) == {200: 400}
         assert max(live) == limit
         assert 40 // limit <= app.open_connections + 5
+
+
+async def test_a_limit_that_goes_up_and_down_under_load_is_kept() -> None:
+    """h2 closes a connection on which a stream too many is opened, once its settings have been acknowledged."""
+    limits = itertools.cycle((1, 12, 2, 6))
+
+    def change(peer: Peer, call: Call) -> bool:
+        if len(peer.calls) % 10 == 0:
+            peer.change({STREAMS: next(limits)})
+        return True
+
+    async with (
+        h2_server(answer, {STREAMS: 6}, change) as app,
+        running_sidecar(app.address, "--protocol", "h2", "--health", "tcp") as sidecar,
+    ):
+        assert await load(sidecar.port("inbound"), 600, at_once=40) == {200: 600}
+        assert all(peer.is_open for peer in app.peers if peer.calls)
+        assert len([peer for peer in app.peers if peer.calls]) > 40 // 12
 
 
 async def test_streams_that_do_not_end_are_no_one_elses_wait() -> None:
