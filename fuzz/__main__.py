@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fuzz.seeds import SEEDS
+from fuzz.targets import MODULES
 
 CRASHES = Path(__file__).with_name("crashes")
 GRACE_S = 60
@@ -25,7 +25,7 @@ def main() -> int:
 
         fuzz(options.target[0], options.seconds, options.seed, CRASHES, Path(options.child))
         return 0
-    failed = [target for target in options.target or SEEDS if not _run(target, options.seconds, options.seed)]
+    failed = [target for target in options.target or MODULES if not _run(target, options.seconds, options.seed)]
     print(f"seed {options.seed}: " + (f"FAILED: {', '.join(failed)}" if failed else "no law was broken"))
     return 1 if failed else 0
 
@@ -35,9 +35,9 @@ def _options() -> argparse.Namespace:
         prog="python -m fuzz",
         description="Feed inputs that nobody thought of to what reads bytes of others, and check that the laws hold "
         "(fuzz/laws.py). An input that breaks one is kept in fuzz/crashes. Exit status 1: a law was broken.",
-        epilog=f"Targets: {', '.join(SEEDS)}. By atheris where there is a wheel of it, else by random mutation.",
+        epilog=f"Targets: {', '.join(MODULES)}. By atheris where there is a wheel of it, else by random mutation.",
     )
-    parser.add_argument("--target", action="append", choices=list(SEEDS), metavar="NAME", help="only this; may repeat")
+    parser.add_argument("--target", action="append", choices=MODULES, metavar="NAME", help="only this; may repeat")
     parser.add_argument("--seconds", type=float, default=30, help="for each target (default 30)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of all that is random (default: the time)")
     parser.add_argument("--input", metavar="FILE", help="run this input once, on the one target")

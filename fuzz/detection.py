@@ -61,13 +61,3 @@ def _openssl(data: bytes) -> str | None:
     with contextlib.suppress(ssl.SSLError, UnicodeError):
         tls.do_handshake()
     return names[0].lower() if names and names[0] else None
-
-
-def hello(name: str) -> bytes:
-    """A ClientHello of OpenSSL's."""
-    context = ssl.create_default_context()
-    outgoing = ssl.MemoryBIO()
-    tls = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
-    with contextlib.suppress(ssl.SSLWantReadError):
-        tls.do_handshake()
-    return outgoing.read()

@@ -6,8 +6,8 @@ import struct
 
 import hpack
 
-from fuzz.detection import hello
 from remora.sidecar.wire.http2 import frames as wire
+from tests.support.tls import client_hello
 
 REQUESTS = (
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -132,7 +132,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     ),
     "detection": (
         *(b"\0" + request for request in REQUESTS),
-        *(bytes((number,)) + hello(name) for number, name in enumerate(("a.example", "Shop", "x-1.b.c"))),
+        *(bytes((number,)) + client_hello(name) for number, name in enumerate(("a.example", "Shop", "x-1.b.c"))),
         b"\2PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\1\r\nCONNECT {}\r\n",
         b"\1\0\0\0\x08\4\xd2\x16\x2f",

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
 
@@ -16,6 +14,7 @@ from soak.app import BYTES_ASKED
 from soak.http1 import pieces
 from soak.ledger import BEFORE, TCP, WITHIN, ClientFailure, WrongByteError
 from soak.pattern import digest, pattern
+from tests.support.tls import client_hello
 
 SIZES = (0, 1, 200, 5_000, 70_000, 1_000_000)
 ABORTED_SHARE = 0.1
@@ -23,6 +22,8 @@ SLOW_SHARE = 0.1
 SLOW_STEP_S = 0.01
 TIMEOUT_S = 60.0
 CONNECT = f"CONNECT {TCP}:443 HTTP/1.1\r\nhost: {TCP}:443\r\n\r\n".encode()
+
+_HELLO = client_hello(TCP)
 
 Client = Callable[[Random, int], Awaitable[int]]
 
@@ -39,7 +40,7 @@ async def by_connect(rnd: Random, proxy: int) -> int:
 
 async def by_server_name(rnd: Random, proxy: int) -> int:
     """The sidecar sees TLS, and whom it is for."""
-    return await _conversation(rnd, proxy, hello=_client_hello(TCP))
+    return await _conversation(rnd, proxy, hello=_HELLO)
 
 
 async def _conversation(rnd: Random, port: int, *, asked: bytes = b"", hello: bytes = b"") -> int:
@@ -112,13 +113,3 @@ async def _exactly(reader: asyncio.StreamReader, size: int, pause_s: float) -> b
         if pause_s:
             await asyncio.sleep(pause_s)
     return bytes(found)
-
-
-@functools.cache
-def _client_hello(name: str) -> bytes:
-    """The first record of a TLS client that asks for `name`."""
-    outgoing = ssl.MemoryBIO()
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
-    with contextlib.suppress(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()

@@ -18,6 +18,9 @@ def may_be_tls(seen: bytes) -> bool:
     """Whether a connection that begins with `seen` can be TLS: a handshake record of version 3.x with a ClientHello."""
     if seen[:1] != b"\x16" or seen[1:2] not in (b"", b"\x03"):
         return False
+    # Before the octet behind it, or what is said of all at once would be said otherwise of its pieces.
+    if len(seen) >= 5 and not 0 < int.from_bytes(seen[3:5], "big") <= _MAX_RECORD_BYTES:
+        return False
     return seen[5:6] in (b"", b"\x01")
 
 
@@ -78,8 +81,6 @@ def _handshake(seen: bytes) -> bytes | None:
         if record and not may_be_tls(record):
             raise _MalformedError
         length = int.from_bytes(record[3:5], "big")
-        if len(record) == 5 and not 0 < length <= _MAX_RECORD_BYTES:
-            raise _MalformedError
         if len(record) < 5 or len(seen) < at + 5 + length:
             if len(seen) > MAX_HELLO_BYTES:
                 raise _MalformedError

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from fuzz.laws import Answer, LawBrokenError, Strict, no_logged_errors, read_request
@@ -24,6 +28,13 @@ async def test_laws_hold(name: str) -> None:
     with no_logged_errors():
         for data in (b"", *SEEDS[name], *(mutator.next() for _ in range(MUTATIONS))):
             await target(data)
+
+
+def test_the_command_loads_nothing_that_atheris_has_to_instrument() -> None:
+    script = "import fuzz.__main__, fuzz.engine, sys; print('remora' in sys.modules)"
+    root = Path(__file__).parents[3]
+    said = subprocess.run([sys.executable, "-c", script], cwd=root, check=True, capture_output=True, text=True).stdout
+    assert said == "False\n"
 
 
 def test_laws_see_what_breaks_them() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,20 +9,7 @@ from hypothesis import strategies as st
 from remora.sidecar.listener.client_hello import MAX_HELLO_BYTES, server_name
 from remora.sidecar.listener.detection import HTTP1, HTTP2, TCP, Detected, detect, guess, is_http_answer
 from remora.sidecar.wire.http2 import PREFACE
-
-
-def client_hello(name: str | None) -> bytes:
-    """What OpenSSL's client says first."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    outgoing = ssl.MemoryBIO()
-    client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
-    with pytest.raises(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
-
+from tests.support.tls import client_hello
 
 HELLO = client_hello("shop.example")
 
@@ -37,11 +22,20 @@ def in_records(hello: bytes, size: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "line", [b"GET\x0b/\x0bHTTP/1.1\r\n", b"GET /\x01 HTTP/1.1\r\n", b"\0GET / HTTP/1.1\r\n", b"x\x7f HTTP/1.1\r\n"]
+    "first",
+    [
+        b"GET\x0b/\x0bHTTP/1.1\r\n",
+        b"GET /\x01 HTTP/1.1\r\n",
+        b"\0GET / HTTP/1.1\r\n",
+        b"x\x7f HTTP/1.1\r\n",
+        # Records of TLS: one too long, one empty.
+        b"\x16\3\1\x52\1\xfc",
+        b"\x16\3\1\0\0\1",
+    ],
 )
-def test_bad_lines_are_the_same_in_any_pieces(line: bytes) -> None:
-    found = [known for size in range(1, len(line) + 1) if (known := detect(line[:size]))]
-    assert set(found) == {detect(line)}
+def test_what_is_bad_is_the_same_in_any_pieces(first: bytes) -> None:
+    found = [known for size in range(1, len(first) + 1) if (known := detect(first[:size]))]
+    assert set(found) == {detect(first)}
 
 
 @pytest.mark.parametrize(
