@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from remora.model.address import Address
+from remora.model.names import is_label
 
 EXIT_USAGE = 2
 """Exit status for bad input."""
@@ -99,6 +100,21 @@ def existing_file(text: str) -> Path:
     if not path.is_file():
         raise ValueError(f"there is no file {text!r}")
     return path
+
+
+def parse_label(text: str) -> str:
+    """A name as DNS has them (RFC 1123, section 2.1)."""
+    if not is_label(text):
+        raise ValueError(f"{text!r} is not a name: use lower case letters, digits and dashes, at most 63")
+    return text
+
+
+def state_home(environ: Mapping[str, str], flag: str) -> Path:
+    """Our folder for state by the XDG Base Directory Specification; UsageError where there is none: give `flag`."""
+    try:
+        return Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "remora"
+    except RuntimeError:
+        raise UsageError(f"this user has no home folder to keep state in: say with {flag} where it should be") from None
 
 
 class Parser(argparse.ArgumentParser):

@@ -22,8 +22,10 @@ from remora.cli.flags import (
     existing_file,
     one_of,
     parse_address,
+    parse_label,
     parse_port,
     run_command,
+    state_home,
 )
 from remora.control.client import show
 from remora.control.client.files import read_documents
@@ -32,7 +34,7 @@ from remora.documents.errors import DocumentError
 from remora.documents.kinds import KINDS, DocumentKey, find_kind, key_of
 from remora.documents.parse import Parsed
 from remora.model.address import Address
-from remora.model.names import DEFAULT_NAMESPACE, is_label
+from remora.model.names import DEFAULT_NAMESPACE
 
 DEFAULT_CONTROL = "http://127.0.0.1:15014"
 _ANY = "0.0.0.0"  # noqa: S104 - sidecars of other machines connect to it
@@ -80,7 +82,7 @@ def _add_run(parser: argparse.ArgumentParser, flags: Flags) -> None:
     flags.add(parser, "--etcd-ca", existing_file, metavar="FILE", help="certificates that etcd's is checked by")
     flags.add(parser, "--etcd-cert", existing_file, metavar="FILE", help="our certificate for etcd")
     flags.add(parser, "--etcd-key", existing_file, metavar="FILE", help="key of our certificate")
-    flags.add(parser, "--env", _label, default="dev", metavar="NAME", help="environment (default dev)")
+    flags.add(parser, "--env", parse_label, default="dev", metavar="NAME", help="environment (default dev)")
     flags.add(
         parser,
         "--data-dir",
@@ -162,7 +164,7 @@ def _add_files(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 def _add_namespace(parser: argparse.ArgumentParser, flags: Flags) -> None:
     said = f"default {DEFAULT_NAMESPACE}; a list has all"
-    flags.add(parser, "--namespace", _label, short="-n", metavar="NAMESPACE", help=said)
+    flags.add(parser, "--namespace", parse_label, short="-n", metavar="NAMESPACE", help=said)
 
 
 def _add_output(parser: argparse.ArgumentParser, flags: Flags, choices: tuple[str, ...], said: str) -> None:
@@ -188,25 +190,6 @@ def _url(text: str) -> str:
     return text
 
 
-def _label(text: str) -> str:
-    if not is_label(text):
-        raise ValueError(f"{text!r} is not a name of lower case letters, digits and '-'")
-    return text
-
-
-def _data_dir(given: Path | None, environ: Mapping[str, str]) -> Path:
-    """The folder that was given, or that of the XDG Base Directory Specification."""
-    if given is not None:
-        return given
-    state = environ.get("XDG_STATE_HOME", "")
-    try:
-        return (Path(state) if state else Path.home() / ".local" / "state") / "remora"
-    except RuntimeError:
-        raise UsageError(
-            "this user has no home folder: say with --data-dir where our own etcd keeps its data"
-        ) from None
-
-
 def _run(arguments: argparse.Namespace) -> int:
     # Only this command needs etcd, gRPC and the server: the others start faster without them.
     from remora.control.process import RunOptions, run
@@ -228,7 +211,7 @@ def _run(arguments: argparse.Namespace) -> int:
         etcd=endpoints,
         tls=EtcdTls(*tls_files) if any(tls_files) else None,
         credentials=EtcdCredentials(arguments.etcd_user, arguments.etcd_password) if arguments.etcd_user else None,
-        data_dir=None if endpoints else _data_dir(arguments.data_dir, os.environ),
+        data_dir=None if endpoints else arguments.data_dir or state_home(os.environ, "--data-dir"),
         etcd_port=arguments.etcd_port,
         log_level=arguments.log_level,
     )
