@@ -97,9 +97,8 @@ def _verdict(story: Story, screen: Screen, told: bool) -> int:
 
 def _invite(story: Story, screen: Screen) -> None:
     """Where to look, until Ctrl-C."""
-    client, mesh = story.client, story.mesh
-    pod = mesh.pods[0]
-    command = f"{_beside_python('control')} {{}} {mesh.control_flag}"
+    client, parts, pod = story.client, story.mesh.parts, story.mesh.pods[0]
+    command = f"{_beside_python('control')} {{}} --control {parts.control_url}"
     route = FOLDER / "reviews-route.yaml"
     places = (
         ("a page of the shop", f"curl http://{client.outbound['shop']}/products/mask"),
@@ -109,8 +108,8 @@ def _invite(story: Story, screen: Screen) -> None:
         (f"admin of {pod.name}", f"http://{pod.admin}/status, /clusters, /config"),
         (f"metrics of {pod.name}", f"http://{pod.metrics}/metrics"),
         ("admin of the client", f"http://{client.admin}/clusters"),
-        ("metrics of control", f"http://{mesh.control_http}/metrics"),
-        ("etcd", f"{mesh.etcd_url}, keys under /mesh/demo/"),
+        ("metrics of control", f"{parts.control_url}/metrics"),
+        ("etcd", f"{parts.etcd_url}, keys under /mesh/demo/"),
     )
     lines = [f"  {what:<22} {where}" for what, where in places]
     screen.say("\n".join(["", "The mesh runs on, with load, until Ctrl-C. Look at it:", *lines, ""]))

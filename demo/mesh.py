@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import signal
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,18 +13,12 @@ from typing import Any
 
 import aiohttp
 
-from demo.processes import Child, ChildError, Family, Ports
-from remora.control.store.embedded import EmbeddedEtcdError, find_etcd
+from demo.parts import LOOPBACK, POLL_S, Parts
+from demo.processes import Child, ChildError, Family
 
-LOOPBACK = "127.0.0.1"
 ENV = "demo"
-READY_S = 60.0
-"""Longest time until a part that was started is of use; a small machine starts two dozen processes at once."""
-POLL_S = 0.1
 DRAIN_S = 30.0
 """Longest time from SIGTERM to the end of a sidecar whose streams are coming to theirs."""
-
-LAYER_ETCD, LAYER_CONTROL, LAYER_SIDECARS, LAYER_APPS = range(4)
 
 GRPC_SERVICES = ("prices", "quotes")
 CALLS: Mapping[str, tuple[str, ...]] = {"shop": ("reviews", "prices")}
@@ -56,9 +49,7 @@ class Pod:
         """
         started = time.monotonic()
         for child in (self.sidecar, self.app):
-            status = await child.stop(DRAIN_S)
-            if status != 0:
-                raise ChildError(f"{child.name} ended with {status} when told to stop, see {child.log}")
+            await child.stop_cleanly(DRAIN_S)
         return time.monotonic() - started
 
     def kill(self) -> None:
@@ -79,21 +70,13 @@ class Client:
 
 
 class Mesh:
-    """Starts, stops and asks the parts. Nothing is called but what users call: commands, flags, environment, pages."""
+    """Starts, stops and asks the parts."""
 
     def __init__(self, family: Family, folder: Path, session: aiohttp.ClientSession) -> None:
-        self._family = family
-        self._folder = folder
         self._session = session
-        self._ports = Ports()
-        self._etcd_ports = (self._ports.free(), self._ports.free())
+        self.parts = Parts(family, folder, session, ENV)
         self._etcd: Child | None = None
         self._control: Child | None = None
-        self.control_grpc = f"{LOOPBACK}:{self._ports.free()}"
-        self.control_http = f"{LOOPBACK}:{self._ports.free()}"
-        self.control_flag = f"--control http://{self.control_http}"
-        """What `control apply`, `status` and the like need to find this control."""
-        self.etcd_url = f"http://{LOOPBACK}:{self._etcd_ports[0]}"
         self.pods: list[Pod] = []
         self._started: dict[str, int] = {}
 
@@ -101,21 +84,7 @@ class Mesh:
 
     async def start_etcd(self) -> None:
         """Starts etcd, with the data that it had if it ran before; returns when it answers."""
-        client, peer = (f"http://{LOOPBACK}:{port}" for port in self._etcd_ports)
-        argv = [
-            _etcd_binary(),
-            f"--data-dir={self._folder / 'etcd'}",
-            f"--listen-client-urls={client}",
-            f"--advertise-client-urls={client}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
-            "--log-level=warn",
-            "--unsafe-no-fsync",
-        ]
-        # etcd cleans up at SIGTERM and then ends by it.
-        self._etcd = await self._family.start(LAYER_ETCD, "etcd", argv, clean_status=-signal.SIGTERM)
-        await self._until("etcd", self._etcd, lambda: self._get(f"{self.etcd_url}/health"))
+        self._etcd = await self.parts.start_etcd()
 
     async def stop_etcd(self) -> None:
         """Stops etcd; its data stay."""
@@ -124,18 +93,7 @@ class Mesh:
 
     async def start_control(self) -> None:
         """Starts control, on the same ports each time; returns when it is ready."""
-        self._control = await self._family.python(
-            LAYER_CONTROL,
-            "control",
-            "remora.control.cli",
-            "run",
-            f"--etcd={self.etcd_url}",
-            f"--env={ENV}",
-            f"--grpc={self.control_grpc}",
-            f"--http={self.control_http}",
-        )
-        await self._control.address("grpc")
-        await self._until("control", self._control, lambda: self._get(f"http://{self.control_http}/healthz/ready"))
+        self._control = await self.parts.start_control()
 
     async def kill_control(self) -> None:
         """SIGKILL."""
@@ -143,30 +101,11 @@ class Mesh:
         self._control.kill()
         await self._control.wait()
 
-    async def apply(self, *files: Path) -> str:
-        """`control apply` of these files; what it said. Raises ChildError when it refused them."""
-        return await self._control_command("apply", *(f"--file={file}" for file in files))
-
-    async def _control_command(self, command: str, *args: str) -> str:
-        child = await self._family.python(
-            LAYER_CONTROL,
-            f"control-{command}",
-            "remora.control.cli",
-            command,
-            *args,
-            env={"CONTROL_URL": f"http://{self.control_http}"},
-        )
-        status = await child.wait(READY_S)
-        said = child.last_words()
-        if status != 0:
-            raise ChildError(f"`control {command}` ended with {status}: {said}")
-        return said
-
     async def put_document(self, document: Mapping[str, Any]) -> None:
         """Puts a document straight into etcd, past every check."""
         key = _key("config", document)
         body = {"key": _base64(key), "value": _base64(json.dumps(document))}
-        async with self._session.post(f"{self.etcd_url}/v3/kv/put", json=body) as response:
+        async with self._session.post(f"{self.parts.etcd_url}/v3/kv/put", json=body) as response:
             response.raise_for_status()
 
     async def refusal(self, document: Mapping[str, Any], timeout: float = 20.0) -> str:
@@ -182,7 +121,7 @@ class Mesh:
         return "; ".join(_in_words(error) for error in status["errors"])
 
     async def _etcd_json(self, key: str) -> dict[str, Any]:
-        async with self._session.post(f"{self.etcd_url}/v3/kv/range", json={"key": _base64(key)}) as response:
+        async with self._session.post(f"{self.parts.etcd_url}/v3/kv/range", json={"key": _base64(key)}) as response:
             response.raise_for_status()
             found = (await response.json()).get("kvs", [])
         return dict(json.loads(base64.b64decode(found[0]["value"]))) if found else {}
@@ -200,8 +139,8 @@ class Mesh:
         kind = f"{service}-{version}"
         self._started[kind] = self._started.get(kind, 0) + 1
         name = f"{kind}-{self._started[kind]}"
-        port = self._ports.free()
-        sidecar = await self._start_sidecar(
+        port = self.parts.ports.free()
+        sidecar = await self.parts.start_sidecar(
             name,
             f"--upstream={LOOPBACK}:{port}",
             f"--service={service}",
@@ -212,8 +151,7 @@ class Mesh:
         outbound = {name: await sidecar.address(f"outbound:{name}") for name in CALLS.get(service, ())}
         # Every second instance finds services by HTTP_PROXY instead of a local port: apps can do either.
         forward = await sidecar.address("outbound") if self._started[kind] % 2 == 0 else ""
-        app = await self._family.python(
-            LAYER_APPS,
+        app = await self.parts.start_app(
             name,
             f"examples.{service}",
             f"--port={port}",
@@ -221,7 +159,6 @@ class Mesh:
             f"--instance={name}",
             env=_where_to_call(outbound, forward),
         )
-        await app.address()
         return Pod(
             service, version, name, app, sidecar, await sidecar.address("admin"), await sidecar.address("metrics")
         )
@@ -229,7 +166,7 @@ class Mesh:
     async def start_client(self, services: Iterable[str]) -> Client:
         """Starts the sidecar of the load generator."""
         names = tuple(services)
-        sidecar = await self._start_sidecar("client", *_bindings(names))
+        sidecar = await self.parts.start_sidecar("client", *_bindings(names))
         return Client(
             sidecar,
             {name: await sidecar.address(f"outbound:{name}") for name in names},
@@ -238,85 +175,13 @@ class Mesh:
             await sidecar.address("metrics"),
         )
 
-    async def _start_sidecar(self, name: str, *args: str) -> Child:
-        return await self._family.python(
-            LAYER_SIDECARS,
-            f"{name}-sidecar",
-            "remora.sidecar.cli",
-            "run",
-            f"--control={self.control_grpc}",
-            f"--inbound={LOOPBACK}:0",
-            f"--outbound-listen={LOOPBACK}:0",
-            f"--admin={LOOPBACK}:0",
-            f"--metrics={LOOPBACK}:0",
-            f"--state-dir={self._folder / 'state' / name}",
-            *args,
-        )
-
-    # ── what they say ──
-
-    async def until_known(
-        self, admin: str, counts: Mapping[str, int], exactly: bool = False, timeout: float = READY_S
-    ) -> None:
-        """Waits until the sidecar with this admin page has so many healthy endpoints of each service, or more.
-
-        `exactly`: no others either, healthy or not. Raises ChildError when that takes longer than `timeout` seconds.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
-            found = await self._endpoints(admin, healthy=not exactly)
-            numbers = {service: found.get(f"{service}.default", 0) for service in counts}
-            if numbers == dict(counts) or (not exactly and all(numbers[name] >= counts[name] for name in counts)):
-                return
-            if time.monotonic() > deadline:
-                raise ChildError(f"the sidecar at {admin} should know {dict(counts)} endpoints, but knows {found}")
-            await asyncio.sleep(POLL_S)
-
-    async def _endpoints(self, admin: str, healthy: bool) -> dict[str, int]:
-        """How many endpoints of each cluster the sidecar has; `healthy`: only those that it would call."""
-        clusters = await self._json(f"http://{admin}/clusters")
-        return {
-            cluster["name"]: sum(not healthy or endpoint["state"] == "healthy" for endpoint in cluster["endpoints"])
-            for cluster in clusters
-        }
-
     async def _until_registered(self, pod: Pod) -> None:
-        async def registered() -> Any:
-            status = await self._json(f"http://{pod.admin}/status")
+        async def registered() -> None:
+            status = await self.parts.read_json(f"http://{pod.admin}/status")
             if not status["ready"] or status["registration"]["phase"] != "registered":
                 raise ValueError(f"{status['missing']}, {status['registration']}")
-            return status
 
-        await self._until(pod.name, pod.sidecar, registered)
-
-    async def _until(self, name: str, child: Child, ask: Any) -> None:
-        deadline = time.monotonic() + READY_S
-        while True:
-            try:
-                await ask()
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                if not child.running or time.monotonic() > deadline:
-                    raise ChildError(f"{name} is not ready: {error}; its log ends: {child.last_words()}") from error
-            else:
-                return
-            await asyncio.sleep(POLL_S)
-
-    async def _json(self, url: str) -> Any:
-        return json.loads(await self._get(url))
-
-    async def _get(self, url: str) -> str:
-        """The body of a 200; raises ValueError for any other answer."""
-        async with self._session.get(url) as response:
-            if response.status != 200:
-                raise ValueError(f"{url} answers {response.status}: {await response.text()}")
-            return await response.text()
-
-
-def _etcd_binary() -> str:
-    try:
-        return str(find_etcd())
-    except EmbeddedEtcdError as error:
-        raise ChildError(str(error)) from None
+        await self.parts.until(pod.sidecar, registered)
 
 
 def _bindings(services: Iterable[str]) -> list[str]:

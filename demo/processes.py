@@ -133,6 +133,12 @@ class Child:
             self.kill()
             return await self.wait()
 
+    async def stop_cleanly(self, timeout: float = STOP_S) -> None:
+        """`stop`; raises ChildError when it did not end by itself, or with another status than `clean_status`."""
+        status = await self.stop(timeout)
+        if status != self.clean_status:
+            raise ChildError(f"{self.name} ended with {status} when told to stop: {self.last_words()}")
+
     def last_words(self, lines: int = 5) -> str:
         """The end of its log."""
         text = self.log.read_text(errors="replace").splitlines()

@@ -115,12 +115,12 @@ class Story:
         async with self._screen.step("start etcd and control") as step:
             await self.mesh.start_etcd()
             await self.mesh.start_control()
-            step.note(f"etcd {self.mesh.etcd_url}, control http://{self.mesh.control_http}")
+            step.note(f"etcd {self.mesh.parts.etcd_url}, control {self.mesh.parts.control_url}")
 
     async def _apply_policies(self) -> None:
         async with self._screen.step("apply examples/policies: all reviews come from v1") as step:
             files = sorted(POLICIES.glob("*.yaml"))
-            await self.mesh.apply(*files)
+            await self.mesh.parts.apply(*files)
             step.note(", ".join(file.name for file in files))
 
     async def _start_instances(self) -> None:
@@ -129,7 +129,7 @@ class Story:
         async with self._screen.step(f"start {shown}, a sidecar beside each"):
             await self.mesh.start_pods(INSTANCES)
             self._client = await self.mesh.start_client(counts)
-            await self.mesh.until_known(self._client.admin, counts)
+            await self.mesh.parts.until_known(self._client.sidecar, counts)
 
     async def _start_load(self) -> None:
         targets = Targets(**self.client.outbound)
@@ -161,7 +161,7 @@ class Story:
 
     async def _shift(self, v2: int, title: str) -> None:
         async with self._watched(title) as step:
-            await self.mesh.apply(self._route_with_weights(100 - v2, v2))
+            await self.mesh.parts.apply(self._route_with_weights(100 - v2, v2))
             applied = time.monotonic()
             tolerance = 0 if v2 in (0, 100) else TOLERANCE
 
@@ -188,7 +188,7 @@ class Story:
             for pod in victims:
                 await self._expect_answers(pod.service, killed)
             step.note(f"{SAMPLE} answers each since; {await self._retries() - before} requests were tried elsewhere")
-            await self.mesh.until_known(self.client.admin, self._alive_counts(), exactly=True, timeout=FORGET_S)
+            await self.mesh.parts.until_known(self.client.sidecar, self._alive_counts(), exactly=True, timeout=FORGET_S)
             step.note(f"callers were told that they are gone {time.monotonic() - killed:.1f} s after the kill")
 
     async def _add_instances(self) -> None:
@@ -236,7 +236,7 @@ class Story:
             step.note(f"{self.tally.requests - before} requests were answered without it")
             await self.mesh.start_etcd()
             await self._expect_everyone(time.monotonic())
-            await self.mesh.until_known(self.client.admin, self._alive_counts(), exactly=True)
+            await self.mesh.parts.until_known(self.client.sidecar, self._alive_counts(), exactly=True)
             step.note("every instance is still registered, and answers")
 
     # ── what must hold ──

@@ -75,6 +75,15 @@ async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     assert gone(child.pid)
 
 
+async def test_a_child_that_must_stop_cleanly_is_reported_when_it_does_not(tmp_path: Path) -> None:
+    children = [await Child.start(f"c{status}", script(SAYS_AND_WAITS, str(status)), tmp_path) for status in (0, 3)]
+    for child in children:
+        await child.address()
+    await children[0].stop_cleanly()
+    with pytest.raises(ChildError, match="c3 ended with 3 when told to stop"):
+        await children[1].stop_cleanly()
+
+
 async def test_a_family_stops_everyone_and_says_who_did_not_stop_cleanly(tmp_path: Path) -> None:
     family = Family(tmp_path / "logs", tmp_path)
     children = [await family.start(layer, f"c{layer}", script(SAYS_AND_WAITS, str(layer))) for layer in (0, 1)]
