@@ -128,9 +128,7 @@ class GrpcApp:
         server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
         print(f"listening 127.0.0.1:{port}", flush=True)
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        await stop.wait()
+        await _until_told_to_stop()
         await server.stop(STOP_GRACE_S)
 
 
@@ -140,9 +138,7 @@ class TcpApp:
     async def serve(self, port: int) -> None:
         server = await asyncio.start_server(self.converse, "127.0.0.1", port)
         print(f"listening 127.0.0.1:{port}", flush=True)
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        await stop.wait()
+        await _until_told_to_stop()
         server.close()
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -185,6 +181,12 @@ class TcpApp:
         for start in range(0, len(data), 20_000):
             writer.write(data[start : start + 20_000])
             await writer.drain()
+
+
+async def _until_told_to_stop() -> None:
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    await told.wait()
 
 
 def main() -> None:

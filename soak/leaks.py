@@ -23,6 +23,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from soak.world import CALLER
+
 WINDOWS = 5
 """Of the time under load. The first is left out: buffers and pools find their size in it."""
 GROWTH_BYTES = 8 * 1024 * 1024
@@ -33,7 +35,6 @@ TASKS_SLACK = 3
 """A reconnect to control or a probe of the app may be under way at either time."""
 MIN_SAMPLES = 3
 """Of a window, for its median to mean something."""
-
 
 SIDECAR = "sidecar"
 """The process that was started: the only one, or the parent of the workers."""
@@ -158,7 +159,7 @@ class Watched:
 def is_idle(sample: Sample, name: str) -> bool:
     """Whether nothing of the clients is left: the caller's sidecar has no connection of theirs."""
     clients = [count for listener, count in sample.downstream.items() if listener.startswith("outbound")]
-    return sample.live == 0 and (name != "caller" or not any(clients))
+    return sample.live == 0 and (name != CALLER or not any(clients))
 
 
 def _mib(size: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from random import Random
 
 from soak import http1, tcp, websocket
@@ -105,10 +105,8 @@ class Load:
             self._ledger.succeeded(kind, await conversation)
         except ClientFailure as failure:
             self._ledger.failed(kind, failure, began)
-        except WrongByteError as error:
-            self._ledger.broken(kind, error)
-        except OSError as error:
-            # No connection to the caller's sidecar, which nobody ends.
+        except (WrongByteError, OSError) as error:
+            # OSError: no connection to the caller's sidecar, which nobody ends.
             self._ledger.broken(kind, error)
 
     async def _keep_alive(self, kind: str, rnd: Random) -> None:
@@ -147,6 +145,7 @@ class Load:
 
 @asynccontextmanager
 async def _stopping(stop: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(stop)
+    try:
         yield
+    finally:
+        await stop()
