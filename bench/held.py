@@ -14,7 +14,7 @@ from bench.processes import Process
 HELD_CONNECTIONS = 10_000
 HELD_H2_CONNECTIONS = 1_000
 SETTLE_S = 1.0
-"""How long the connections have been idle before memory is read."""
+"""How long the connections have been idle before memory is read: what is measured, not a wait for anything."""
 DESCRIPTORS = HELD_CONNECTIONS + 2_000
 """Open files that a proxy needs for them, its connections upstream, and the load beside them."""
 _FIRST_SHARE = 10

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 5.0
 POLL_S = 0.02
+"""Between looks at the port or the output of a program that is not ours: neither tells when it changes."""
 PR_SET_PDEATHSIG = 1
 
 

@@ -26,8 +26,9 @@ HOPS_RATE = 1000.0
 """Requests per second of the two-hop row: low, so that it compares ways and not queues."""
 RATE_WITHOUT_BASELINE = 10_000.0
 SETTLE_S = 1.0
-"""How long a started proxy has before its idle memory is read."""
+"""How long the started proxies are left alone before anything is measured: their start is in no figure."""
 _SAMPLE_S = 0.1
+"""Between looks at memory, of which the highest counts."""
 
 _PACKAGES = {
     "wrk": "apt-get install wrk",

