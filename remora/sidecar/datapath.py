@@ -15,7 +15,7 @@ from remora.model.address import Address
 from remora.model.names import ServiceName, service_name
 from remora.model.snapshot import Endpoint, Protocol, Snapshot
 from remora.sidecar.exchange.decision import Router
-from remora.sidecar.exchange.exchange import Proxy
+from remora.sidecar.exchange.proxy import Proxy
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.listener.forwarding import Forwarding
 from remora.sidecar.listener.inbound import InboundRouter

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.contestants.envoy import binary
 from remora.model.snapshot import Endpoint
-from remora.sidecar.exchange.exchange import Proxy
+from remora.sidecar.exchange.proxy import Proxy
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.listener.inbound import InboundRouter
 from remora.sidecar.listener.listener import Listener

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from remora.model.snapshot import Endpoint, Protocol
-from remora.sidecar.exchange.exchange import Proxy
+from remora.sidecar.exchange.proxy import Proxy
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.listener.forwarding import Forwarding
 from remora.sidecar.listener.inbound import InboundRouter

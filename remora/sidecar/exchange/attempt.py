@@ -123,7 +123,7 @@ class Attempt:
         if head.status < 200:
             exchange.forward_head(head, False)
             return
-        if exchange.head.is_grpc:
+        if exchange.is_grpc:
             self._on_grpc_head(head, end)
         elif exchange.retries_status(head.status):
             self._retry(end)

@@ -12,24 +12,25 @@ import asyncio
 import logging
 import random
 import time
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.clock import RequestClock
-from remora.sidecar.exchange.decision import Decision, Discovery, Refusal, Router
+from remora.sidecar.exchange.decision import Decision, Discovery, Refusal
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.repeats import MAX_RESENDS, Repeats
 from remora.sidecar.exchange.replay import REPLAY_BYTES, Replay
-from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry
-from remora.sidecar.telemetry.grpc import CallCounter, GrpcSeries
-from remora.sidecar.telemetry.metrics import REFUSED_FLAG, STATUS_CLASSES, Metrics, grpc_status_name
+from remora.sidecar.telemetry.grpc import CallCounter
+from remora.sidecar.telemetry.metrics import REFUSED_FLAG, STATUS_CLASSES, grpc_status_name
 from remora.sidecar.telemetry.trace import child_traceparent, new_request_id
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
-from remora.sidecar.upstream.pool import UpstreamProtocol
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead, field_value
 from remora.sidecar.wire.stream import RequestStream, ResetReason
+
+if TYPE_CHECKING:
+    from remora.sidecar.exchange.proxy import Proxy
 
 log = logging.getLogger(__name__)
 
@@ -43,47 +44,6 @@ DISCOVERY_TIMEOUT_S = 2.0
 """How long a first request waits for control's word on its service."""
 
 
-class Proxy:
-    """What the exchanges of one listener and one downstream protocol share. Calling it starts an exchange: it is the
-    codec's RequestHandlerFactory."""
-
-    __slots__ = ("grpc", "metrics", "protocol", "router", "timers")
-
-    def __init__(self, router: Router, protocol: UpstreamProtocol, timers: TimerWheel, metrics: Metrics) -> None:
-        self.router = router
-        self.protocol: UpstreamProtocol = protocol
-        """What the downstream speaks."""
-        self.timers = timers
-        self.metrics = metrics
-        self.grpc: dict[tuple[str, bytes], GrpcSeries] = {}
-        """Series of gRPC's messages by service and path: short cuts to those of `metrics`."""
-
-    def __call__(self, stream: RequestStream, head: RequestHead, end: bool) -> Exchange:
-        if not end and head.asks_for_tunnel:
-            return self._start_tunnel(stream, head)
-        exchange = Exchange(self, stream, head, end)
-        exchange.start()
-        return exchange
-
-    def find_grpc_series(self, service: str, path: bytes) -> GrpcSeries:
-        """Where the messages of a method are counted, if `grpc` has it not."""
-        labels = (self.router.direction, service, path.decode("latin-1"))
-        series = self.metrics.grpc.get(labels)
-        if series is None:
-            series = self.metrics.new_grpc_series(labels)
-        if labels in self.metrics.grpc:
-            # What is counted as `other` is not kept here: callers choose the paths.
-            self.grpc[service, path] = series
-        return series
-
-    def _start_tunnel(self, stream: RequestStream, head: RequestHead) -> Exchange:
-        from remora.sidecar.exchange.tunnel import TunnelExchange  # which builds on this module
-
-        exchange = TunnelExchange(self, stream, head)
-        exchange.start()
-        return exchange
-
-
 class Exchange(RequestClock):
     """One request: the downstream's RequestHandler, and what its attempts report to."""
 
@@ -94,7 +54,6 @@ class Exchange(RequestClock):
         "_counter",
         "_downstream",
         "_grpc_status",
-        "_is_grpc",
         "_proxy",
         "_request_bytes",
         "_request_ended",
@@ -103,6 +62,7 @@ class Exchange(RequestClock):
         "decision",
         "done",
         "head",
+        "is_grpc",
         "repeats",
         "replay",
     )
@@ -131,7 +91,7 @@ class Exchange(RequestClock):
         self._grpc_status: bytes | None = None
         self._request_bytes = 0
         self._response_bytes = 0
-        self._is_grpc = head.content_type is not None and head.is_grpc
+        self.is_grpc = head.content_type is not None and head.is_grpc
         self._counter: CallCounter | None = None
         """Of this call's messages, from when it is decided where it goes."""
 
@@ -161,7 +121,7 @@ class Exchange(RequestClock):
 
     def _begin(self, decision: Decision) -> None:
         self.decision = decision
-        if self._is_grpc:
+        if self.is_grpc:
             self._begin_call(decision)
         if self.head.grpc_timeout is not None:
             self.take_deadline(self.head.grpc_timeout)
@@ -301,7 +261,7 @@ class Exchange(RequestClock):
             self.limit_silence(decision.idle_timeout_s)
         self._downstream.send_head(head, end)
         if end:
-            self._grpc_status = field_value(head.fields, b"grpc-status") if self._is_grpc else None
+            self._grpc_status = field_value(head.fields, b"grpc-status") if self.is_grpc else None
             self._finish("")
 
     def forward_data(self, data: bytes, end: bool) -> None:
@@ -315,7 +275,7 @@ class Exchange(RequestClock):
 
     def forward_trailers(self, trailers: Fields) -> None:
         self._downstream.send_trailers(trailers)
-        if self._is_grpc:
+        if self.is_grpc:
             self._grpc_status = field_value(trailers, b"grpc-status")
         self._finish("")
 
@@ -325,7 +285,7 @@ class Exchange(RequestClock):
 
     def _end_early(self, failure: Failure, reason: ResetReason, why: str) -> None:
         """End an answer that has begun: by a status where there is one, as in gRPC, else by a reset."""
-        if self.head.is_grpc:
+        if self.is_grpc:
             service = self.decision.service if self.decision is not None else ""
             self._grpc_status = b"%d" % failure.grpc_status
             self._downstream.send_trailers(failures.grpc_trailers(failure, f"{service}: {why}"))
@@ -459,7 +419,7 @@ class Exchange(RequestClock):
 
     def _count(self, flag: str, service: str, route: str) -> None:
         head, metrics = self.head, self._proxy.metrics
-        if self._is_grpc:
+        if self.is_grpc:
             # gRPC paths are known from routes or bounded by the cap on series.
             method, status = head.path.decode("latin-1"), grpc_status_name(self._grpc_status)
         else:

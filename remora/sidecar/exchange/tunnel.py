@@ -19,7 +19,7 @@ from remora.sidecar.upstream.pool import UpstreamProtocol
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
-    from remora.sidecar.exchange.exchange import Proxy
+    from remora.sidecar.exchange.proxy import Proxy
     from remora.sidecar.wire.stream import ClientConnection, RequestStream
 
 CONNECT_IDLE_S = 3600.0

@@ -10,7 +10,8 @@ import pytest
 from remora.model.snapshot import Endpoint, RetryPolicy, ServicePolicy
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.decision import Decision, Discovery, Refusal
-from remora.sidecar.exchange.exchange import Exchange, Proxy
+from remora.sidecar.exchange.exchange import Exchange
+from remora.sidecar.exchange.proxy import Proxy
 from remora.sidecar.exchange.replay import REPLAY_BYTES
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.telemetry.metrics import Metrics, RequestLabels
