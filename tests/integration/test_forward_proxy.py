@@ -10,11 +10,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-import trustme
 from aiohttp import web
 
 from tests.support import documents
-from tests.support.backend import running_backend, running_raw_server
+from tests.support.backend import https_server, running_backend, running_raw_server
 from tests.support.h2_peer import h2_client
 from tests.support.mesh import metric
 from tests.support.ports import free_port
@@ -30,28 +29,6 @@ async def proxying(tmp_path: Path, *arguments: str, services: dict[str, str] | N
     mesh = documents.write(tmp_path / "mesh.yaml", *known)
     async with running_sidecar(None, "--config", str(mesh), *arguments) as sidecar:
         yield sidecar
-
-
-@asynccontextmanager
-async def https_server(tmp_path: Path) -> AsyncIterator[tuple[int, Path]]:
-    """An aiohttp server behind TLS for `localhost`; its port, and the CA to check it by."""
-    authority = trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    ca = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(ca))
-
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(text=f"{request.scheme} {request.host} {len(await request.read())}")
-
-    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-    await site.start()
-    try:
-        yield runner.addresses[0][1], ca
-    finally:
-        await runner.cleanup()
 
 
 async def curl(*arguments: str) -> tuple[int, str, str]:

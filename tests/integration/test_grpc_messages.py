@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
 import grpc.aio
 
+from tests.support.grpc_app import running_grpc
 from tests.support.mesh import metric, running_row
 
 DEADLINE_S = 20
@@ -72,14 +72,11 @@ async def call_all_kinds(channel: grpc.aio.Channel, steps: Steps) -> None:
 
 async def test_each_message_arrives_before_the_next_is_said_and_is_counted(tmp_path: Path) -> None:
     steps = Steps()
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((steps,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(server.stop, 0)
-        row = await stack.enter_async_context(running_row(f"127.0.0.1:{port}", tmp_path, "grpc", between="grpc"))
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{row.port}"))
+    async with (
+        running_grpc(steps) as app,
+        running_row(app, tmp_path, "grpc", between="grpc") as row,
+        grpc.aio.insecure_channel(f"127.0.0.1:{row.port}") as channel,
+    ):
         async with asyncio.timeout(DEADLINE_S):
             await call_all_kinds(channel, steps)
         messages = {"One": (1, 1), "Down": (1, COUNT), "Up": (COUNT, 1), "Both": (COUNT, COUNT)}

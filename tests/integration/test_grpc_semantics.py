@@ -14,11 +14,12 @@ import pytest
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 from h2.errors import ErrorCodes
 
-from tests.integration.test_sidecar_grpc import Echo, meshed, running_echo
 from tests.support import documents
-from tests.support.h2_peer import Call, h2_client, h2_server, request_headers, until
+from tests.support.grpc_app import Echo, meshed, running_grpc
+from tests.support.h2_peer import Call, h2_client, h2_server, request_headers
 from tests.support.health import health, health_pb2, health_pb2_grpc
 from tests.support.process import Command, running_sidecar
+from tests.support.waiting import until
 
 TIMEOUT_S = 20
 GRPC = ((b"content-type", b"application/grpc"), (b"te", b"trailers"))
@@ -68,7 +69,7 @@ async def messages(*values: bytes) -> AsyncIterator[bytes]:
 async def test_cancellation_reaches_the_server_in_all_kinds_of_call(tmp_path: Path, kind: str) -> None:
     server = Endless()
     path = f"/endless.Endless/{kind}"
-    async with meshed(tmp_path, server) as (channel, _), asyncio.timeout(TIMEOUT_S):  # type: ignore[arg-type]
+    async with meshed(tmp_path, server) as (channel, _), asyncio.timeout(TIMEOUT_S):
         calls: dict[str, Any] = {
             "Unary": lambda: channel.unary_unary(path)(b""),
             "Up": lambda: channel.stream_unary(path)(messages(b"a", b"b")),
@@ -92,7 +93,7 @@ async def test_cancellation_reaches_the_server_in_all_kinds_of_call(tmp_path: Pa
 @pytest.mark.parametrize("kind", ["Unary", "Down"])
 async def test_a_client_that_is_gone_is_a_cancellation(tmp_path: Path, kind: str) -> None:
     server = Endless()
-    async with meshed(tmp_path, server) as (channel, _), asyncio.timeout(TIMEOUT_S):  # type: ignore[arg-type]
+    async with meshed(tmp_path, server) as (channel, _), asyncio.timeout(TIMEOUT_S):
         path = f"/endless.Endless/{kind}"
         call: Any = channel.unary_unary(path)(b"") if kind == "Unary" else channel.unary_stream(path)(b"")
         reading = asyncio.ensure_future(call if kind == "Unary" else call.read())
@@ -224,7 +225,7 @@ async def test_an_app_that_breaks_off_within_its_answer_is_unavailable(how: str)
 
 async def test_a_route_that_matches_nothing_is_unimplemented(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        app = await stack.enter_async_context(running_echo(Echo()))
+        app = await stack.enter_async_context(running_grpc(Echo()))
         only = {
             "matches": [{"path": {"type": "Exact", "value": "/echo.Echo/Unary"}}],
             "backendRefs": [{"name": "echo", "port": 80}],

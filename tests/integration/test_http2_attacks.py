@@ -17,9 +17,10 @@ from h2.settings import SettingCodes
 from remora.sidecar.wire.http2 import PREFACE
 from remora.sidecar.wire.http2 import frames as wire
 from tests.support.backend import running_raw_server
-from tests.support.h2_peer import Call, Peer, h2_client, h2_server, request_headers, until
+from tests.support.h2_peer import Call, Peer, goaway_code, h2_client, h2_server, request_headers
 from tests.support.memory import Memory, memory_of
 from tests.support.process import Command, running_sidecar
+from tests.support.waiting import until
 
 DEADLINE_S = 30
 MEBIBYTE = 2**20
@@ -36,18 +37,6 @@ def headers(stream_id: int, end: bool = True, block: bytes = GET) -> bytes:
 
 
 # raw peers
-
-
-async def goaway_code(reader: asyncio.StreamReader) -> int | None:
-    """Read frames to the end of the connection; the code of the last GOAWAY."""
-    code = None
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-        while True:
-            head = await reader.readexactly(9)
-            payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
-            if head[3] == wire.GOAWAY:
-                code = int.from_bytes(payload[4:8], "big")
-    return code
 
 
 async def send_all(writer: asyncio.StreamWriter, data: Iterable[bytes]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,9 +12,10 @@ from h2.settings import SettingCodes
 
 from remora.sidecar.wire.http2 import PREFACE, Http2Limits
 from remora.sidecar.wire.http2 import frames as wire
-from tests.support.h2_peer import Call, Peer, Server, h2_client, h2_server, request_headers, until
+from tests.support.h2_peer import Call, Peer, Server, goaway_code, h2_client, h2_server, request_headers
 from tests.support.inbound import raw_app, running_inbound
 from tests.support.process import running_sidecar
+from tests.support.waiting import until
 
 DEADLINE_S = 20
 DRIP_S = 0.02
@@ -103,18 +103,6 @@ async def test_a_server_may_change_in_mid_connection_how_many_streams_it_takes()
             assert (await call.finish()).data == b"there"
 
 
-async def calm(reader: asyncio.StreamReader) -> int | None:
-    """Read frames to the end of the connection; the code of its GOAWAY."""
-    code = None
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-        while True:
-            head = await reader.readexactly(9)
-            payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
-            if head[3] == wire.GOAWAY:
-                code = int.from_bytes(payload[4:8], "big")
-    return code
-
-
 BEGUN = PREFACE + wire.settings_frame({})
 SLOW = {
     "preface without settings": (PREFACE, b""),
@@ -135,7 +123,7 @@ async def test_a_slow_head_ends_in_enhance_your_calm_and_reaches_no_app(name: st
         reader, writer = await asyncio.open_connection("127.0.0.1", inbound.port)
         writer.write(begun)
         async with asyncio.timeout(DEADLINE_S):
-            reading = asyncio.create_task(calm(reader))
+            reading = asyncio.create_task(goaway_code(reader))
             while not reading.done():
                 writer.write(drip)
                 await asyncio.wait((reading,), timeout=DRIP_S)

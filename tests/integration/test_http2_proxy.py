@@ -12,9 +12,10 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
-from tests.support.h2_peer import Call, Peer, h2_client, h2_server, request_headers, until
+from tests.support.h2_peer import Call, Peer, h2_client, h2_server, request_headers
 from tests.support.h2_sidecar import OK, between, greet
 from tests.support.process import running_sidecar
+from tests.support.waiting import until
 
 MEBIBYTE = bytes(range(256)) * 4096
 

@@ -16,9 +16,10 @@ from h2.settings import SettingCodes
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.http2 import Http2ClientConnection, Http2Limits
 from remora.sidecar.wire.stream import ResetReason
-from tests.support.h2_peer import Call, Peer, h2_client, h2_server, request_headers, until
+from tests.support.h2_peer import Call, Peer, h2_client, h2_server, request_headers
 from tests.support.ports import free_port
 from tests.support.process import running_sidecar
+from tests.support.waiting import until
 from tests.support.wire import Heard, Owner
 
 DEADLINE_S = 20

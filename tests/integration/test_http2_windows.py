@@ -8,8 +8,9 @@ import hashlib
 import pytest
 from h2.settings import SettingCodes
 
-from tests.support.h2_peer import Call, Peer, request_headers, until
+from tests.support.h2_peer import Call, Peer, request_headers
 from tests.support.h2_sidecar import OK, between, echo
+from tests.support.waiting import until
 
 WINDOW = SettingCodes.INITIAL_WINDOW_SIZE
 MEBIBYTE = bytes(range(256)) * 4096

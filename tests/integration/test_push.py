@@ -31,9 +31,9 @@ from tests.support.push import (
     routed,
     running,
     source,
-    until,
 )
 from tests.support.relay import Relay
+from tests.support.waiting import until
 
 
 async def put_instance(store: MemoryStore, service: str, instance: str) -> None:

@@ -18,7 +18,8 @@ from remora.model.address import Address
 from remora.model.snapshot import Endpoint
 from remora.sidecar.source.control import ControlSource, Node
 from tests.support.etcd import EtcdServer
-from tests.support.push import ENV, Taken, name, running, until
+from tests.support.push import ENV, Taken, name, running
+from tests.support.waiting import until
 
 ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1

@@ -14,7 +14,8 @@ from remora.model.address import Address
 from remora.model.snapshot import Snapshot
 from remora.proto.mesh.v1.discovery_pb2 import Ack, ControlMessage, Delta, Hello, SidecarMessage, Subscribe, Welcome
 from remora.sidecar.source.control import ControlSource, Node
-from tests.support.push import DEADLINE_S, Taken, endpoints_of, name, push_control, running, until
+from tests.support.push import DEADLINE_S, Taken, endpoints_of, name, push_control, running
+from tests.support.waiting import until
 
 METHOD = "/mesh.v1.Discovery/Stream"
 

@@ -16,7 +16,8 @@ from remora.model.snapshot import Endpoint
 from remora.sidecar.source.control import ControlSource
 from remora.sidecar.source.registration import Registrar
 from tests.support.etcd import EtcdServer
-from tests.support.push import ENV, PushControl, Taken, endpoint, name, push_control, running, source, until
+from tests.support.push import ENV, PushControl, Taken, endpoint, name, push_control, running, source
+from tests.support.waiting import until
 
 KEY = instance_key(ENV, name("orders"), "orders-1")
 

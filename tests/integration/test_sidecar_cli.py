@@ -12,19 +12,7 @@ import pytest
 
 from remora.sidecar.build import version
 from tests.support.backend import running_raw_server
-from tests.support.process import Command, running_sidecar
-
-
-async def refused(*arguments: str, environ: dict[str, str] | None = None) -> str:
-    """What `sidecar` says on stderr when it refuses to run."""
-    command = await Command.start("sidecar", *arguments, environ=environ)
-    status = await command.finish()
-    said = command.errors.decode()
-    assert status == 2, said
-    assert "Traceback" not in said
-    assert said.startswith("sidecar: ")
-    assert said.count("\n") == 1
-    return said
+from tests.support.process import Command, refused, running_sidecar
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from remora.control.store.memory import MemoryStore
 from tests.support.backend import running_backend
 from tests.support.ports import free_port
 from tests.support.process import Command, running_sidecar
-from tests.support.push import PushControl, push_control, until
+from tests.support.push import PushControl, push_control
 from tests.support.relay import Relay
+from tests.support.waiting import until
 from tests.support.workers import status
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])

@@ -18,9 +18,9 @@ from remora.sidecar.upstream.pool import Pool
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.http1.client import Http1ClientConnection
 from remora.sidecar.wire.stream import ResetReason
-from tests.integration.test_websocket import settled
 from tests.support.mesh import metric
 from tests.support.process import Command, running_sidecar
+from tests.support.waiting import until
 from tests.support.wire import Heard
 
 TIMEOUT_S = 60
@@ -148,13 +148,13 @@ async def test_idle_connections_are_closed_in_time() -> None:
     ):
         async with client.get(sidecar.url("inbound"), data=b"x"):
             pass
-        await settled(lambda: not any(connection.timer for connection in app.open))
+        await until(lambda: not any(connection.timer for connection in app.open))
     took = []
     for announced_s in (1.0, 3.0):
         async with running_app(NEVER, announced_s) as app, running_sidecar(app.address) as sidecar:
             async with aiohttp.ClientSession() as client, client.get(sidecar.url("inbound"), data=b"x"):
                 started = time.monotonic()
-                await settled(lambda: not any(connection.timer for connection in app.open))
+                await until(lambda: not any(connection.timer for connection in app.open))
                 took.append(time.monotonic() - started)
     assert 0.5 < took[0] < took[1]
 
@@ -176,7 +176,7 @@ async def test_a_request_that_meets_a_closing_connection_is_sent_again(method: s
                 await asyncio.sleep(0)
                 for connection in tuple(app.open):
                     connection.transport.close()
-                await settled(lambda: not app.open)
+                await until(lambda: not app.open)
             finally:
                 os.kill(sidecar.process.pid, signal.SIGCONT)
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
@@ -207,7 +207,7 @@ async def used_once(
     try:
         waiter = _Waiter()
         pool.wait(waiter)
-        await settled(lambda: waiter.heard.ended)
+        await until(lambda: waiter.heard.ended)
         yield pool, await readers.get()
     finally:
         pool.abort()
@@ -239,7 +239,7 @@ async def test_a_close_before_the_request_proves_that_it_was_not_processed(piece
         stream = connection.open(head, not pieces, heard)
         for piece in range(pieces):
             stream.send_data(bytes(10), piece == pieces - 1)
-        await settled(lambda: heard.reset is not None)
+        await until(lambda: heard.reset is not None)
         assert heard.reset is ResetReason.STALE
         assert pool.take() is None
 
@@ -255,5 +255,5 @@ async def test_a_close_behind_the_request_proves_nothing() -> None:
             if reads:
                 await reader.readuntil(b"\r\n\r\n")
             (await writers.get()).transport.abort()
-            await settled(lambda: heard.reset is not None)  # noqa: B023
+            await until(lambda: heard.reset is not None)  # noqa: B023
             assert heard.reset is ResetReason.PEER_RESET

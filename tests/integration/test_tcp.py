@@ -16,10 +16,8 @@ import pytest
 import trustme
 from aiohttp import web
 
-from tests.integration.test_forward_proxy import https_server
-from tests.integration.test_websocket import cut
 from tests.support import documents
-from tests.support.backend import running_backend, running_raw_server
+from tests.support.backend import cut, https_server, running_backend, running_raw_server
 from tests.support.h2_peer import Call, h2_client, h2_server, request_headers
 from tests.support.mesh import Row, metric, running_row
 from tests.support.ports import free_port

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,10 +17,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from tests.support import documents
-from tests.support.backend import running_backend, running_raw_server
+from tests.support.backend import cut, running_backend, running_raw_server
 from tests.support.h2_peer import Call, h2_client, h2_server
 from tests.support.mesh import metric, running_row
 from tests.support.process import running_sidecar
+from tests.support.waiting import until
 
 TIMEOUT_S = 20
 SIZES = (0, 1, 125, 126, 65_535, 65_536, 3_000_000)
@@ -42,12 +41,6 @@ async def echoing() -> AsyncIterator[str]:
 
     async with serve(echo, "127.0.0.1", 0, max_size=None, subprotocols=["chat"]) as server:  # type: ignore[list-item]
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-async def settled(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("between", ["http1", "h2"])
@@ -75,7 +68,7 @@ async def test_messages_come_back_through_two_sidecars(tmp_path: Path, between: 
 async def test_a_client_of_http2_talks_to_an_app_of_http1(tmp_path: Path) -> None:
     """RFC 8441 by h2; the frames are made by hand, as are their answers."""
     async with echoing() as app, running_row(app, tmp_path, "http1") as row, h2_client(row.port) as client:
-        await settled(lambda: client.connection.remote_settings.enable_connect_protocol == 1)
+        await until(lambda: client.connection.remote_settings.enable_connect_protocol == 1)
         call = client.request(
             [
                 (b":method", b"CONNECT"),
@@ -164,12 +157,6 @@ async def open_raw(port: int, path: bytes = b"") -> tuple[asyncio.StreamReader, 
     return reader, writer
 
 
-def cut(writer: asyncio.StreamWriter) -> None:
-    """Close by RST."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
 @pytest.mark.parametrize("between", ["http1", "h2"])
 async def test_each_direction_ends_by_itself(tmp_path: Path, between: str) -> None:
     """The app answers only once it has seen the end of what it is told; then the other way round."""
@@ -197,7 +184,7 @@ async def test_each_direction_ends_by_itself(tmp_path: Path, between: str) -> No
             assert await reader.read() == b"that is all"
             writer.write(b"still here")
             writer.write_eof()
-            await settled(lambda: heard == [b"still here"])
+            await until(lambda: heard == [b"still here"])
             writer.close()
 
 
@@ -305,7 +292,7 @@ async def test_http2_all_the_way(tmp_path: Path) -> None:
     for protocol in ("h2", "auto"):
         async with h2_server(echo, EXTENDED_CONNECT) as app, running_row(app.address, tmp_path, protocol) as row:
             async with h2_client(row.port) as client:
-                await settled(lambda: client.connection.remote_settings.enable_connect_protocol == 1)
+                await until(lambda: client.connection.remote_settings.enable_connect_protocol == 1)
                 pseudo = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", b"http")]
                 call = client.request([*pseudo, (b":path", b"/"), (b":authority", b"app")], end=False)
                 await call.send_data(b"x" * 200_000, end=True)

@@ -16,12 +16,11 @@ from aiohttp import web
 
 from remora.control.store.memory import MemoryStore
 from remora.model.snapshot import EndpointSet
-from tests.integration.test_sidecar_cli import refused
-from tests.integration.test_sidecar_grpc import Echo, running_echo
 from tests.support import documents
 from tests.support.backend import Backend, running_backend
+from tests.support.grpc_app import Echo, running_grpc
 from tests.support.ports import free_port
-from tests.support.process import Command, running_sidecar
+from tests.support.process import Command, refused, running_sidecar
 from tests.support.push import endpoint, endpoints_of, name, push_control
 from tests.support.workers import gone, metric, processes, status, workers, workers_when
 
@@ -110,7 +109,7 @@ async def test_one_process_is_one_process() -> None:
 
 
 async def test_grpc_goes_through_workers_and_is_counted() -> None:
-    async with running_echo(Echo()) as app, running_sidecar(app, "--protocol", "grpc", "--workers", "2") as sidecar:
+    async with running_grpc(Echo()) as app, running_sidecar(app, "--protocol", "grpc", "--workers", "2") as sidecar:
         for _ in range(8):  # a connection each
             async with grpc.aio.insecure_channel(
                 sidecar.address("inbound"), options=[("grpc.use_local_subchannel_pool", 1)]

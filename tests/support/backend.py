@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import trustme
 from aiohttp import web
 
 Script = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -62,3 +67,31 @@ async def running_raw_server(
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+
+
+@asynccontextmanager
+async def https_server(tmp_path: Path) -> AsyncIterator[tuple[int, Path]]:
+    """An aiohttp server behind TLS for `localhost`; its port, and the CA to check it by."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=f"{request.scheme} {request.host} {len(await request.read())}")
+
+    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    try:
+        yield runner.addresses[0][1], ca
+    finally:
+        await runner.cleanup()
+
+
+def cut(writer: asyncio.StreamWriter) -> None:
+    """Close by RST."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

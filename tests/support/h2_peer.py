@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
@@ -281,13 +282,6 @@ class Peer(asyncio.Protocol):
         self.transport.write(b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + last.to_bytes(4, "big") + bytes(4))
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what does not show on one connection alone."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 def request_headers(method: str = "GET", path: str = "/", *fields: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     pseudo = [(b":method", method.encode()), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"app")]
     return [*pseudo, *fields]
@@ -345,3 +339,15 @@ async def h2_server(
             if peer.is_open:
                 peer.transport.abort()
         await listening.wait_closed()
+
+
+async def goaway_code(reader: asyncio.StreamReader) -> int | None:
+    """Read frames to the end of the connection; the code of the last GOAWAY."""
+    code = None
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            head = await reader.readexactly(9)
+            payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
+            if head[3] == GoAwayFrame.type:
+                code = int.from_bytes(payload[4:8], "big")
+    return code

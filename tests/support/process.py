@@ -107,3 +107,15 @@ async def running_sidecar(upstream: str | None, *arguments: str) -> AsyncIterato
         yield command
     finally:
         await command.stop(signal.SIGKILL)
+
+
+async def refused(*arguments: str, environ: dict[str, str] | None = None) -> str:
+    """What `sidecar` says on stderr when it refuses to run."""
+    command = await Command.start("sidecar", *arguments, environ=environ)
+    status = await command.finish()
+    said = command.errors.decode()
+    assert status == 2, said
+    assert "Traceback" not in said
+    assert said.startswith("sidecar: ")
+    assert said.count("\n") == 1
+    return said

@@ -199,10 +199,3 @@ async def running(source: ControlSource) -> AsyncIterator[ControlSource]:
         yield source
     finally:
         await source.stop()
-
-
-async def until(holds: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
-    """Wait until `holds()` is true; fails after the deadline."""
-    async with asyncio.timeout(deadline_s):
-        while not holds():
-            await asyncio.sleep(0.005)

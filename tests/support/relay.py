@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.support.push import until
+from tests.support.waiting import until
 
 
 class Relay:

@@ -16,7 +16,7 @@ from remora.sidecar.source import app_health
 from remora.sidecar.source.app_health import AppHealth, HealthTracker, Limits
 from remora.sidecar.source.app_probe import Check, make_probe, parse_check
 from tests.support.ports import free_port
-from tests.support.push import until
+from tests.support.waiting import until
 
 FAST = Limits(interval_s=0.02, eager_interval_s=0.01, timeout_s=5.0)
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

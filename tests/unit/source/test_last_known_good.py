@@ -9,7 +9,7 @@ import pytest
 from remora.model.names import ServiceName
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
 from remora.sidecar.source.last_known_good import LastKnownGood
-from tests.support.push import until
+from tests.support.waiting import until
 
 A = ServiceName("a.default")
 SNAPSHOT = Snapshot(7, {A: Service(A)}, {A: EndpointSet(A, (Endpoint("a-1", "10.0.0.1", 80),))})

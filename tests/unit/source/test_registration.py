@@ -9,7 +9,7 @@ from remora.model.names import is_label
 from remora.model.snapshot import Endpoint
 from remora.proto.mesh.v1.discovery_pb2 import Registered, SidecarMessage
 from remora.sidecar.source.registration import Registrar, instance_id
-from tests.support.push import until
+from tests.support.waiting import until
 
 APP = Endpoint("orders-1", "127.0.0.1", 8080)
 

@@ -29,7 +29,7 @@ from remora.sidecar.workers.messages import (
     encode,
 )
 from remora.sidecar.workers.seat import KILL_TICKS, SILENT_TICKS, Seat
-from tests.support.push import until
+from tests.support.waiting import until
 
 
 class Worker:

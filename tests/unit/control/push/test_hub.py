@@ -10,7 +10,8 @@ from remora.control.push.hub import Hub
 from remora.control.push.metrics import PushMetrics
 from remora.model.snapshot import EndpointSet
 from remora.proto.mesh.v1 import discovery_pb2 as pb
-from tests.support.push import PlainCatalog, endpoints_of, name, until
+from tests.support.push import PlainCatalog, endpoints_of, name
+from tests.support.waiting import until
 
 
 class Mesh:
