@@ -15,13 +15,12 @@ from remora.sidecar.wire.http1.fields import (
     MAX_LENGTH_DIGITS,
     RESPONSE_KINDS,
     UNPARSED_BODY_BYTES,
+    VERSIONS,
     Kind,
     without_nominated,
 )
 from remora.sidecar.wire.http1.framing import BODILESS
 from remora.sidecar.wire.stream import ResponseHandler
-
-_VERSIONS = ("1.1", "1.0")
 
 MAX_HEAD_BYTES = 60 * 1024
 """Of an answer's head, with those of its interim answers, and of its trailers: Envoy's max_response_headers_kb."""
@@ -37,9 +36,6 @@ class AnswerOwner(Protocol):
     def on_tunnel_answer(self, head: ResponseHead, handler: ResponseHandler) -> bool:
         """The final head of the answer to who asked for a tunnel. Whether it opens the tunnel: what follows is no HTTP
         then, and `handler` has heard of it."""
-
-    def on_bodiless_end(self) -> None:
-        """The end of an answer whose head announces a body that it does not have; the parser is still in its call."""
 
     def on_keep_alive(self, value: bytes) -> None:
         """A Keep-Alive field, as it came."""
@@ -186,7 +182,7 @@ class AnswerReader:
             return
         if self.keep_alive:
             self.keep_alive = self._parser.should_keep_alive()
-        if not self.keep_alive and self._parser.get_http_version() not in _VERSIONS:
+        if not self.keep_alive and self._parser.get_http_version() not in VERSIONS:
             raise UpstreamProtocolError("an answer of another version than HTTP/1.1 and 1.0")
         length = None if self._chunked else self._content_length
         head = ResponseHead(status, fields, content_length=length)
@@ -198,7 +194,7 @@ class AnswerReader:
             if self._head_only and status not in BODILESS:
                 # llhttp waits for the body that is announced, but does not come.
                 self._parser = httptools.HttpResponseParser(self)
-                self._owner.on_bodiless_end()
+                self.is_awaiting = False
         else:
             self._left = -1 if length is None else length
             handler.on_head(head, False)

@@ -299,10 +299,6 @@ class Http1ClientConnection(asyncio.Protocol):
         self._reader.is_awaiting = True
         return False
 
-    def on_bodiless_end(self) -> None:
-        # In the next turn, when the parser has returned.
-        self._loop.call_soon(self._end_response)
-
     def on_keep_alive(self, value: bytes) -> None:
         self._owner.on_keep_alive(value)
 
@@ -314,13 +310,6 @@ class Http1ClientConnection(asyncio.Protocol):
         handler, reader.handler = reader.handler, None
         self._request_open = reader.is_awaiting = False
         return handler
-
-    def _end_response(self) -> None:
-        if not self._reader.is_awaiting:
-            return
-        self._reader.is_awaiting = False
-        if not self._request_open:
-            self._release()
 
     def _release(self) -> None:
         if self._paused:

@@ -1,4 +1,4 @@
-"""Which HTTP/1 fields a codec does not hand on as they are."""
+"""What both readers of HTTP/1 know: its versions, and which fields they do not hand on as they are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import enum
 import re
 
 from remora.sidecar.wire.heads import FORWARDED, Fields
+
+VERSIONS = ("1.1", "1.0")
+"""Those that are spoken; the parser takes more."""
 
 UNPARSED_BODY_BYTES = 64 * 1024
 """When more than this is left of a body of known length, it goes past the parser, which would copy it: measured on

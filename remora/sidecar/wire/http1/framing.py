@@ -34,7 +34,6 @@ join_lines = b"\r\n".join
 HEAD_END = b"\r\n"
 """The last of the lines of a head that are joined."""
 
-
 SWITCH_LINES = b"Connection: upgrade\r\nUpgrade: %b"
 """The last fields of a head that asks for a switch to another protocol, or agrees to it."""
 

@@ -5,7 +5,6 @@ What is not a proper request is refused here, never repaired: two readings of on
 
 from __future__ import annotations
 
-import logging
 from typing import Protocol
 
 import httptools
@@ -15,6 +14,7 @@ from remora.sidecar.wire.http1.fields import (
     MAX_LENGTH_DIGITS,
     REQUEST_KINDS,
     UNPARSED_BODY_BYTES,
+    VERSIONS,
     Kind,
     upgrade_token,
     without_nominated,
@@ -22,12 +22,9 @@ from remora.sidecar.wire.http1.fields import (
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.refused import RefusedError, head_too_large, target_too_long, too_many_fields
 
-log = logging.getLogger(__name__)
-
 PIECE_BYTES = 4 * 1024
 """What is parsed at once where requests may be pipelined: parsed ones take ten times the room of their bytes."""
 _HOST = Kind.HOST
-_VERSIONS = ("1.1", "1.0")
 
 
 def _authority_of(rest: bytes) -> bytes:
@@ -169,10 +166,6 @@ class RequestReader:
         end = data.find(b"\r\n\r\n", start, start + PIECE_BYTES)
         return end + 4 if end >= 0 else start + PIECE_BYTES
 
-    def is_reading(self, message: Message) -> bool:
-        """Whether `message` is the one whose bytes come now."""
-        return self._message is message
-
     def forget(self, message: Message) -> None:
         """`message` has come whole, and its answer has gone."""
         if self._message is message:
@@ -277,7 +270,7 @@ class RequestReader:
         if message.connection or not message.keep_alive:
             # A 1.1 message that stays open needs no Connection field, so the version is only asked for here.
             version = parser.get_http_version()
-            if version not in _VERSIONS:
+            if version not in VERSIONS:
                 raise RefusedError(400, "bad_request", f"HTTP/{version} is not spoken here: use 1.1")
             message.http10 = version == "1.0"
             # It knows of no interim answers (RFC 9110 §10.1.1).
