@@ -16,7 +16,7 @@ from remora.sidecar.exchange.exchange import Exchange
 from remora.sidecar.telemetry.tcp import TcpSeries, TunnelKind
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.upstream.pool import UpstreamProtocol
-from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead, opens_tunnel
 
 if TYPE_CHECKING:
     from remora.sidecar.exchange.proxy import Proxy
@@ -76,10 +76,6 @@ class TunnelExchange(Exchange):
         return self._request_ended or self.is_refused
 
     # ── the answer ──
-
-    def opens(self, status: int) -> bool:
-        """Whether an answer of `status` opens the tunnel."""
-        return status == 101 if self.head.upgrade is not None else 200 <= status < 300
 
     def open(self, head: ResponseHead) -> None:
         """The answer is yes. The request is counted now: the tunnel is another story."""
@@ -164,7 +160,7 @@ class TunnelAttempt(Attempt):
             tunnel.on_attempt_sent()
 
     def on_head(self, head: ResponseHead, end: bool) -> None:
-        if not self._over and not end and self._tunnel.opens(head.status):
+        if not self._over and not end and opens_tunnel(self._tunnel.head, head.status):
             self._forwarding = True
             self._tunnel.open(head)
         else:

@@ -92,7 +92,6 @@ class RequestHead:
         self.upgrade = upgrade
         """The protocol to switch to: the token of HTTP/1's Upgrade, or of extended CONNECT's :protocol (RFC 8441), with
         method GET to handlers, as on HTTP/1. None: no switch is asked for."""
-
         self.hop_fields = hop_fields
         """What this sidecar adds, written behind `fields`: X-Forwarded-*, Via."""
         self.was_forwarded = was_forwarded
@@ -113,6 +112,11 @@ class RequestHead:
 
     def __repr__(self) -> str:
         return f"RequestHead({self.method!r}, {self.path!r}, {self.authority!r}, {self.fields!r})"
+
+
+def opens_tunnel(head: RequestHead, status: int) -> bool:
+    """Whether an answer of `status` opens the tunnel that `head` asks for."""
+    return status == 101 if head.upgrade is not None else 200 <= status < 300
 
 
 class ResponseHead:

@@ -10,7 +10,7 @@ from remora.sidecar.wire.heads import RequestHead, ResponseHead
 from remora.sidecar.wire.http1.client import Http1ClientConnection
 from remora.sidecar.wire.http1.server import Http1ServerConnection
 from remora.sidecar.wire.limits import RequestLimits
-from remora.sidecar.wire.stream import ResetReason
+from remora.sidecar.wire.stream import WRITE_HIGH_WATER, ResetReason
 from remora.sidecar.wire.tcp import TcpClientConnection, TcpServerConnection
 from tests.support.wire import FakeTransport, Heard, Owner, Requests
 from tests.unit.wire.played import Downstream
@@ -241,6 +241,19 @@ async def test_what_is_sent_early_waits_for_the_switch_and_is_dropped_without_it
     assert (client.heard.heads[0][0].status, client.heard.data, client.heard.ended) == (404, b"no", True)
     assert client.transport.take() == b""
     assert (client.owner.freed, client.connection.free_slots) == (1, 1)
+
+
+@pytest.mark.parametrize("answer", [SWITCHED, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"])
+async def test_who_sends_much_before_the_switch_is_held_back(answer: bytes) -> None:
+    client = Client()
+    client.transport.take()
+    client.stream.send_data(bytes(WRITE_HIGH_WATER), False)
+    assert client.heard.writable == []
+    client.stream.send_data(b"!", False)
+    assert client.heard.writable == [False]
+    client.send(answer)
+    assert client.heard.writable == [False, True]
+    assert client.transport.take() == (bytes(WRITE_HIGH_WATER) + b"!" if answer is SWITCHED else b"")
 
 
 async def test_a_switch_that_nobody_asked_for_is_a_fault() -> None:

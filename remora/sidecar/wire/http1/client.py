@@ -8,7 +8,7 @@ from typing import cast
 
 import httptools
 
-from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead, opens_tunnel
 from remora.sidecar.wire.http1.answers import AnswerReader, UpstreamProtocolError
 from remora.sidecar.wire.http1.framing import (
     chunk_bytes,
@@ -99,17 +99,19 @@ class Http1ClientConnection(asyncio.Protocol):
             self._written = len(written)
             transport.write(written)
         elif head.asks_for_tunnel:
-            return self._ask_for_tunnel(head, transport)
+            return self._ask_for_tunnel(head, handler, transport)
         else:
             self._held_head = request_bytes(head, end)
             self._written = len(self._held_head)
             self._loop.call_soon(self._release_head)
         return self
 
-    def _ask_for_tunnel(self, head: RequestHead, transport: asyncio.Transport) -> ResponseStream:
+    def _ask_for_tunnel(
+        self, head: RequestHead, handler: ResponseHandler, transport: asyncio.Transport
+    ) -> ResponseStream:
         self._request_open = False
         self._reader.asks_for_tunnel = True
-        self._tunnel = tunnel = ClientTunnel(self, head)
+        self._tunnel = tunnel = ClientTunnel(self, head, handler)
         written = tunnel_request_bytes(head)
         self._written = len(written)
         transport.write(written)
@@ -288,16 +290,16 @@ class Http1ClientConnection(asyncio.Protocol):
         tunnel, transport = self._tunnel, self._transport
         if tunnel is None or transport is None:
             return False
+        if not opens_tunnel(tunnel.head, head.status):
+            self._tunnel = None
+            self._reader.asks_for_tunnel = False
+            tunnel.refuse()
+            return False
         # From here on the tunnel is what makes the connection a busy one; an answer it is no more.
         self._request_open = True
         self._reader.is_awaiting = False
-        if tunnel.settle(head, handler, transport):
-            return True
-        self._tunnel = None
-        self._reader.asks_for_tunnel = False
-        self._request_open = False
-        self._reader.is_awaiting = True
-        return False
+        tunnel.accept(head, handler, transport)
+        return True
 
     def on_keep_alive(self, value: bytes) -> None:
         self._owner.on_keep_alive(value)

@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead, opens_tunnel
 from remora.sidecar.wire.http1.framing import switch_bytes
 from remora.sidecar.wire.http1.reader import Message
-from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, ResetReason, ResponseHandler
+from remora.sidecar.wire.stream import (
+    WRITE_HIGH_WATER,
+    RequestHandler,
+    RequestHandlerFactory,
+    ResetReason,
+    ResponseHandler,
+)
 from remora.sidecar.wire.tcp.raw import RawStream
 
 if TYPE_CHECKING:
     from remora.sidecar.wire.http1.client import Http1ClientConnection
     from remora.sidecar.wire.http1.server import Http1ServerConnection
     from remora.sidecar.wire.http1.stream import ServerStream
-
-
-def opens_tunnel(head: RequestHead, status: int) -> bool:
-    """Whether an answer of `status` opens the tunnel that `head` asks for."""
-    return status == 101 if head.upgrade is not None else 200 <= status < 300
 
 
 class ServerTunnel(RawStream):
@@ -101,33 +102,40 @@ class ServerTunnel(RawStream):
 class ClientTunnel(RawStream):
     """The ResponseStream of a request for a tunnel. What the handler sends waits here for the answer."""
 
-    __slots__ = ("_connection", "_head", "_settled", "_to_send", "_to_send_end")
+    __slots__ = ("_answered", "_connection", "_to_send", "_to_send_end", "head")
 
-    def __init__(self, connection: Http1ClientConnection, head: RequestHead) -> None:
+    def __init__(self, connection: Http1ClientConnection, head: RequestHead, handler: ResponseHandler) -> None:
         super().__init__()
+        self.head = head
         self._connection = connection
-        self._head = head
+        self._handler = handler
         self._to_send = b""
         self._to_send_end = False
-        self._settled = False
-        """The answer is there."""
+        self._answered = False
 
-    def settle(self, head: ResponseHead, handler: ResponseHandler, transport: asyncio.Transport) -> bool:
-        """The final head of the answer has come. Whether it opens the tunnel; `handler` has it then."""
-        self._settled = True
-        if not opens_tunnel(self._head, head.status):
-            self._to_send = b""
-            return False
+    def accept(self, head: ResponseHead, handler: ResponseHandler, transport: asyncio.Transport) -> None:
+        """`head`, the answer, opens the tunnel; `handler` hears of it here."""
         self.take_over(transport, reading=self._connection.is_reading, writable=True)
-        self._handler = handler
         handler.on_head(head, False)
         if self._handler is None:
-            return True
+            return
         self.begin()
-        if self._to_send or self._to_send_end:
-            super().send_data(self._to_send, self._to_send_end)
-            self._to_send = b""
-        return True
+        data = self._end_wait()
+        if data or self._to_send_end:
+            super().send_data(data, self._to_send_end)
+
+    def refuse(self) -> None:
+        """The answer opens no tunnel: nothing is sent in it."""
+        self._end_wait()
+        self._handler = None
+
+    def _end_wait(self) -> bytes:
+        """Keep nothing any more; gives what was kept."""
+        self._answered = True
+        data, self._to_send = self._to_send, b""
+        if len(data) > WRITE_HIGH_WATER and self._handler is not None:
+            self._handler.on_writable(True)
+        return data
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connection.on_tunnel_lost()
@@ -136,11 +144,13 @@ class ClientTunnel(RawStream):
     # ── ResponseStream ──
 
     def send_data(self, data: bytes, end: bool) -> None:
-        if self._settled:
+        if self._answered:
             super().send_data(data, end)
-        else:
-            self._to_send += data
-            self._to_send_end = end
+            return
+        self._to_send += data
+        self._to_send_end = end
+        if len(self._to_send) > WRITE_HIGH_WATER and self._handler is not None:
+            self._handler.on_writable(False)
 
     def send_trailers(self, trailers: Fields) -> None:  # noqa: ARG002
         self.send_data(b"", True)
