@@ -138,5 +138,8 @@ class Owner:
     def on_connection_closed(self, connection: Any) -> None:
         self.closed += 1
 
+    def on_max_streams(self, streams: int) -> None:
+        self.max_streams = streams
+
     def on_keep_alive(self, value: bytes) -> None:
         self.keep_alive = value

@@ -104,7 +104,7 @@ class Pool:
         self._waiters: deque[Waiter] = deque()
         self._draining = False
         self._streams_told: int | None = None
-        """How many streams the endpoint takes on one connection, as one that was full has shown."""
+        """How many streams the endpoint takes on a connection, as it has said last."""
 
     @property
     def connections(self) -> int:
@@ -201,8 +201,7 @@ class Pool:
                     self._sweep_later()
             return
         self._offer(connection)
-        if self._waiters:
-            self._connect_past(connection)
+        self._connect_as_needed()
 
     def _offer(self, connection: ClientConnection) -> None:
         if self._waiters:
@@ -220,6 +219,10 @@ class Pool:
         self._free[connection] = time.monotonic()
         if self._sweep_handle is None:
             self._sweep_later()
+
+    def on_max_streams(self, streams: int) -> None:
+        self._streams_told = max(1, streams)
+        self._connect_as_needed()
 
     def on_connection_closed(self, connection: ClientConnection) -> None:
         since = self._free.pop(connection, None)
@@ -281,11 +284,6 @@ class Pool:
                 connection.abort()
                 self._fail_one(waiter, f"the request could not be sent: {error!r}")
 
-    def _connect_past(self, full: ClientConnection) -> None:
-        """`full` takes no more, though requests wait: others are needed."""
-        self._streams_told = max(1, full.free_slots + full.live_streams)
-        self._connect_as_needed()
-
     def _connect_as_needed(self) -> None:
         served = self._streams_told or _STREAMS_PER_CONNECTION[self._protocol]
         while (
@@ -345,8 +343,8 @@ class Pool:
         self._on_connect(True)
         self._connections.add(connection)
         self._offer(connection)
-        if self._waiters and isinstance(connection, Http2ClientConnection) and connection.settings_seen:
-            self._connect_past(connection)
+        if self._streams_told is not None:
+            self._connect_as_needed()
 
     def _fail(self, reason: str) -> None:
         """All who wait fail: each may try another endpoint, rather than queue for one that does not answer."""

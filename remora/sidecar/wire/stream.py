@@ -135,8 +135,11 @@ class ConnectionOwner(Protocol):
     """The pool, as its client connections see it."""
 
     def on_connection_free(self, connection: ClientConnection) -> None:
-        """A slot for one more stream came free (an HTTP/1 connection is idle; an HTTP/2 one is below its limit), or it
-        has become known how many there are."""
+        """A slot for one more stream came free: an HTTP/1 connection is idle; an HTTP/2 one is below its limit."""
+
+    def on_max_streams(self, streams: int) -> None:
+        """The endpoint says how many streams it takes at once on a new connection, or that it takes fewer now on an
+        open one: HTTP/2's SETTINGS."""
 
     def on_connection_closed(self, connection: ClientConnection) -> None:
         """No new stream can be opened: closed, closing, or GOAWAY. Said once. Live streams may still finish."""

@@ -6,11 +6,13 @@ import asyncio
 import socket
 
 import pytest
+from h2.settings import SettingCodes
 
 from remora.sidecar.upstream.pool import Pool
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.stream import ClientConnection
 from tests.support.backend import running_raw_server
+from tests.support.h2_peer import Call, PeerSettings, h2_server, until
 from tests.support.wire import Heard
 
 
@@ -206,3 +208,35 @@ async def test_a_connection_lost_before_its_first_use_is_not_kept() -> None:
     pool = Pool("127.0.0.1", 9, "http1", 5.0, connects.append)
     pool._on_connected(Lost())  # type: ignore[arg-type]
     assert (pool.connections, pool.take(), connects) == (0, None, [False])
+
+
+async def test_a_limit_of_streams_that_goes_down_counts_for_further_connections() -> None:
+    """h2 closes a connection on which more come than its settings say, be it before they have."""
+
+    async def hold(call: Call) -> None:
+        await asyncio.Event().wait()
+
+    limits: PeerSettings = {SettingCodes.MAX_CONCURRENT_STREAMS: 3}
+    async with h2_server(hold, limits) as server:
+        pool = Pool("127.0.0.1", server.port, "h2", 5.0, lambda _: None)
+
+        async def ask(count: int) -> list[Waiter]:
+            waiters = [Waiter() for _ in range(count)]
+            for waiter in waiters:
+                pool.wait(waiter)
+            async with asyncio.timeout(10):
+                await asyncio.gather(*(waiter.connection for waiter in waiters))
+            return waiters
+
+        asked = await ask(6)
+        await until(lambda: sum(len(peer.calls) for peer in server.peers) == 6)
+        assert len(server.peers) == 2
+        limits[SettingCodes.MAX_CONCURRENT_STREAMS] = 1
+        for peer in tuple(server.peers):
+            peer.change({**limits})
+            await peer.ping()
+        asked += await ask(3)
+        await until(lambda: sum(len(peer.calls) for peer in server.peers) == 9)
+        assert [len(peer.calls) for peer in server.peers] == [3, 3, 1, 1, 1]
+        assert [waiter.heard.reset for waiter in asked] == [None] * 9
+        pool.abort()

@@ -58,10 +58,10 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         "_max_streams",
         "_next_id",
         "_owner",
+        "_settings_seen",
         "_takes_switches",
         "_tunnels",
         "_usable",
-        "settings_seen",
     )
 
     def __init__(
@@ -77,7 +77,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         self._last_flushed_id = 0
         """Streams above it have not left this process."""
         self._max_streams = expected_streams
-        self.settings_seen = False
+        self._settings_seen = False
         """Whether the peer has said how many streams it takes."""
         self._usable = True
         """New streams are welcome; owner.on_connection_closed says when no more."""
@@ -125,7 +125,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         """An extended CONNECT waits until the peer has said that it takes them (RFC 8441 §3), or that it does not."""
         request = TunnelRequest(head, handler, self._open_if_free)
         self._tunnels.append(request)
-        if self.settings_seen:
+        if self._settings_seen:
             self.loop.call_soon(self._decide_tunnels)
         return request
 
@@ -224,17 +224,22 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
             self._takes_switches = value == 1
 
     def _on_settings(self, flags: int, payload: bytes) -> None:
-        was_full = not self.free_slots
-        was_unknown = not self.settings_seen
-        if not flags & frames.ACK and not self.settings_seen:
+        if flags & frames.ACK:
+            super()._on_settings(flags, payload)
+            return
+        was_full, before = not self.free_slots, self._max_streams
+        is_first = not self._settings_seen
+        if is_first:
             # No word of a limit in the first SETTINGS means that there is none.
-            self.settings_seen = True
+            self._settings_seen = True
             self._max_streams = frames.MAX_STREAM_ID
         super()._on_settings(flags, payload)
         self._decide_tunnels()
-        if was_full if self.free_slots else was_unknown and self.streams:
-            # Where there is no room after all, whoever waits for it has to know.
+        if was_full and self.free_slots:
             self._owner.on_connection_free(self)
+        if is_first or self._max_streams < before:
+            # That it takes more here says nothing of a connection that is still to come.
+            self._owner.on_max_streams(self._max_streams)
 
     def _on_ping_ack(self, payload: bytes) -> None:
         """That something came is all that is asked."""
