@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ import h2.connection
 import h2.events
 import pytest
 
+from tests.support.grpc_frames import framed, frames
 from tests.support.library import Library, running_library, types
 from tests.support.ports import free_port
 from tests.support.process import Command, running_sidecar
@@ -29,18 +30,6 @@ FAIL = "/library.v1.Library/Fail"
 
 Answer = tuple[list[bytes], dict[str, str]]
 """(messages, trailers)."""
-
-
-def framed(message: bytes) -> bytes:
-    return struct.pack(">BI", 0, len(message)) + message
-
-
-def frames(body: bytes) -> Iterator[tuple[int, bytes]]:
-    while body:
-        flag, length = struct.unpack_from(">BI", body)
-        assert len(body) >= 5 + length, "cut"
-        yield flag, body[5 : 5 + length]
-        body = body[5 + length :]
 
 
 def parse(body: bytes) -> Answer:

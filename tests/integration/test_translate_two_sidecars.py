@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from tests.support import library
+from tests.support.grpc_frames import framed
 from tests.support.library import Library, running_library, types
 from tests.support.mesh import Row, metric, running_row
 
@@ -68,9 +69,8 @@ async def test_grpc_web_comes_message_by_message_and_ends_with_its_trailers(tmp_
     async with calling(tmp_path, between) as (session, _):
         for count, status in ((3, 0), (ENDLESS, None)):
             request = types()["ListBooksRequest"](parent="shelves/1", page_size=count).SerializeToString()
-            body = struct.pack(">BI", 0, len(request)) + request
             path = "/library.v1.Library/ListBooks"
-            async with session.post(path, data=body, headers=GRPC_WEB) as answer:
+            async with session.post(path, data=framed(request), headers=GRPC_WEB) as answer:
                 assert answer.headers["content-type"] == GRPC_WEB["content-type"]
                 for number in range(3):
                     flag, length = struct.unpack(">BI", await answer.content.readexactly(5))

@@ -6,8 +6,8 @@ Each has Envoy's response flag, an HTTP status, a gRPC status, a stable code for
 from __future__ import annotations
 
 import dataclasses
-from urllib.parse import quote
 
+from remora.sidecar.wire.grpc import status_fields
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.problem import ERROR_FIELD, problem
 
@@ -55,8 +55,4 @@ def answer(failure: Failure, head: RequestHead, detail: str) -> tuple[ResponseHe
 
 def grpc_trailers(failure: Failure, detail: str) -> Fields:
     """How a gRPC call ends that failed, be it before its answer or within it."""
-    return [
-        (b"grpc-status", b"%d" % failure.grpc_status),
-        (b"grpc-message", quote(detail, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode()),
-        (ERROR_FIELD, failure.code.encode()),
-    ]
+    return [*status_fields(failure.grpc_status, detail), (ERROR_FIELD, failure.code.encode())]

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import struct
+from remora.sidecar.wire.grpc import PREFIX_BYTES, length_of
 
 MAX_GRPC_SERIES = 1_000
 """Methods that are kept apart; callers choose the path, so what comes after is counted as `other`."""
-
-PREFIX_BYTES = 5
-"""Before each message: a flag and its length (gRPC's doc/PROTOCOL-HTTP2.md, Length-Prefixed-Message)."""
-
-length_of = struct.Struct(">xI").unpack_from
-"""(length of a message,) of what begins with its prefix."""
 
 
 class GrpcSeries:

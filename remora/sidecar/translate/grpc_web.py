@@ -17,6 +17,7 @@ from remora.sidecar.translate.status import (
     is_grpc_answer,
     status_of_http,
 )
+from remora.sidecar.wire.grpc import frame
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead, field_value
 from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, RequestStream, ResetReason
 
@@ -169,11 +170,11 @@ def grpc_head(head: RequestHead) -> RequestHead:
 
 def _suffix(content_type: bytes) -> bytes:
     """`+proto`, or what else the messages are in; empty when it is not said."""
-    plus = content_type.partition(b";")[0].rstrip().find(b"+")
-    return content_type.partition(b";")[0].rstrip()[plus:] if plus >= 0 else b""
+    _, plus, kind = content_type.partition(b";")[0].rstrip().partition(b"+")
+    return plus + kind
 
 
 def trailers_frame(trailers: Fields) -> bytes:
     """Trailers as the last frame: an HTTP/1 header block without the empty line, names in lower case."""
     block = b"".join(b"%b: %b\r\n" % (name.lower(), value) for name, value in trailers)
-    return b"%c%b%b" % (TRAILERS_FLAG, len(block).to_bytes(4, "big"), block)
+    return frame(block, TRAILERS_FLAG)

@@ -10,10 +10,11 @@ from remora.sidecar.translate.conversion import INLINE_BYTES
 from remora.sidecar.translate.descriptors import Binding
 from remora.sidecar.translate.json_answer import JsonAnswer
 from remora.sidecar.translate.json_messages import JSON, BadRequestError, RequestBuilder, takes_any
-from remora.sidecar.translate.message_reader import MAX_MESSAGE_BYTES, frame
+from remora.sidecar.translate.message_reader import MAX_MESSAGE_BYTES
 from remora.sidecar.translate.path_template import Found
 from remora.sidecar.translate.refusal import Refusal, Refusals
 from remora.sidecar.translate.status import INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, GrpcStatus
+from remora.sidecar.wire.grpc import frame
 from remora.sidecar.wire.heads import HOP_BY_HOP, LIFTED, Fields, RequestHead, ResponseHead, field_value
 from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, ResetReason
 

@@ -1,20 +1,15 @@
-"""gRPC's length-prefixed messages (gRPC's doc/PROTOCOL-HTTP2.md): one into bytes, pieces into whole ones."""
+"""gRPC's length-prefixed messages (gRPC's doc/PROTOCOL-HTTP2.md): pieces into whole ones."""
 
 from __future__ import annotations
+
+from remora.sidecar.wire.grpc import PREFIX_BYTES, length_of
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Longest message that is held whole, either way; gRPC's own default for what is received."""
 
-_PREFIX_BYTES = 5
-
 
 class MessageError(ValueError):
     """What came is no message that can be taken."""
-
-
-def frame(message: bytes) -> bytes:
-    """`message` with its prefix, not compressed."""
-    return b"\x00%b%b" % (len(message).to_bytes(4, "big"), message)
 
 
 class MessageReader:
@@ -31,16 +26,16 @@ class MessageReader:
         held += data
         messages = []
         at = 0
-        while len(held) - at >= _PREFIX_BYTES:
+        while len(held) - at >= PREFIX_BYTES:
             if held[at]:
                 raise MessageError("the app compressed its answer, which it was not asked to")
-            size = int.from_bytes(held[at + 1 : at + _PREFIX_BYTES], "big")
+            (size,) = length_of(held, at)
             if size > MAX_MESSAGE_BYTES:
                 raise MessageError(f"the app's answer is a message of {size} bytes; {MAX_MESSAGE_BYTES} can be taken")
-            after = at + _PREFIX_BYTES + size
+            after = at + PREFIX_BYTES + size
             if after > len(held):
                 break
-            messages.append(bytes(held[at + _PREFIX_BYTES : after]))
+            messages.append(bytes(held[at + PREFIX_BYTES : after]))
             at = after
         del held[:at]
         return messages

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
+from remora.sidecar.wire.grpc import status_fields
 from remora.sidecar.wire.heads import Fields, field_value
 
 UNKNOWN = 2
@@ -23,8 +24,6 @@ _GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 5
 
 STATUS_FIELDS = frozenset((b"grpc-status", b"grpc-message", b"grpc-status-details-bin"))
 
-_UNESCAPED = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GrpcStatus:
@@ -41,10 +40,7 @@ class GrpcStatus:
 
     def fields(self) -> Fields:
         """As fields of Trailers-Only or trailers."""
-        fields: Fields = [(b"grpc-status", b"%d" % self.code)]
-        if self.message:
-            fields.append((b"grpc-message", quote(self.message, safe=_UNESCAPED).encode()))
-        return fields
+        return status_fields(self.code, self.message)
 
 
 NO_STATUS = GrpcStatus(UNKNOWN, "the app ended its answer without a gRPC status")

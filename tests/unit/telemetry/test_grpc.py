@@ -13,15 +13,12 @@ from remora.sidecar.admin.pages import Question
 from remora.sidecar.telemetry.grpc import MAX_GRPC_SERIES, MessageScanner
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.workers.counts import add, take
-
-
-def framed(messages: list[bytes]) -> bytes:
-    return b"".join(b"\x00" + len(message).to_bytes(4, "big") + message for message in messages)
+from tests.support.grpc_frames import framed
 
 
 @given(st.lists(st.binary(max_size=40)), st.lists(st.integers(0, 400)))
 def test_messages_are_counted_however_they_are_cut(messages: list[bytes], cuts: list[int]) -> None:
-    body = framed(messages)
+    body = b"".join(map(framed, messages))
     scanner = MessageScanner()
     places = sorted({min(cut, len(body)) for cut in cuts} | {0, len(body)})
     found = sum(scanner.feed(body[a:b]) for a, b in itertools.pairwise(places))

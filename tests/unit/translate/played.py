@@ -89,7 +89,3 @@ class Upstream:
 
 OK = ResponseHead(200, [(b"content-type", b"application/grpc")])
 DONE: Fields = [(b"grpc-status", b"0")]
-
-
-def framed(message: bytes) -> bytes:
-    return b"\x00" + len(message).to_bytes(4, "big") + message

@@ -21,8 +21,9 @@ from remora.sidecar.translate.message_reader import MAX_MESSAGE_BYTES
 from remora.sidecar.translate.refusal import Refusals
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.stream import RequestHandler, ResetReason
+from tests.support.grpc_frames import framed
 from tests.support.library import descriptor_set, types
-from tests.unit.translate.played import DONE, OK, Downstream, Upstream, framed
+from tests.unit.translate.played import DONE, OK, Downstream, Upstream
 
 JSON = b"application/json"
 LIST = b"/v1/shelves/1/books"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from remora.sidecar.translate.grpc_web import WebCall, trailers_frame
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.stream import ResetReason
-from tests.unit.translate.played import DONE, OK, Downstream, Upstream, framed
+from tests.support.grpc_frames import framed
+from tests.unit.translate.played import DONE, OK, Downstream, Upstream
 
 TEXT = b"application/grpc-web-text"
 BINARY = b"application/grpc-web+proto"

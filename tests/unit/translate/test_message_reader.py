@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remora.sidecar.translate.message_reader import MAX_MESSAGE_BYTES, MessageError, MessageReader, frame
+from remora.sidecar.translate.message_reader import MAX_MESSAGE_BYTES, MessageError, MessageReader
+from remora.sidecar.wire.grpc import frame
 
 
 @given(st.lists(st.binary(max_size=300)), st.data())
