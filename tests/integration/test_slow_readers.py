@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from tests.support.backend import running_raw_server
 from tests.support.memory import memory_of
 from tests.support.mesh import running_row
+from tests.support.streams import clients
 
 DEADLINE_S = 60
 CONNECTIONS = 40
@@ -21,8 +20,6 @@ LARGE = 1 << 30
 PIECE = bytes(256 * 1024)
 QUIET_LOOKS = 10
 """So often in a row nobody could send any more: all is full."""
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 HEADS: dict[str, tuple[bytes, bytes]] = {
     "known length": (b"GET / HTTP/1.1\r\nHost: app\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE),
@@ -59,19 +56,6 @@ class Poured:
                 quiet = quiet + 1 if self.total == before > 0 else 0
                 before = self.total
                 await asyncio.sleep(0.05)
-
-
-@asynccontextmanager
-async def clients(port: int, count: int, opening: bytes) -> AsyncIterator[list[Streams]]:
-    opened = [await asyncio.open_connection("127.0.0.1", port, limit=1024) for _ in range(count)]
-    try:
-        for _, writer in opened:
-            writer.write(opening)
-        yield opened
-    finally:
-        for _, writer in opened:
-            writer.transport.abort()
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(

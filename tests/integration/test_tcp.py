@@ -17,18 +17,17 @@ import trustme
 from aiohttp import web
 
 from tests.support import documents
-from tests.support.backend import cut, https_server, running_backend, running_raw_server
+from tests.support.backend import https_server, running_backend, running_raw_server
 from tests.support.h2_peer import Call, h2_client, h2_server, request_headers
 from tests.support.mesh import Row, metric, running_row
 from tests.support.ports import free_port
 from tests.support.process import Command, running_sidecar
+from tests.support.streams import Streams, cut
 
 TIMEOUT_S = 20
 PATIENCE_S = 3.0
 """Far more than the silence of 0.2 s that each of two sidecars waits out, far less than the 10 s of other meshes."""
 GREETING = b"220 mail ESMTP\r\n"
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

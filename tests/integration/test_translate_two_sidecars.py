@@ -15,23 +15,31 @@ import pytest
 from tests.support import library
 from tests.support.grpc_frames import framed
 from tests.support.library import Library, running_library, types
+from tests.support.memory import memory_of
 from tests.support.mesh import Row, metric, running_row
+from tests.support.streams import clients
 
 DEADLINE_S = 20
 GRPC_WEB = {"content-type": "application/grpc-web+proto"}
 ENDLESS = 2_000_000_000
+CONNECTIONS = 8
+PER_CONNECTION_BYTES = 256 * 1024
+QUIET_LOOKS = 5
+"""So often in a row no message has come any more: all is full."""
 BETWEEN = pytest.mark.parametrize("between", ["http1", "h2"])
 
 
 @asynccontextmanager
-async def calling(tmp_path: Path, between: str) -> AsyncIterator[tuple[aiohttp.ClientSession, Row]]:
+async def calling(
+    tmp_path: Path, between: str, deadline_s: float = DEADLINE_S
+) -> AsyncIterator[tuple[aiohttp.ClientSession, Row]]:
     """A client of the caller's port; the app is a server of grpcio."""
     own = ("--grpc-json", str(library.descriptor_set()))
     async with (
         running_library(Library()) as app,
         running_row(app, tmp_path, "grpc", between=between, callee=own) as row,
         aiohttp.ClientSession(f"http://127.0.0.1:{row.port}") as session,
-        asyncio.timeout(DEADLINE_S),
+        asyncio.timeout(deadline_s),
     ):
         yield session, row
 
@@ -81,3 +89,44 @@ async def test_grpc_web_comes_message_by_message_and_ends_with_its_trailers(tmp_
                     trailers = await answer.content.readexactly(length)
                     assert (flag, f"grpc-status: {status}\r\n".encode() in trailers) == (0x80, True)
                     assert await answer.read() == b""
+
+
+def stream_request(kind: str, title_bytes: int) -> bytes:
+    """What asks for an endless stream of books."""
+    if kind == "json":
+        query = f"pageSize={ENDLESS}&titleBytes={title_bytes}"
+        return f"GET /v1/shelves/1/books?{query} HTTP/1.1\r\nHost: app\r\n\r\n".encode()
+    asked = types()["ListBooksRequest"](parent="shelves/1", page_size=ENDLESS, title_bytes=title_bytes)
+    message = asked.SerializeToString()
+    head = f"POST /library.v1.Library/ListBooks HTTP/1.1\r\nHost: app\r\nContent-Length: {len(message) + 5}\r\n"
+    head += f"Content-Type: {GRPC_WEB['content-type']}\r\n\r\n"
+    return head.encode() + struct.pack(">BI", 0, len(message)) + message
+
+
+async def until_full(row: Row) -> None:
+    """Until the sidecar before the app takes no more messages from it."""
+    before, quiet = 0.0, 0
+    while quiet < QUIET_LOOKS:
+        taken = await metric(row.callee, "mesh_grpc_messages_total", way="response")
+        quiet = quiet + 1 if taken == before > 0 else 0
+        before = taken
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize(("kind", "title_bytes"), [("json", 6_000), ("json", 100_000), ("web", 100_000)])
+async def test_a_slow_reader_holds_the_app_back_and_costs_little(tmp_path: Path, kind: str, title_bytes: int) -> None:
+    """Long messages become JSON in a thread, beside the loop."""
+
+    async def load(row: Row, count: int) -> None:
+        async with clients(row.port, count, stream_request(kind, title_bytes)) as opened:
+            for reader, _ in opened:
+                reader._transport.pause_reading()  # type: ignore[attr-defined]
+            await until_full(row)
+
+    async with calling(tmp_path, "http1", deadline_s=60) as (_, row):
+        # What is loaded, and allocated, at first use is no growth.
+        await load(row, 2)
+        async with memory_of(row.caller) as caller, memory_of(row.callee) as callee:
+            await load(row, CONNECTIONS)
+    growth = {"caller": caller.growth // CONNECTIONS, "callee": callee.growth // CONNECTIONS}
+    assert max(growth.values()) < PER_CONNECTION_BYTES, growth

@@ -17,10 +17,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from tests.support import documents
-from tests.support.backend import cut, running_backend, running_raw_server
+from tests.support.backend import running_backend, running_raw_server
 from tests.support.h2_peer import Call, h2_client, h2_server
 from tests.support.mesh import metric, running_row
 from tests.support.process import running_sidecar
+from tests.support.streams import cut
 from tests.support.waiting import until
 
 TIMEOUT_S = 20

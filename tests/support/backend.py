@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -89,9 +87,3 @@ async def https_server(tmp_path: Path) -> AsyncIterator[tuple[int, Path]]:
         yield runner.addresses[0][1], ca
     finally:
         await runner.cleanup()
-
-
-def cut(writer: asyncio.StreamWriter) -> None:
-    """Close by RST."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
