@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from grpclib.client import Channel
 
 _READ_BYTES = 16 * 1024
+_SWITCHING_PROTOCOLS = 101
+"""The one status below 200 that is final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class HttpProbe:
         )
         writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode())
         answer = _Answer()
-        parser = httptools.HttpResponseParser(answer)
+        answer.parser = parser = httptools.HttpResponseParser(answer)
         while answer.status is None:
             data = await reader.read(_READ_BYTES)
             if not data:
@@ -118,8 +120,6 @@ class HttpProbe:
             # An Upgrade that nobody asked for is an answer like others: its status is judged.
             with contextlib.suppress(httptools.HttpParserUpgrade):
                 parser.feed_data(data)
-            if answer.head_done:
-                answer.status = parser.get_status_code()
         return answer.status
 
     def close(self) -> None:
@@ -127,14 +127,17 @@ class HttpProbe:
 
 
 class _Answer:
-    """What httptools calls back: only that the head is complete matters."""
+    """What httptools calls back: only the status of the final head matters."""
 
     def __init__(self) -> None:
-        self.head_done = False
+        self.parser: httptools.HttpResponseParser | None = None
         self.status: int | None = None
 
     def on_headers_complete(self) -> None:
-        self.head_done = True
+        assert self.parser is not None, "it calls"
+        status: int = self.parser.get_status_code()
+        if self.status is None and (status >= 200 or status == _SWITCHING_PROTOCOLS):
+            self.status = status
 
 
 class GrpcProbe:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -121,6 +122,20 @@ async def test_http_is_judged_by_its_status(response: bytes, reason: str | None)
         result = await make_probe(parse_check("http:/healthz"), "127.0.0.1", port).ask()
         assert (result is None) if reason is None else (reason in (result or ""))
         assert seen[0].startswith(f"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n".encode())
+
+
+async def test_early_hints_are_no_answer_yet() -> None:
+    async def hint(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+        with contextlib.suppress(TimeoutError):
+            # Whoever takes this for the answer goes now.
+            await asyncio.wait_for(reader.read(), 0.2)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.close()
+
+    async with app(hint) as port:
+        assert await make_probe(parse_check("http:/x"), "127.0.0.1", port).ask() is None
 
 
 async def test_an_app_that_hangs_is_a_failure() -> None:
