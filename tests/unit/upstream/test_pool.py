@@ -12,7 +12,8 @@ from remora.sidecar.upstream.pool import Pool
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.stream import ClientConnection
 from tests.support.backend import running_raw_server
-from tests.support.h2_peer import Call, PeerSettings, h2_server, until
+from tests.support.h2_peer import Call, PeerSettings, h2_server
+from tests.support.waiting import until
 from tests.support.wire import Heard
 
 
