@@ -1,7 +1,7 @@
 """For all tests.
 
 In CI nothing is skipped in silence: with CI=true a skip fails, unless ALLOWED_SKIPS.txt names the test. And what a file
-leaves open fails that file.
+leaves open fails that file. Examples of hypothesis may take as long as a busy machine needs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any speed", settings.default, deadline=None)
+settings.load_profile("any speed")
 
 ALLOWED_SKIPS = Path(__file__).with_name("ALLOWED_SKIPS.txt")
 

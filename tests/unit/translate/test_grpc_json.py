@@ -223,7 +223,7 @@ KINDS = st.sampled_from((None, JSON, b"text/plain", b"\xff"))
 SAID = st.sampled_from(("ask", "head", "html", "failed", "data", "raw", "trailers", "reset", "gone", "writable"))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     METHODS, PATHS, KINDS, st.booleans(), st.lists(st.tuples(SAID, st.binary(max_size=20), st.booleans()), max_size=12)
 )

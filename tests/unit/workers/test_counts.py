@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from remora.sidecar.telemetry import metrics as telemetry
@@ -90,7 +90,6 @@ def report(worker: Metrics, parent: Metrics) -> None:
     counts.add(parent, msgspec.msgpack.decode(msgspec.msgpack.encode(counts.take(worker))))
 
 
-@settings(deadline=None)
 @given(STEPS)
 def test_the_parent_has_exactly_what_one_process_would_have_counted(steps: list[Any]) -> None:
     alone, parent, workers = Metrics(), Metrics(), [Metrics() for _ in range(WORKERS)]
@@ -107,7 +106,6 @@ def test_the_parent_has_exactly_what_one_process_would_have_counted(steps: list[
     assert counts.take(workers[0]) == {}
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(COUNTS), max_size=5))
 def test_no_sum_ever_falls(rounds: list[list[Count]]) -> None:
     parent, worker = Metrics(), Metrics()

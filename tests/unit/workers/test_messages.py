@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from remora.model.names import ServiceName
@@ -77,7 +77,6 @@ def test_counts_on_their_way() -> None:
 # The channel
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300)), st.integers(1, 50))
 def test_messages_come_whole_in_whatever_pieces(messages: list[bytes], size: int) -> None:
     got: list[bytes] = []

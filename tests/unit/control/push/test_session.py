@@ -258,7 +258,7 @@ def play(mesh: Mesh, step: str, subject: object) -> None:
         mesh.sidecar.take_one()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(STEPS, max_size=30), st.booleans())
 def test_whatever_happens_the_sidecar_ends_with_what_it_should_have(
     steps: list[tuple[str, object]], refuses: bool

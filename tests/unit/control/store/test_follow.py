@@ -149,7 +149,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STEPS)
 def test_a_follower_always_ends_up_with_what_the_store_has(steps: list[tuple[str, str]]) -> None:
     asyncio.run(_play(steps))

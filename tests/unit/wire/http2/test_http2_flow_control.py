@@ -203,7 +203,7 @@ async def test_data_for_dead_streams_still_opens_the_connections_window() -> Non
     assert granted > 40 * WINDOW
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     chunks=st.lists(st.tuples(st.sampled_from([1, 3, 5]), st.integers(0, 40_000)), max_size=25),
     grants=st.lists(st.tuples(st.sampled_from([0, 1, 3, 5]), st.integers(1, 50_000)), max_size=25),

@@ -39,7 +39,7 @@ class Answering(Heard):
         super().on_data(data, end)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(scripts)
 async def test_the_server_survives(script: list[bytes]) -> None:
     transport = BufferedTransport()
@@ -50,7 +50,7 @@ async def test_the_server_survives(script: list[bytes]) -> None:
     assert connection.live_streams == 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(scripts)
 async def test_the_client_survives(script: list[bytes]) -> None:
     transport, owner = BufferedTransport(), Owner()

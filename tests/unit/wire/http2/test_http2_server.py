@@ -228,7 +228,7 @@ async def test_unknown_frames_padding_and_priority_are_harmless() -> None:
     assert (play.last.data, play.last.ended) == (b"body", True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cuts=st.lists(st.integers(0, 3000), max_size=40))
 async def test_any_split_of_the_bytes_gives_the_same(cuts: list[int]) -> None:
     play = ServerPlay()
