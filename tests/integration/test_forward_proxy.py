@@ -70,6 +70,20 @@ async def test_plain_http_in_a_tunnel_and_in_absolute_form(tmp_path: Path) -> No
         assert await metric(sidecar, "mesh_requests_total", service="shop.default", method="GET") == 1
 
 
+@pytest.mark.parametrize("protocol", ["auto", "http1"])
+async def test_a_service_behind_a_sidecar_of_its_own(tmp_path: Path, protocol: str) -> None:
+    """What goes through the tunnel is opaque to the caller's sidecar, and a request to the one before the app."""
+    async with running_backend(say_host) as app, running_sidecar(app.address, "--protocol", protocol) as own:
+        async with proxying(tmp_path, services={"shop": own.address("inbound")}) as sidecar:
+            for tunnel in ((), ("--proxytunnel",)):
+                answer = await curl(*tunnel, "-x", sidecar.url("outbound"), "http://shop/a", "-d", "x" * 100_000)
+                assert answer == (0, "shop /a", "")
+            assert await metric(sidecar, "mesh_requests_total", service="shop.default", method="POST") == 1
+            assert await metric(sidecar, "mesh_tcp_received_bytes_total", service="shop.default") > 100_000
+        assert await metric(own, "mesh_requests_total", method="POST", status="2xx") == 2
+        assert await metric(own, "mesh_tcp_connections_opened_total") == 0
+
+
 async def test_hosts_outside_the_mesh_are_refused_if_that_is_the_policy(tmp_path: Path) -> None:
     async with running_backend(say_host) as app:
         services = {"shop": app.address}
