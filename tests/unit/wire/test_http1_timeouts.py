@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from remora.sidecar.wire.heads import ResponseHead
@@ -11,6 +9,7 @@ from remora.sidecar.wire.http1 import server
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import ResetReason
 from remora.sidecar.wire.watch import Watch
+from tests.support.waiting import until
 from tests.unit.wire.played import Downstream, read_answers
 
 
@@ -114,10 +113,7 @@ async def test_lingering_does_not_cut_off_an_answer_that_is_still_on_its_way(mon
     monkeypatch.setattr(play.transport, "get_write_buffer_size", look)
     play.transport.unsent = 1
     play.answer(413)
-    async with asyncio.timeout(10):
-        while len(looks) < 3:
-            await asyncio.sleep(0.005)
-        assert not play.transport.aborted
-        play.transport.unsent = 0
-        while not play.transport.aborted:
-            await asyncio.sleep(0.005)
+    await until(lambda: len(looks) >= 3)
+    assert not play.transport.aborted
+    play.transport.unsent = 0
+    await until(lambda: play.transport.aborted)
