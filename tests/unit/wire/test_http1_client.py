@@ -22,6 +22,7 @@ class Play:
         self.owner = Owner()
         self.connection = Http1ClientConnection(self.owner)
         self.transport = FakeTransport()
+        self.transport.protocol = self.connection
         self.connection.connection_made(self.transport)
         self.heard = Heard()
 
@@ -32,7 +33,7 @@ class Play:
         return self.heard
 
     def send(self, data: bytes) -> Play:
-        self.connection.data_received(data)
+        self.transport.receive(data)
         return self
 
 
