@@ -26,7 +26,8 @@ CONNECTIONS = 8
 PER_CONNECTION_BYTES = 256 * 1024
 QUIET_LOOKS = 5
 """So often in a row no message has come any more: all is full."""
-BETWEEN = pytest.mark.parametrize("between", ["http1", "h2"])
+BETWEEN = pytest.mark.parametrize("between", ["http1", "h2", "grpc"])
+"""`grpc` is what a sidecar before such an app registers."""
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ def _parse(text: str, default_port: int) -> Address:
     try:
         host, port = split_authority(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not an address of control; write HOST:PORT, such as 127.0.0.1:15010") from None
+        host, port = "", None
     if not host or port == 0 or "/" in host or " " in host:
         raise ValueError(f"{text!r} is not an address of control; write HOST:PORT, such as 127.0.0.1:15010")
     return Address(host, default_port if port is None else port)

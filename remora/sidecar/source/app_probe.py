@@ -151,12 +151,11 @@ class GrpcProbe:
 
     async def ask(self) -> str | None:
         # Imported here: an app that is asked by TCP or HTTP never loads them.
-        from google.protobuf.message import DecodeError
-        from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+        from grpclib.exceptions import GRPCError
         from grpclib.health.v1.health_grpc import HealthStub
         from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-        from remora.proto.channel import OpenChannel
+        from remora.proto.channel import CALL_ERRORS, OpenChannel
         from remora.proto.isolated import isolated
 
         if self._channel is None:
@@ -168,7 +167,7 @@ class GrpcProbe:
             return _unreachable(self._host, self._port, error)
         except GRPCError as error:
             return f"The app's gRPC health service answered {error.status.name}: {error.message or 'no reason given'}."
-        except (StreamTerminatedError, ProtocolError, DecodeError) as error:
+        except CALL_ERRORS as error:
             self.close()
             return f"The app's gRPC health service did not answer: {error}."
         if answer.status == HealthCheckResponse.SERVING:

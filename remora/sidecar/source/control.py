@@ -19,6 +19,7 @@ from grpclib.exceptions import GRPCError
 from remora.model.address import Address
 from remora.model.names import ServiceName
 from remora.model.snapshot import Snapshot, SnapshotError
+from remora.proto.channel import CALL_ERRORS
 from remora.proto.isolated import isolated
 from remora.proto.mesh.v1.discovery_pb2 import ControlMessage, Delta, Hello, SidecarMessage, Subscribe
 from remora.sidecar.source.backoff import Backoff
@@ -209,7 +210,7 @@ class ControlSource:
             try:
                 await isolated(self._serve(address))
                 reason = f"Control at {address} ended the stream."
-            except ControlStream.ERRORS as error:
+            except CALL_ERRORS as error:
                 reason = f"Control at {address} cannot be used: {_words(error)}."
             except Exception as error:  # a fault of ours must not end the loop that would outlive it
                 log.exception("The stream with control at %s failed in an unexpected way.", address)

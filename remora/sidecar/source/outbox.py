@@ -45,9 +45,6 @@ class Outbox:
         self._messages[matter] = message
         self._some.set()
 
-    def drop(self, matter: str) -> None:
-        self._messages.pop(matter, None)
-
     async def take(self) -> list[SidecarMessage]:
         """All that waits, as soon as there is something."""
         await self._some.wait()

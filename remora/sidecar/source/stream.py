@@ -6,16 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import ClassVar
 
-import h2.exceptions
-from google.protobuf.message import DecodeError
 from grpclib.client import Channel, Stream
 from grpclib.config import Configuration
-from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.exceptions import ProtocolError
 
 from remora.model.address import Address
-from remora.proto.channel import OpenChannel
+from remora.proto.channel import CALL_ERRORS, OpenChannel
 from remora.proto.mesh.v1.discovery_grpc import DiscoveryStub
 from remora.proto.mesh.v1.discovery_pb2 import ControlMessage, Hello, SidecarMessage, Welcome
 from remora.sidecar.source.outbox import Outbox
@@ -39,23 +36,12 @@ _CONFIGURATION = Configuration(
 class ControlStream:
     """A stream that is being opened, or open."""
 
-    ERRORS: ClassVar[tuple[type[Exception], ...]] = (
-        OSError,
-        TimeoutError,
-        GRPCError,
-        StreamTerminatedError,
-        ProtocolError,
-        DecodeError,
-        h2.exceptions.H2Error,
-    )
-    """What goes wrong when control or the network does."""
-
     def __init__(self, channel: Channel, stream: Stream[SidecarMessage, ControlMessage]) -> None:
         self._channel = channel
         self._stream = stream
 
     async def greet(self, hello: Hello) -> Welcome:
-        """Say who we are and hear who control is. Raises one of ERRORS."""
+        """Say who we are and hear who control is. Raises one of CALL_ERRORS."""
         try:
             async with asyncio.timeout(GREETING_TIMEOUT_S):
                 await self._stream.send_message(SidecarMessage(hello=hello))
@@ -70,7 +56,7 @@ class ControlStream:
         return message.welcome
 
     async def talk(self, outbox: Outbox) -> AsyncIterator[ControlMessage]:
-        """What control says, until it ends the stream, while what waits in `outbox` is sent. Raises one of ERRORS."""
+        """What control says, until it ends the stream, while what waits in `outbox` is sent. Raises CALL_ERRORS."""
         sender = asyncio.get_running_loop().create_task(self._send(outbox), name="control-sender")
         try:
             while (message := await self._stream.recv_message()) is not None:
@@ -84,7 +70,7 @@ class ControlStream:
             while True:
                 for message in await outbox.take():
                     await self._stream.send_message(message)
-        except self.ERRORS as error:
+        except CALL_ERRORS as error:
             # The reader then ends with an error of its own, and that is the one to tell.
             log.debug("Sending to control failed: %s", error)
             self._channel.close()
