@@ -104,7 +104,8 @@ class Pool:
         self._waiters: deque[Waiter] = deque()
         self._draining = False
         self._streams_told: int | None = None
-        """How many streams the endpoint takes on a connection, as it has said last."""
+        """How many streams the endpoint takes on a connection, as it has said last; None: that has kept nobody waiting
+        yet, and a new connection is tried with one."""
 
     @property
     def connections(self) -> int:
@@ -221,8 +222,9 @@ class Pool:
             self._sweep_later()
 
     def on_max_streams(self, streams: int) -> None:
-        self._streams_told = max(1, streams)
-        self._connect_as_needed()
+        if self._waiters or self._streams_told is not None:
+            self._streams_told = max(1, streams)
+            self._connect_as_needed()
 
     def on_connection_closed(self, connection: ClientConnection) -> None:
         since = self._free.pop(connection, None)

@@ -10,6 +10,7 @@ from h2.settings import SettingCodes
 
 from remora.sidecar.upstream.pool import Pool
 from remora.sidecar.wire.heads import RequestHead
+from remora.sidecar.wire.http2 import frames
 from remora.sidecar.wire.stream import ClientConnection
 from tests.support.backend import running_raw_server
 from tests.support.h2_peer import Call, PeerSettings, h2_server
@@ -38,9 +39,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def ended(heard: Heard) -> None:
-    async with asyncio.timeout(10):
-        while not heard.ended:
-            await asyncio.sleep(0.005)
+    await until(lambda: heard.ended)
 
 
 async def test_a_connection_is_reused_and_those_in_line_get_theirs() -> None:
@@ -191,9 +190,7 @@ async def test_a_connection_that_is_closed_leaves_the_pool() -> None:
         await ended(waiter.heard)
         assert pool.connections == 1
         hang_up.set()
-        async with asyncio.timeout(10):
-            while pool.connections:
-                await asyncio.sleep(0.005)
+        await until(lambda: not pool.connections)
         assert pool.take() is None
 
 
@@ -209,6 +206,29 @@ async def test_a_connection_lost_before_its_first_use_is_not_kept() -> None:
     pool = Pool("127.0.0.1", 9, "http1", 5.0, connects.append)
     pool._on_connected(Lost())  # type: ignore[arg-type]
     assert (pool.connections, pool.take(), connects) == (0, None, [False])
+
+
+async def test_a_new_connection_is_tried_with_one_request() -> None:
+    """Whatever was said on another: until it has said something itself, all that is sent on it may be lost."""
+    said = [frames.settings_frame({frames.MAX_CONCURRENT_STREAMS: 100}), b""]
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said.pop(0))
+        await reader.read()
+
+    async with running_raw_server(say) as port:
+        pool = Pool("127.0.0.1", port, "h2", 5.0, lambda _: None)
+        first = Waiter()
+        pool.wait(first)
+        connection = await asyncio.wait_for(first.connection, 10)
+        await until(lambda: connection.free_slots == 99)
+        connection.abort()
+        later = [Waiter() for _ in range(3)]
+        for waiter in later:
+            pool.wait(waiter)
+        await asyncio.wait_for(later[0].connection, 10)
+        assert (pool.waiting, [waiter.connection.done() for waiter in later]) == (2, [True, False, False])
+        pool.abort()
 
 
 async def test_a_limit_of_streams_that_goes_down_counts_for_further_connections() -> None:
