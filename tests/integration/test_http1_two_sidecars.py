@@ -23,6 +23,7 @@ from tests.support.mesh import Row, running_row
 
 DEADLINE_S = 20
 BETWEEN = pytest.mark.parametrize("between", ["http1", "h2"])
+NAMED = ("--via", "a-name-of-some-length")
 MADE_BY_THE_MESH = re.compile(rb"(traceparent|x-request-id|x-forwarded-[a-z]+): [^\r\n]*\r\n", re.IGNORECASE)
 
 
@@ -278,15 +279,41 @@ async def test_trailers_over_the_limit_are_refused(tmp_path: Path) -> None:
     assert b"X" not in heard
 
 
+def fields_of(size: int, count: int) -> bytes:
+    """`count` fields of `size` bytes in all."""
+    names = [b"X-%d" % number for number in range(count)]
+    left = size - sum(len(name + b": \r\n") for name in names)
+    values = [b"y" * (left // count) for _ in names]
+    values[-1] += b"z" * (left % count)
+    return b"".join(b"%b: %b\r\n" % field for field in zip(names, values, strict=True))
+
+
 @BETWEEN
-async def test_what_is_just_within_the_limits_passes_both_sidecars(tmp_path: Path, between: str) -> None:
-    """What each of them adds does not count."""
+@pytest.mark.parametrize("count", [1, 100])
+async def test_what_is_just_within_the_limits_passes_both_sidecars(tmp_path: Path, between: str, count: int) -> None:
+    """What each of them adds does not count: neither fields nor bytes."""
     target = b"/" + b"a" * 8191
-    fields = b"".join(b"X-%d: %b\r\n" % (number, b"y" * 450) for number in range(100))
+    fields = fields_of(60 * 1024 - len(target + b"app"), count)
     request = b"GET %b HTTP/1.1\r\nHost: app\r\n%b\r\n" % (target, fields)
     async with raw_app(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as app:
-        async with running_row(f"127.0.0.1:{app.port}", tmp_path, "http1", between=between) as row:
+        to = f"127.0.0.1:{app.port}"
+        async with running_row(to, tmp_path, "http1", between=between, caller=NAMED, callee=NAMED) as row:
             answer = await ask(row, request, until=b"\r\n\r\n")
+            over = await ask(row, request.replace(b"\r\n\r\n", b"z\r\n\r\n"), until=b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert app.heads[-1].startswith(b"GET " + target)
-    assert app.heads[-1].lower().count(b": " + b"y" * 450) == 100
+    assert over.startswith(b"HTTP/1.1 431 ")
+    (head,) = app.heads
+    assert head.startswith(b"GET " + target)
+    assert fields.lower() in head.lower()
+
+
+@BETWEEN
+@pytest.mark.parametrize("count", [1, 100])
+async def test_an_answer_just_within_the_limits_passes_both_sidecars(tmp_path: Path, between: str, count: int) -> None:
+    fields = fields_of(60 * 1024, count)
+    async with raw_app(b"HTTP/1.1 200 OK\r\n%bContent-Length: 2\r\n\r\nok" % fields) as app:
+        to = f"127.0.0.1:{app.port}"
+        async with running_row(to, tmp_path, "http1", between=between, caller=NAMED, callee=NAMED) as row:
+            answer = await ask(row, b"GET / HTTP/1.1\r\nHost: app\r\n\r\n", until=b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert fields.lower() in answer.lower()

@@ -26,6 +26,12 @@ FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-h
 _UNCOUNTED = LIFTED | FORWARDED | {b"host", b"via"}
 """What codecs and sidecars write themselves: a request that one sidecar takes must not be too much for the next."""
 
+MESH_BYTES = 512
+"""Up to here what they take does not count. So much more of a head is read before it is refused unmeasured, which is
+room for them and for the rest of its first line."""
+
+_SEPARATORS_BYTES = len(b": \r\n")
+
 is_authority = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+;=:%\[\]]*").fullmatch
 """Host and port (RFC 3986 §3.2), without userinfo (RFC 9110 §4.2.4) and commas, which could join two."""
 
@@ -33,6 +39,23 @@ is_authority = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+;=:%\[\]]*").fullmatch
 def has_more_fields(fields: Fields, limit: int) -> bool:
     """Whether there are more than `limit`, but for those that the mesh may add on the way."""
     return len(fields) > limit and sum(name.lower() not in _UNCOUNTED for name, _ in fields) > limit
+
+
+def size_of_fields(fields: Fields) -> int:
+    """Their bytes on the wire of HTTP/1, but for what the mesh may add on the way."""
+    size = added = 0
+    for name, value in fields:
+        bytes_of_field = len(name) + len(value) + _SEPARATORS_BYTES
+        if name.lower() in _UNCOUNTED:
+            added += bytes_of_field
+        else:
+            size += bytes_of_field
+    return size + max(0, added - MESH_BYTES)
+
+
+def size_of(head: RequestHead) -> int:
+    """The bytes of `head` on the wire of HTTP/1, but for what the mesh may add on the way."""
+    return len(head.path) + len(head.authority) + len(head.content_type or b"") + size_of_fields(head.fields)
 
 
 class RequestHead:

@@ -11,7 +11,9 @@ class RequestLimits:
     what comes too slowly. Times are met late by up to two thirds of `head_timeout_s`."""
 
     head_bytes: int = 60 * 1024
+    """As `size_of` measures it."""
     fields: int = 100
+    """As `has_more_fields` counts them."""
     target_bytes: int = 8 * 1024
     head_timeout_s: float = 15.0
     """From a head's first byte to its last. (Envoy's request_headers_timeout, which is off there.)"""

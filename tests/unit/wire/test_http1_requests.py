@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import ResetReason
 from tests.unit.wire.played import Downstream, read_answers
 
@@ -109,6 +110,7 @@ async def test_trailers_and_chunk_extensions_without_end_are_refused() -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 101 + b"\r\n", 431),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 62_000 + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 62_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: " + b"a" * 62_000 + b"\r\n\r\n", 431),
     ],
 )
 async def test_what_is_no_proper_request_is_refused_and_the_connection_ends(request_bytes: bytes, status: int) -> None:
@@ -162,3 +164,19 @@ async def test_large_bodies_are_whole_however_they_are_cut(cuts: list[int]) -> N
     assert (play.last.head.path, play.last.data == body, play.last.ended) == (b"/1", True, True)
     play.answer()
     assert (play.last.head.path, play.last.ended) == (b"/2", True)
+
+
+@pytest.mark.parametrize("cut", [-1, -2000])
+async def test_what_the_mesh_adds_does_not_make_a_head_too_large(cut: int) -> None:
+    """However it comes in pieces."""
+    start = b"GET / HTTP/1.1\r\nHost: a\r\n"
+    added = (
+        b"Via: 1.1 a-name-of-some-length\r\nX-Request-Id: 01234567-89ab-cdef-0123-456789abcdef\r\n"
+        b"Traceparent: 00-0123456789abcdef0123456789abcdef-0123456789abcdef-01\r\n"
+    )
+    room = RequestLimits().head_bytes - len(b"/aX: \r\n")
+    for value, statuses in ((b"y" * room, []), (b"y" * (room + 1), [431])):
+        head = start + b"X: %b\r\n" % value + added + b"\r\n"
+        play = Downstream().send(head[:cut], head[cut:])
+        assert len(play.requests.heard) == 1 - len(statuses)
+        assert [status for status, _, _ in read_answers(play.transport.take())] == statuses

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import httptools
 
-from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.heads import MESH_BYTES, Fields, RequestHead, ResponseHead, size_of_fields
 from remora.sidecar.wire.http1.fields import (
     MAX_LENGTH_DIGITS,
     RESPONSE_KINDS,
@@ -114,7 +114,7 @@ class AnswerReader:
         self._head_bytes += len(data)
         self._parser.feed_data(data)
         self._past_parser = self._left > UNPARSED_BODY_BYTES
-        if self._head_bytes > MAX_HEAD_BYTES:
+        if self._head_bytes - MESH_BYTES > MAX_HEAD_BYTES:
             raise UpstreamProtocolError(f"a head or trailers of over {MAX_HEAD_BYTES} bytes")
 
     def _skip_parser(self, data: bytes) -> None:
@@ -173,7 +173,7 @@ class AnswerReader:
         if handler is None:
             return
         status = self._status = self._parser.get_status_code()
-        if self._head_bytes > MAX_HEAD_BYTES and sum(len(k) + len(v) for k, v in self._fields) > MAX_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES and size_of_fields(self._fields) > MAX_HEAD_BYTES:
             # What was read may hold more than the head, so it is measured, but only where it can be too long.
             raise UpstreamProtocolError(f"a head of over {MAX_HEAD_BYTES} bytes")
         fields = without_nominated(self._fields, self._connection) if self._connection else self._fields

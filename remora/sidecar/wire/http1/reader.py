@@ -9,7 +9,15 @@ from typing import Protocol
 
 import httptools
 
-from remora.sidecar.wire.heads import Fields, RequestHead, has_more_fields, is_authority
+from remora.sidecar.wire.heads import (
+    MESH_BYTES,
+    Fields,
+    RequestHead,
+    has_more_fields,
+    is_authority,
+    size_of,
+    size_of_fields,
+)
 from remora.sidecar.wire.http1.fields import (
     MAX_LENGTH_DIGITS,
     REQUEST_KINDS,
@@ -117,7 +125,7 @@ class RequestReader:
         self._head_bytes += len(data)
         self._parse(data)
         self._past_parser = self._message.left > UNPARSED_BODY_BYTES
-        if self._head_bytes > self._limits.head_bytes:
+        if self._head_bytes - MESH_BYTES > self._limits.head_bytes:
             raise head_too_large(self._limits)
 
     def _skip_parser(self, data: bytes) -> bytes:
@@ -256,6 +264,10 @@ class RequestReader:
         self._trailers = None
         message = self._message
         self._complete_head(message)
+        limit = self._limits.head_bytes
+        # What was read may hold more than the head, so it is measured, but only where it can be too large.
+        if (self._head_bytes > limit or self._read_bytes > limit) and size_of(message.head) > limit:
+            raise head_too_large(self._limits)
         self._head_bytes = 0
         self._sink.on_request(message)
 
@@ -263,8 +275,6 @@ class RequestReader:
         head, parser = message.head, self._parser
         if has_more_fields(head.fields, self._limits.fields):
             raise too_many_fields(self._limits)
-        if self._head_bytes > self._limits.head_bytes or self._read_bytes > self._limits.head_bytes:
-            self._measure(head.fields)
         head.method = parser.get_method()
         message.keep_alive = parser.should_keep_alive()
         if message.connection or not message.keep_alive:
@@ -295,11 +305,6 @@ class RequestReader:
             head.content_length = None
         if head.upgrade is not None or head.method == b"CONNECT":
             self._complete_tunnel(message)
-
-    def _measure(self, fields: Fields) -> None:
-        """Refuse fields over the limit; what was read may hold more than them."""
-        if sum(len(name) + len(value) for name, value in fields) > self._limits.head_bytes:
-            raise head_too_large(self._limits)
 
     def _complete_tunnel(self, message: Message) -> None:
         head = message.head
@@ -359,8 +364,8 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         message = self._message
-        if self._trailers:
-            self._measure(self._trailers)
+        if self._trailers and size_of_fields(self._trailers) > self._limits.head_bytes:
+            raise head_too_large(self._limits)
         # The next message's head may begin in the same read.
         self._in_head = self.between = True
         self._head_bytes = 0

@@ -188,7 +188,7 @@ def read_response(fields: Fields, limits: RequestLimits) -> ResponseHead:
     if len(status) != 3 or not status.isdigit() or status < b"100" or status == b"101":
         raise malformed(f"bad :status {status!r}")
     regular = fields[len(pseudo) :]
-    if len(regular) > limits.fields:
+    if has_more_fields(regular, limits.fields):
         raise malformed(f"a response head of over {limits.fields} fields")
     head = ResponseHead(int(status), [])
     for field in regular:

@@ -22,8 +22,8 @@ class Http2Limits:
     """What a peer may send on a stream before we ask for more; at most this much of a paused stream arrives."""
     connection_window: int = 1024 * 1024
     request: RequestLimits = field(default_factory=RequestLimits)
-    """Of heads; fields count 32 bytes more than their octets (RFC 9113 §6.5.2), pseudo-fields not as fields. A request
-    over them gets 431 or 414; a response over them is reset."""
+    """Of heads, as on HTTP/1; a request over them gets 431 or 414, a response over them is reset. Peers are told of
+    `head_bytes` as the longest list of fields (RFC 9113 §6.5.2), though there each counts 32 bytes more."""
     max_block_bytes: int = 128 * 1024
     """Of a compressed header block: a sender that goes on beyond this means harm."""
     max_block_frames: int = 64

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeVar
 
-from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.heads import MESH_BYTES, Fields, RequestHead, ResponseHead, size_of, size_of_fields
 from remora.sidecar.wire.hpack import Decoder
+from remora.sidecar.wire.hpack.table import ENTRY_OVERHEAD_BYTES
 from remora.sidecar.wire.http2.fields import (
     VOLATILE,
     is_value,
@@ -30,6 +31,8 @@ MAX_REMEMBERED_BYTES = 1024
 """Of one block: with the number above, what a peer can make us keep for it."""
 MAX_REST_SIZES = 4
 """Lengths tried for the part of a block that varies."""
+MESH_FIELDS = 16
+"""What there may be of pseudo-fields, and of fields that the mesh adds, besides those that are limited."""
 
 
 class _Start(NamedTuple):
@@ -43,11 +46,24 @@ class _Start(NamedTuple):
 class BlockReader:
     """The header blocks of one direction of a connection, read in order: the table is shared."""
 
-    __slots__ = ("_decoder", "_generation", "_limits", "_requests", "_responses", "_rest_sizes", "_starts", "_trailers")
+    __slots__ = (
+        "_decoder",
+        "_generation",
+        "_limits",
+        "_max_list_bytes",
+        "_requests",
+        "_responses",
+        "_rest_sizes",
+        "_starts",
+        "_trailers",
+    )
 
     def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
-        self._decoder = Decoder(max_list_bytes=limits.head_bytes, volatile=VOLATILE)
+        # A head from HTTP/1 that is within the limits may be larger here, though not by more.
+        overhead = ENTRY_OVERHEAD_BYTES * (limits.fields + MESH_FIELDS)
+        self._max_list_bytes = limits.head_bytes + MESH_BYTES + overhead
+        self._decoder = Decoder(max_list_bytes=self._max_list_bytes, volatile=VOLATILE)
         self._generation = 0
         self._requests: dict[bytes, RequestHead] = {}
         self._responses: dict[bytes, ResponseHead] = {}
@@ -74,9 +90,8 @@ class BlockReader:
             self._forget()
         head = self._responses.get(block)
         if head is None:
-            fields = self._decoder.decode(block)
-            self._check_size("a response head")
-            head = read_response(fields, self._limits)
+            head = read_response(self._decoder.decode(block), self._limits)
+            self._check_size(head.fields, "a response head")
             self._remember(self._responses, block, head)
         return ResponseHead(head.status, head.fields, content_length=head.content_length, version=b"2")
 
@@ -86,9 +101,8 @@ class BlockReader:
             self._forget()
         fields = self._trailers.get(block)
         if fields is None:
-            decoded = self._decoder.decode(block)
-            self._check_size("trailers")
-            fields = read_trailers(decoded, self._limits)
+            fields = read_trailers(self._decoder.decode(block), self._limits)
+            self._check_size(fields, "trailers")
             self._remember(self._trailers, block, fields)
         return fields
 
@@ -100,7 +114,7 @@ class BlockReader:
         decoder = self._decoder
         fields = decoder.decode(block)
         if decoder.list_bytes > self._limits.head_bytes:
-            raise head_too_large(self._limits)
+            return self._large_request(fields, decoder.list_bytes)
         offset, count = decoder.volatile_offset, decoder.volatile_count
         head = read_request(fields, self._limits)
         if head.upgrade is not None:
@@ -114,7 +128,7 @@ class BlockReader:
 
     def _remember_start(self, block: bytes, offset: int, fields: Fields) -> None:
         head = read_request(fields, self._limits)
-        list_bytes = sum(len(name) + len(value) + 32 for name, value in fields)
+        list_bytes = sum(len(name) + len(value) + ENTRY_OVERHEAD_BYTES for name, value in fields)
         self._remember(self._starts, block[:offset], _Start(head, fields, list_bytes))
         size = len(block) - offset
         if size in self._rest_sizes:
@@ -124,8 +138,9 @@ class BlockReader:
     def _request_from(self, start: _Start, block: bytes, offset: int) -> RequestHead:
         """A block whose start is known; `offset` is where the rest begins."""
         rest = self._decoder.decode(block, offset)
-        if start.list_bytes + self._decoder.list_bytes > self._limits.head_bytes:
-            raise head_too_large(self._limits)
+        list_bytes = start.list_bytes + self._decoder.list_bytes
+        if list_bytes > self._limits.head_bytes:
+            return self._large_request(start.fields + rest, list_bytes)
         head = _copy(start.head)
         for name, value in rest:
             if not take_volatile(head, name, value):
@@ -134,9 +149,19 @@ class BlockReader:
                 raise malformed(f"bad field {name!r}")
         return head
 
-    def _check_size(self, what: str) -> None:
-        if self._decoder.list_bytes > self._limits.head_bytes:
-            raise malformed(f"{what} of over {self._limits.head_bytes} bytes")
+    def _large_request(self, fields: Fields, list_bytes: int) -> RequestHead:
+        """One that may be over the limit: only what the mesh adds, and HTTP/2 itself, may go beyond it."""
+        if list_bytes > self._max_list_bytes:
+            raise head_too_large(self._limits)
+        head = read_request(fields, self._limits)
+        if size_of(head) > self._limits.head_bytes:
+            raise head_too_large(self._limits)
+        return head
+
+    def _check_size(self, fields: Fields, what: str) -> None:
+        size, limit = self._decoder.list_bytes, self._limits.head_bytes
+        if size > limit and (size > self._max_list_bytes or size_of_fields(fields) > limit):
+            raise malformed(f"{what} of over {limit} bytes")
 
     def _remember(self, memo: dict[bytes, T], block: bytes, value: T) -> None:
         """Until the table changes; if this block has changed it, that is at the next one."""
