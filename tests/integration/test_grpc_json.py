@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 
 from tests.support import library
-from tests.support.library import Library, running_library
+from tests.support.grpc_app import running_grpc
+from tests.support.library import Library
 from tests.support.process import Command, running_sidecar
 
 TIMEOUT = aiohttp.ClientTimeout(20)
@@ -43,7 +44,7 @@ class Caller:
 @asynccontextmanager
 async def calling(*flags: str, protocol: str = "grpc") -> AsyncIterator[Caller]:
     app = Library()
-    async with running_library(app) as address:
+    async with running_grpc(app) as address:
         own = ("--protocol", protocol, "--grpc-json", str(library.descriptor_set()))
         async with running_sidecar(address, *own, *flags) as sidecar, aiohttp.ClientSession() as session:
             yield Caller(session, sidecar, app)

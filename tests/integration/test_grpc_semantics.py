@@ -15,9 +15,10 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from h2.errors import ErrorCodes
 
 from tests.support import documents
-from tests.support.grpc_app import Echo, meshed, running_grpc
+from tests.support.grpc_app import Echo, meshed, running_grpc, running_server
 from tests.support.h2_peer import Call, h2_client, h2_server, request_headers
 from tests.support.health import health, health_pb2, health_pb2_grpc
+from tests.support.mesh import running_row
 from tests.support.process import Command, running_sidecar
 from tests.support.waiting import until
 
@@ -249,19 +250,12 @@ async def test_a_route_that_matches_nothing_is_unimplemented(tmp_path: Path) -> 
 @asynccontextmanager
 async def through_two(tmp_path: Path, server: grpc.aio.Server) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to `server` through the caller's sidecar and its own."""
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with AsyncExitStack() as stack:
-            own = await stack.enter_async_context(running_sidecar(f"127.0.0.1:{port}"))
-            config = documents.write(
-                tmp_path / "mesh.yaml", documents.endpoints("app", own.address("inbound"), protocol="grpc")
-            )
-            flags = ("--config", str(config), "--outbound", "app=127.0.0.1:0")
-            caller = await stack.enter_async_context(running_sidecar(None, *flags))
-            yield await stack.enter_async_context(grpc.aio.insecure_channel(caller.address("outbound:app")))
-    finally:
-        await server.stop(0)
+    async with (
+        running_server(server) as app,
+        running_row(app, tmp_path, between="grpc") as row,
+        grpc.aio.insecure_channel(f"127.0.0.1:{row.port}") as channel,
+    ):
+        yield channel
 
 
 async def test_the_health_service_passes_through(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import h2.connection
 import h2.events
 import pytest
 
+from tests.support.grpc_app import running_grpc
 from tests.support.grpc_frames import framed, frames
-from tests.support.library import Library, running_library, types
+from tests.support.library import Library, types
 from tests.support.ports import free_port
 from tests.support.process import Command, running_sidecar
 
@@ -68,7 +69,7 @@ class Caller:
 @asynccontextmanager
 async def calling(*flags: str) -> AsyncIterator[Caller]:
     app = Library()
-    async with running_library(app) as address:
+    async with running_grpc(app) as address:
         async with (
             running_sidecar(address, "--protocol", "grpc", *flags) as sidecar,
             aiohttp.ClientSession() as session,

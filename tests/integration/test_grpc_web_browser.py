@@ -15,7 +15,8 @@ import pytest
 from aiohttp import web
 
 from tests.support import library
-from tests.support.library import Library, running_library
+from tests.support.grpc_app import running_grpc
+from tests.support.library import Library
 from tests.support.process import running_sidecar
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -110,7 +111,7 @@ async def browsing(url: str, folder: Path) -> AsyncIterator[None]:
 @pytest.mark.skipif(CHROMIUM is None or sys.platform != "linux", reason="no Chromium on PATH")
 async def test_a_page_calls_by_grpc_web_and_json(tmp_path: Path) -> None:
     result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-    async with running_library(Library()) as app, serving_page(result) as (origin, pages):
+    async with running_grpc(Library()) as app, serving_page(result) as (origin, pages):
         own = ("--protocol", "grpc", "--grpc-json", str(library.descriptor_set()))
         async with running_sidecar(app, *own, "--cors-origin", origin) as sidecar, running_sidecar(app, *own) as other:
             pages.append(PAGE.replace("SIDECAR", sidecar.url("inbound")).replace("OTHER", other.url("inbound")))

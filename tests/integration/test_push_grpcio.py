@@ -14,6 +14,7 @@ from remora.model.address import Address
 from remora.model.snapshot import Snapshot
 from remora.proto.mesh.v1.discovery_pb2 import Ack, ControlMessage, Delta, Hello, SidecarMessage, Subscribe, Welcome
 from remora.sidecar.source.control import ControlSource, Node
+from tests.support.grpc_app import running_grpc
 from tests.support.push import DEADLINE_S, Taken, endpoints_of, name, push_control, running
 from tests.support.waiting import until
 
@@ -77,13 +78,11 @@ async def test_grpcio_as_control() -> None:
         request_deserializer=SidecarMessage.FromString,
         response_serializer=ControlMessage.SerializeToString,
     )
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("mesh.v1.Discovery", {"Stream": handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    taken = Taken()
-    source = ControlSource([Address("127.0.0.1", port)], Node("caller-1"), taken, services=[name("orders")])
-    try:
+    service = grpc.method_handlers_generic_handler("mesh.v1.Discovery", {"Stream": handler})
+    async with running_grpc(service) as address:
+        host, port = address.split(":")
+        taken = Taken()
+        source = ControlSource([Address(host, int(port))], Node("caller-1"), taken, services=[name("orders")])
         async with running(source):
             await until(lambda: heard == ["hello", "subscribe", "ack"])
             assert taken.last == Snapshot(42)
@@ -93,5 +92,3 @@ async def test_grpcio_as_control() -> None:
             # grpcio follows its trailers with RST_STREAM(NO_ERROR), which grpclib calls a reset.
             await until(lambda: source.state().last_error)
             assert source.known(name("orders")) is None
-    finally:
-        await server.stop(None)

@@ -13,8 +13,9 @@ import aiohttp
 import pytest
 
 from tests.support import library
+from tests.support.grpc_app import running_grpc
 from tests.support.grpc_frames import framed
-from tests.support.library import Library, running_library, types
+from tests.support.library import Library, types
 from tests.support.memory import memory_of
 from tests.support.mesh import Row, metric, running_row
 from tests.support.streams import clients
@@ -37,7 +38,7 @@ async def calling(
     """A client of the caller's port; the app is a server of grpcio."""
     own = ("--grpc-json", str(library.descriptor_set()))
     async with (
-        running_library(Library()) as app,
+        running_grpc(Library()) as app,
         running_row(app, tmp_path, "grpc", between=between, callee=own) as row,
         aiohttp.ClientSession(f"http://127.0.0.1:{row.port}") as session,
         asyncio.timeout(deadline_s),

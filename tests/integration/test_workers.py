@@ -19,10 +19,11 @@ from remora.model.snapshot import EndpointSet
 from tests.support import documents
 from tests.support.backend import Backend, running_backend
 from tests.support.grpc_app import Echo, running_grpc
+from tests.support.mesh import metric, samples
 from tests.support.ports import free_port
 from tests.support.process import Command, refused, running_sidecar
 from tests.support.push import endpoint, endpoints_of, name, push_control
-from tests.support.workers import gone, metric, processes, status, workers, workers_when
+from tests.support.workers import gone, processes, status, workers, workers_when
 
 CONNECTIONS = 32
 """That all of them come to one of two workers has a chance of 2 to the power of -31."""
@@ -105,7 +106,7 @@ async def test_one_process_is_one_process() -> None:
     async with running_backend(Answers()) as backend, running_sidecar(backend.address) as sidecar:
         assert processes(sidecar) == []
         assert "workers" not in await status(sidecar)
-        assert await metric(sidecar, "mesh_worker_up") == -1
+        assert await samples(sidecar, "mesh_worker_up") == []
 
 
 async def test_grpc_goes_through_workers_and_is_counted() -> None:

@@ -73,9 +73,16 @@ class Echo(grpc.GenericRpcHandler):
 
 @asynccontextmanager
 async def running_grpc(handler: grpc.GenericRpcHandler) -> AsyncIterator[str]:
-    """A server of grpcio; gives its address."""
+    """A server of grpcio with this one service; gives its address."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((handler,))
+    async with running_server(server) as address:
+        yield address
+
+
+@asynccontextmanager
+async def running_server(server: grpc.aio.Server) -> AsyncIterator[str]:
+    """Gives its address."""
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -151,16 +150,3 @@ class Library(grpc.GenericRpcHandler):  # type: ignore[misc]
             if request.fail_after and number == request.fail_after:
                 await context.abort(grpc.StatusCode.DATA_LOSS, "the rest burnt")
             yield types()["HttpBody"](content_type="text/csv", data=b"%d\n" % number)
-
-
-@asynccontextmanager
-async def running_library(library: Library) -> AsyncIterator[str]:
-    """A grpcio server; its address."""
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((library,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(0)

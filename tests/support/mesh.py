@@ -47,11 +47,16 @@ async def running_row(
 
 async def metric(sidecar: Command, name: str, **labels: str) -> float:
     """The sum of the samples called `name` over series with these labels."""
+    return sum(await samples(sidecar, name, **labels))
+
+
+async def samples(sidecar: Command, name: str, **labels: str) -> list[float]:
+    """The values of the samples called `name` in series with these labels."""
     async with aiohttp.ClientSession() as client, client.get(sidecar.url("metrics") + "/metrics") as response:
         text = await response.text()
-    return sum(
+    return [
         sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
-    )
+    ]

@@ -8,7 +8,6 @@ from typing import Any
 
 import aiohttp
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.process import Command
 
@@ -26,20 +25,6 @@ async def workers(sidecar: Command) -> list[dict[str, Any]]:
     """Each worker as /status shows it."""
     found: list[dict[str, Any]] = (await status(sidecar))["workers"]
     return found
-
-
-async def metric(sidecar: Command, name: str, **labels: str) -> float:
-    """The sum over all samples of this name with these labels; -1 when there is none."""
-    async with aiohttp.ClientSession() as client, client.get(sidecar.url("metrics") + "/metrics") as response:
-        assert response.status == 200
-        text = await response.text()
-    values = [
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    ]
-    return sum(values) if values else -1.0
 
 
 async def workers_when(sidecar: Command, holds: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
