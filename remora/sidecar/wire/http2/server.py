@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from remora.sidecar.wire.heads import ResponseHead
+from remora.sidecar.wire.heads import RequestHead, ResponseHead
 from remora.sidecar.wire.http2 import frames
 from remora.sidecar.wire.http2.blocks import response_block
 from remora.sidecar.wire.http2.connection import Http2Connection
@@ -25,20 +25,23 @@ DRAIN_PING = b"draining"
 class ServerStream(Http2Stream):
     """A RequestStream."""
 
-    __slots__ = ("_head_sent", "content_type")
+    __slots__ = ("_head", "_head_sent")
 
-    def __init__(self, connection: Http2ServerConnection, stream_id: int, recv_ended: bool) -> None:
+    def __init__(self, connection: Http2ServerConnection, stream_id: int, recv_ended: bool, head: RequestHead) -> None:
         super().__init__(connection, stream_id, connection.initial_window, recv_ended)
+        self._head = head
         self._head_sent = False
-        self.content_type: bytes | None = None
 
     @property
     def waits_for_body(self) -> bool:
-        """Whether it is the downstream's turn, which is to send more of a body. Calls of gRPC are let alone: their
-        silence means nothing, and the exchange bounds it."""
+        """Whether it is the downstream's turn, which is to send more of a body. Who asks for a tunnel waits for the
+        answer; calls of gRPC are let alone: their silence means nothing, and the exchange bounds it."""
         if self.recv_ended or self.paused or self._head_sent or self.send_ended:
             return False
-        return self.content_type is None or not self.content_type.startswith(b"application/grpc")
+        content_type = self._head.content_type
+        return not self._head.asks_for_tunnel and (
+            content_type is None or not content_type.startswith(b"application/grpc")
+        )
 
     def look(self) -> int:
         """Look whether its body goes on coming; how often that has found silence after the first time."""
@@ -183,11 +186,10 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
             self._refused(400)
             raise
         if head.upgrade is None:
-            stream = ServerStream(self, stream_id, end)
+            stream = ServerStream(self, stream_id, end, head)
         else:
-            stream = SwitchStream(self, stream_id, end)
+            stream = SwitchStream(self, stream_id, end, head)
             request_to_handlers(head)
-        stream.content_type = head.content_type
         if head.content_length is not None:
             stream.left = head.content_length
             if end and stream.left:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, ResponseReceived, StreamReset
 
@@ -13,7 +14,7 @@ from remora.sidecar.wire.http2 import frames as wire
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import ResetReason
 from remora.sidecar.wire.watch import Watch
-from tests.support.http2 import BufferedTransport, ServerPlay
+from tests.support.http2 import REQUEST, BufferedTransport, ServerPlay
 from tests.support.wire import Requests
 
 OK = ResponseHead(200, [(b"x-a", b"1")])
@@ -60,6 +61,24 @@ async def test_a_body_that_stops_coming_is_answered_in_time() -> None:
     assert dict(answer.headers)[b":status"] == b"408"
     assert play.one(StreamReset).error_code == ErrorCodes.NO_ERROR
     assert [heard.reset for heard in (paused, answered, call, ended, slow)] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    "pseudo",
+    [
+        [(b":method", b"CONNECT"), (b":authority", b"db:5432")],
+        [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *REQUEST[1:]],
+    ],
+    ids=["CONNECT", "extended CONNECT"],
+)
+async def test_who_asks_for_a_tunnel_owes_no_body(pseudo: list[tuple[bytes, bytes]]) -> None:
+    limits = Http2Limits(request=RequestLimits(body_timeout_s=30.0))
+    play = ServerPlay(limits=limits, validate=False, watch=Watch(5.0))
+    play.peer.send_headers(1, pseudo)
+    await play.talk()
+    for _ in range(20):
+        play.connection.on_watch()
+    assert play.last.reset is None
 
 
 async def test_a_body_that_comes_evenly_goes_on_coming() -> None:
