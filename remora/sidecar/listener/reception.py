@@ -249,6 +249,11 @@ class OnTrial(TcpServerConnection):
         transport = self._transport
         return super().eof_received() if transport is not None else False
 
+    def drain(self) -> None:
+        """As long as nobody has said anything, nothing is lost by closing."""
+        if not self._settled and not self._seen and self._transport is not None:
+            self._transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_trial()
         super().connection_lost(exc)

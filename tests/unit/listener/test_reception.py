@@ -17,7 +17,7 @@ from remora.sidecar.wire.heads import RequestHead, ResponseHead
 from remora.sidecar.wire.http2 import PREFACE, Http2Limits
 from remora.sidecar.wire.http2.frames import goaway_frame
 from remora.sidecar.wire.limits import RequestLimits
-from remora.sidecar.wire.stream import RequestStream
+from remora.sidecar.wire.stream import RequestStream, ResetReason
 from tests.support.wire import Heard
 
 TIMEOUT_S = 20
@@ -185,6 +185,13 @@ async def test_who_waits_for_his_client_in_vain_is_not_kept() -> None:
         assert len(asked) == 1
         for end in ended:
             end.cancel()
+
+
+async def test_silent_connections_do_not_hold_up_a_drain() -> None:
+    async with silent_where_http_is_spoken(60.0) as (port, asked, _):
+        port.listener.drain()
+        assert await port.listener.close(TIMEOUT_S / 2)
+        assert [heard.reset for heard in asked] == [ResetReason.PEER_RESET]
 
 
 async def test_a_server_that_speaks_first_is_heard_where_a_stranger_spoke_http() -> None:
