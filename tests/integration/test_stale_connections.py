@@ -92,13 +92,13 @@ async def running_app(keep_alive_s: float, announced_s: float | None = None) -> 
             connection.transport.abort()
 
 
-async def hammer(client: aiohttp.ClientSession, app: App, sidecar: Command, until: float) -> Counter[int]:
+async def hammer(client: aiohttp.ClientSession, app: App, sidecar: Command, deadline: float) -> Counter[int]:
     """Requests, each at about the moment when the app closes the connection that served the one before."""
     statuses: Counter[int] = Counter()
     numbers = iter(range(1_000_000))
 
     async def caller(method: str) -> None:
-        while time.monotonic() < until:
+        while time.monotonic() < deadline:
             number = f"{method} {next(numbers)}"
             async with client.request(method, sidecar.url("inbound"), data=number) as response:
                 statuses[response.status] += 1

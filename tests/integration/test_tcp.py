@@ -23,6 +23,7 @@ from tests.support.mesh import Row, metric, running_row
 from tests.support.ports import free_port
 from tests.support.process import Command, running_sidecar
 from tests.support.streams import Streams, cut
+from tests.support.waiting import until
 
 TIMEOUT_S = 20
 PATIENCE_S = 3.0
@@ -161,8 +162,7 @@ async def test_a_drain_lets_connections_end(tmp_path: Path) -> None:
                 writer.write(b"a")
                 assert await reader.readexactly(1) == b"a"
                 stopping = asyncio.create_task(sidecar.stop())
-                while b"draining" not in sidecar.errors:
-                    await asyncio.sleep(0.01)
+                await until(lambda: b"draining" in sidecar.errors)
                 writer.write(b"b")
                 assert await reader.readexactly(1) == b"b"
                 assert not stopping.done()

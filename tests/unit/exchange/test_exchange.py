@@ -18,6 +18,7 @@ from remora.sidecar.telemetry.metrics import Metrics, RequestLabels
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.stream import ResetReason
+from tests.support.waiting import until
 
 
 class Downstream:
@@ -148,9 +149,7 @@ class Play:
 
     async def attempt(self, number: int) -> Upstream:
         """The upstream of the attempt of this number, once it has been made."""
-        async with asyncio.timeout(10):
-            while self.attempts < number:
-                await asyncio.sleep(0.005)
+        await until(lambda: self.attempts >= number)
         return self.asked
 
 
@@ -265,9 +264,7 @@ async def test_a_failed_connect_is_tried_elsewhere_and_told_in_the_end() -> None
     for upstream in play.upstreams:
         upstream.connected = False
     play.ask(b"POST")
-    async with asyncio.timeout(10):
-        while not play.downstream.ended:
-            await asyncio.sleep(0.005)
+    await until(lambda: play.downstream.ended)
     assert b"no connection to 127.0.0.1:" in play.downstream.data
     assert sum(play.metrics.retries.values()) == 2
     assert [labels.flag for labels in play.counted] == ["UF"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from remora.sidecar.wire.heads import ResponseHead
@@ -73,8 +71,5 @@ async def test_what_is_not_open_yet_is_tried_elsewhere() -> None:
     play = Play()
     play.ask(end=False, upgrade=b"websocket")
     play.asked.handler.on_reset(ResetReason.REFUSED)
-    async with asyncio.timeout(5):
-        while play.attempts < 2:
-            await asyncio.sleep(0.005)
-    play.asked.handler.on_head(ResponseHead(101, []), False)
+    (await play.attempt(2)).handler.on_head(ResponseHead(101, []), False)
     assert sums(play)[0] == 1

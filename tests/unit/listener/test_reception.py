@@ -18,6 +18,7 @@ from remora.sidecar.wire.http2 import PREFACE, Http2Limits
 from remora.sidecar.wire.http2.frames import goaway_frame
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.stream import RequestStream, ResetReason
+from tests.support.waiting import until
 from tests.support.wire import Heard
 
 TIMEOUT_S = 20
@@ -111,9 +112,7 @@ async def test_what_nobody_has_made_out_yet_ends_with_the_listener() -> None:
     async with running(port) as (reader, writer):
         writer.write(PREFACE[:5])
         await writer.drain()
-        async with asyncio.timeout(TIMEOUT_S):
-            while not port.listener._new:
-                await asyncio.sleep(0.01)
+        await until(lambda: port.listener._new)
         port.listener.abort()
         with suppress(ConnectionError):
             assert await reader.read() == b""
@@ -130,12 +129,11 @@ async def test_a_connection_lost_while_it_is_tried_out_is_told_of() -> None:
 
     opaque = port.listener.opaque = Opaque(tunnel, lambda: "auto")
     opaque.server_first = True
-    async with running(port), asyncio.timeout(TIMEOUT_S):
+    async with running(port):
         for _ in range(20):
             with socket.create_connection(("127.0.0.1", port.port)) as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        while len(asked) < 2 or not all(heard.reset for heard in asked[1:]):
-            await asyncio.sleep(0.01)
+        await until(lambda: len(asked) > 1 and all(heard.reset for heard in asked[1:]))
 
 
 @asynccontextmanager
@@ -159,8 +157,8 @@ async def silent_where_http_is_spoken(
         await reader.readuntil(b"http")
         ends = [await asyncio.open_connection("127.0.0.1", port.port) for _ in range(10)]
         try:
-            while len(port.listener._new) + len(asked) < 10 or not all(new._patient for new in port.listener._new):
-                await asyncio.sleep(0.01)
+            new = port.listener._new
+            await until(lambda: len(new) + len(asked) >= 10 and all(connection._patient for connection in new))
             yield port, asked, [reader for reader, _ in ends]
         finally:
             for _, writer in ends:
@@ -180,8 +178,7 @@ async def test_where_http_is_spoken_one_silent_connection_is_on_trial() -> None:
 async def test_who_waits_for_his_client_in_vain_is_not_kept() -> None:
     async with silent_where_http_is_spoken(0.3) as (_, asked, readers):
         ended = [asyncio.ensure_future(reader.read()) for reader in readers]
-        while sum(end.done() for end in ended) < 9:
-            await asyncio.sleep(0.01)
+        await until(lambda: sum(end.done() for end in ended) >= 9)
         assert len(asked) == 1
         for end in ended:
             end.cancel()
@@ -197,8 +194,7 @@ async def test_silent_connections_do_not_hold_up_a_drain() -> None:
 async def test_a_server_that_speaks_first_is_heard_where_a_stranger_spoke_http() -> None:
     async with silent_where_http_is_spoken(60.0) as (port, asked, readers):
         asked[0].stream.send_data(b"220 hello\r\n", False)
-        while len(asked) < 10:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(asked) >= 10)
         for heard in asked[1:]:
             heard.stream.send_data(b"220 hello\r\n", False)
         for reader in readers:
@@ -223,6 +219,5 @@ async def test_http2_on_which_nothing_is_asked_is_not_kept(begun: bytes) -> None
         code = 0 if begun is SETTINGS else 11
         assert goaway_frame(0, code, "")[9:] in await reader.read()
         writer.close()
-        while port.metrics.connections["inbound"]:
-            await asyncio.sleep(0.01)
+        await until(lambda: not port.metrics.connections["inbound"])
         assert not len(port.listener.watch)
