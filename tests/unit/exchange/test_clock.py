@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.support.waiting import until
-from tests.unit.exchange.test_exchange import Play
+from tests.unit.exchange.played import Play
 
 
 class Clock:

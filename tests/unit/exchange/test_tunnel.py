@@ -6,7 +6,7 @@ import pytest
 
 from remora.sidecar.wire.heads import ResponseHead
 from remora.sidecar.wire.stream import ResetReason
-from tests.unit.exchange.test_exchange import Play
+from tests.unit.exchange.played import Play
 
 
 def sums(play: Play) -> tuple[int, int, int, dict[str, int]]:
