@@ -39,6 +39,11 @@ class TimerWheel:
         """How many wait in the wheel."""
         return sum(map(len, self._slots.values()))
 
+    @property
+    def slots(self) -> int:
+        """How many slots are in use: what it weighs, beside what waits."""
+        return len(self._slots)
+
     def start(self, item: Expiring, delay_s: float) -> None:
         """Call `item.on_timer()` in `delay_s`, or up to one tick later. Replaces its timer."""
         if delay_s < PRECISE_BELOW_S:
@@ -64,10 +69,14 @@ class TimerWheel:
         if timer is None:
             return
         item.timer = None
-        if isinstance(timer, int):
-            self._slots[timer].discard(item)
-        else:
+        if not isinstance(timer, int):
             timer.cancel()
+            return
+        slot = self._slots[timer]
+        slot.discard(item)
+        if not slot:
+            # A slot that is an hour ahead would stay for an hour.
+            del self._slots[timer]
 
     def _arm(self, index: int) -> None:
         """Have a tick when slot `index` is due, if none comes before it."""
@@ -84,8 +93,8 @@ class TimerWheel:
         now = int(time.monotonic() / TICK_S)
         try:
             for index in sorted(index for index in self._slots if index <= now):
-                # It stays in place meanwhile: firing one may cancel another.
-                slot = self._slots[index]
+                # It stays in place meanwhile: firing one may cancel another, and so all that are left.
+                slot = self._slots.get(index)
                 while slot:
                     _fire(slot.pop())
         finally:

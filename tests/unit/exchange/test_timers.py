@@ -110,3 +110,21 @@ async def test_cancelled_timers_do_not_wake_the_loop(monkeypatch: pytest.MonkeyP
     assert len(delays) == 1
     assert delays[0] > 1.9
     assert not wheel._slots
+
+
+async def test_cancelled_timers_leave_nothing_behind() -> None:
+    """An hour of connections that may be silent for an hour would leave 72,000 slots."""
+    wheel = TimerWheel()
+    for number in range(1000):
+        items = [Item(), Item()]
+        for item in items:
+            wheel.start(item, 3600.0 + number * TICK_S)
+        for item in items:
+            wheel.cancel(item)
+    assert wheel.slots == 0
+    kept = Item()
+    wheel.start(kept, 1.0)
+    assert wheel.slots == 1
+    async with asyncio.timeout(20):
+        await kept.fired
+    assert wheel.slots == 0
