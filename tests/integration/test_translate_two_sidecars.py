@@ -23,7 +23,7 @@ from tests.support.streams import clients
 DEADLINE_S = 20
 GRPC_WEB = {"content-type": "application/grpc-web+proto"}
 ENDLESS = 2_000_000_000
-CONNECTIONS = 32
+CONNECTIONS = 64
 """So many that what the allocator does for one of them does not decide."""
 PER_CONNECTION_BYTES = 256 * 1024
 QUIET_LOOKS = 5
@@ -116,10 +116,9 @@ async def until_full(row: Row) -> None:
         await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize(("kind", "title_bytes"), [("json", 6_000), ("json", 80_000), ("web", 100_000)])
+@pytest.mark.parametrize(("kind", "title_bytes"), [("json", 6_000), ("json", 100_000), ("web", 100_000)])
 async def test_a_slow_reader_holds_the_app_back_and_costs_little(tmp_path: Path, kind: str, title_bytes: int) -> None:
-    """Long messages become JSON in a thread, beside the loop. One is held whole, as it came and as JSON: those that are
-    much longer cost more than others may."""
+    """Long messages become JSON in a thread, beside the loop."""
 
     async def load(row: Row, count: int) -> None:
         async with clients(row.port, count, stream_request(kind, title_bytes)) as opened:
