@@ -16,20 +16,15 @@ from remora.sidecar.wire.stream import ResetReason
 from tests.support.waiting import until
 
 
-class Downstream:
-    """Writes down what is sent to it."""
+class Recorder:
+    """A stream that writes down what is sent to it."""
 
     def __init__(self) -> None:
-        self.heads: list[ResponseHead] = []
         self.data = b""
         self.trailers: Fields | None = None
         self.ended = False
         self.resets: list[ResetReason] = []
         self.paused = False
-
-    def send_head(self, head: ResponseHead, end: bool) -> None:
-        self.heads.append(head)
-        self.ended = end
 
     def send_data(self, data: bytes, end: bool) -> None:
         self.data += data
@@ -49,18 +44,27 @@ class Downstream:
         self.paused = False
 
 
-class Upstream:
+class Downstream(Recorder):
+    """Who asks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads: list[ResponseHead] = []
+
+    def send_head(self, head: ResponseHead, end: bool) -> None:
+        self.heads.append(head)
+        self.ended = end
+
+
+class Upstream(Recorder):
     """An endpoint's connection, which is also each request's stream."""
 
     live_streams = 1
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked: list[tuple[RequestHead, bool]] = []
-        self.data = b""
-        self.ended = False
         self.handler: Any = None
-        self.resets: list[ResetReason] = []
-        self.paused = False
         self.connected = True
 
     @property
@@ -76,22 +80,6 @@ class Upstream:
         self.handler = handler
         self.data, self.ended = b"", end
         return self
-
-    def send_data(self, data: bytes, end: bool) -> None:
-        self.data += data
-        self.ended = end
-
-    def send_trailers(self, trailers: Fields) -> None:
-        self.ended = True
-
-    def reset(self, reason: ResetReason) -> None:
-        self.resets.append(reason)
-
-    def pause(self) -> None:
-        self.paused = True
-
-    def resume(self) -> None:
-        self.paused = False
 
 
 class Play:
