@@ -16,6 +16,7 @@ import aiohttp
 import psutil
 import pytest
 
+from tests.support import waiting
 from tests.support.etcd import EtcdServer
 from tests.support.process import Command
 
@@ -191,8 +192,6 @@ async def test_the_end_of_the_embedded_etcd_is_the_end(tmp_path: Path) -> None:
 
 async def test_sigint_while_etcd_is_starting_is_no_traceback(tmp_path: Path) -> None:
     async with running_control("--data-dir", str(tmp_path), wait=False) as running:
-        async with asyncio.timeout(20):
-            while not (tmp_path / "etcd.log").exists():
-                await asyncio.sleep(0.01)
+        await waiting.until((tmp_path / "etcd.log").exists)
         assert await running.stop(signal.SIGINT) == 0
         assert b"Traceback" not in running.errors

@@ -35,6 +35,7 @@ END_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 5.0
 """Of the nursery itself, which has nothing else to do."""
 _POLL_S = 0.005
+"""Between looks at a worker that is ending: waitpid knows no deadline, and the nursery has no loop."""
 
 Work = Callable[[socket.socket, int], None]
 """What a worker does with its end of the channel, and its number. Runs in the worker."""
