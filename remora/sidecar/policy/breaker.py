@@ -1,0 +1,119 @@
+"""A circuit breaker: stops sending to what fails, and tries again with a few probes. Pure: the time is an argument.
+
+            too many failures              slept
+    CLOSED ──────────────────► OPEN ──────────────► HALF_OPEN
+       ▲                         ▲     a probe fails   │   │
+       │                         └─────────────────────┘   │
+       └──────────────── all probes succeed ───────────────┘
+
+Too many: by ratio over a rolling window, with a volume below which nothing is judged (hystrix), or in a row
+(gobreaker). What was let through in one state says nothing about a later one: tickets carry a generation (gobreaker).
+"""
+
+from __future__ import annotations
+
+import enum
+
+from remora.model.policies import Breaker
+from remora.sidecar.policy.rolling import RollingCounts
+
+REFUSED = -1
+"""The ticket of a request that may not go."""
+
+
+class BreakerState(enum.Enum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+class CircuitBreaker:
+    """Ask `admit` before, and give its ticket to one of `on_success`, `on_failure` and `on_dropped` after."""
+
+    __slots__ = ("_config", "_counts", "_generation", "_in_a_row", "_probes_left", "_probes_won", "_until", "state")
+
+    def __init__(self, config: Breaker) -> None:
+        self._config = config
+        self._counts = RollingCounts(config.window_s)
+        self._in_a_row = 0
+        self._generation = 0
+        self._until = 0.0
+        """When OPEN ends."""
+        self._probes_left = 0
+        self._probes_won = 0
+        self.state = BreakerState.CLOSED
+        """As of the last call; an OPEN that has slept turns HALF_OPEN when a request asks."""
+
+    def admit(self, now: float) -> int:
+        """A ticket, or REFUSED."""
+        if self.state is BreakerState.CLOSED:
+            return self._generation
+        if self.state is BreakerState.OPEN:
+            if now < self._until:
+                return REFUSED
+            self._half_open()
+        if self._probes_left == 0:
+            return REFUSED
+        self._probes_left -= 1
+        return self._generation
+
+    def would_admit(self, now: float) -> bool:
+        """What `admit` would say, without letting anything through."""
+        if self.state is BreakerState.OPEN:
+            return now >= self._until
+        return self.state is BreakerState.CLOSED or self._probes_left > 0
+
+    def retry_after_s(self, now: float) -> float:
+        """How long to wait for the next chance; 0: now, or as soon as a probe has come back."""
+        return max(0.0, self._until - now) if self.state is BreakerState.OPEN else 0.0
+
+    def on_success(self, ticket: int, now: float) -> None:
+        """The request was answered well."""
+        if ticket != self._generation:
+            return
+        if self.state is BreakerState.CLOSED:
+            self._in_a_row = 0
+            if self._config.kind == "error_ratio":
+                self._counts.add(now, good=1)
+            return
+        self._probes_won += 1
+        if self._probes_won >= self._config.probes:
+            self._close()
+
+    def on_failure(self, ticket: int, now: float) -> None:
+        """The request failed."""
+        if ticket != self._generation:
+            return
+        if self.state is BreakerState.HALF_OPEN or self._is_too_much(now):
+            self._open(now)
+
+    def on_dropped(self, ticket: int) -> None:
+        """Nobody will know how the request went; a probe's place is free again."""
+        if ticket == self._generation and self.state is BreakerState.HALF_OPEN:
+            self._probes_left += 1
+
+    def _is_too_much(self, now: float) -> bool:
+        config = self._config
+        if config.kind == "consecutive":
+            self._in_a_row += 1
+            return self._in_a_row >= config.failures
+        counts = self._counts
+        counts.add(now, bad=1)
+        return counts.total >= config.volume and counts.bad >= config.error_share * counts.total
+
+    def _open(self, now: float) -> None:
+        self.state = BreakerState.OPEN
+        self._until = now + self._config.sleep_s
+        self._generation += 1
+
+    def _half_open(self) -> None:
+        self.state = BreakerState.HALF_OPEN
+        self._generation += 1
+        self._probes_left = self._config.probes
+        self._probes_won = 0
+
+    def _close(self) -> None:
+        self.state = BreakerState.CLOSED
+        self._generation += 1
+        self._in_a_row = 0
+        self._counts.clear()
