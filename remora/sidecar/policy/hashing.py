@@ -18,14 +18,12 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
-RING_POINTS = 1024
-"""On a ring, at least (Envoy's minimum_ring_size)."""
-
-POINTS_OF_LIGHTEST = 8
-"""The endpoint of the least weight has at least so many points …"""
+POINTS = 160
+"""Of the lightest endpoint on a ring (ketama's). It does not depend on how many endpoints there are, so that one that
+comes or goes moves no key of the others (in Envoy's ring, which keeps its size, it does)."""
 
 MAX_RING_POINTS = 65536
-"""… as long as the ring has no more than these."""
+"""Where there would be more, all have fewer."""
 
 MAGLEV_SIZES = (251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65537)
 """Primes; the table has at least a hundred entries for each unit of weight, if one of these is large enough."""
@@ -62,10 +60,12 @@ class RingHash:
     def __init__(self, candidates: Sequence[Hashed], bounded_load: float | None = None) -> None:
         self._candidates = candidates
         self._bound = bounded_load
+        lightest = min(candidate.weight for candidate in candidates)
+        scale = min(POINTS / lightest, MAX_RING_POINTS / sum(candidate.weight for candidate in candidates))
         points = sorted(
             (hash_of(b"%s_%d" % (candidate.key, number)), index)
             for index, candidate in enumerate(candidates)
-            for number in range(_points_of(candidate, candidates))
+            for number in range(max(1, round(scale * candidate.weight)))
         )
         self._points = array("Q", (point for point, _ in points))
         self._owners = array("I", (owner for _, owner in points))
@@ -105,13 +105,6 @@ class Maglev:
         table = self._table
         for step in range(len(table)):
             yield table[(place + step) % len(table)]
-
-
-def _points_of(candidate: Hashed, candidates: Sequence[Hashed]) -> int:
-    weights = [other.weight for other in candidates]
-    total, lightest = sum(weights), min(weights)
-    wanted = max(RING_POINTS, POINTS_OF_LIGHTEST * total / lightest)
-    return max(1, round(min(wanted, MAX_RING_POINTS) * candidate.weight / total))
 
 
 def _maglev_size(candidates: Sequence[Hashed]) -> int:

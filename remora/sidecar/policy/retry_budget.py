@@ -28,12 +28,12 @@ class Budget:
 
     @property
     def limit(self) -> int:
-        """How many may be retrying now."""
+        """How many may be retrying if one more begins to."""
         config = self._config
-        return max(config.minimum, int(config.share * (self.live - self.retrying)))
+        return max(config.minimum, int(config.share * (self.live - self.retrying - 1)))
 
     def take(self) -> bool:
-        """Begin to retry a request, if there is room. Who took gives back."""
+        """Begin to retry one of the requests in flight, if there is room. Who took gives back."""
         if self.retrying >= self.limit:
             return False
         self.retrying += 1

@@ -1,0 +1,54 @@
+"""Client-side throttling: it sheds what would be rejected, and never all."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remora.model.policies import AdmissionControl
+from remora.sidecar.policy.admission import Admission
+
+
+@given(st.integers(0, 500), st.integers(0, 500))
+def test_nothing_is_shed_while_half_is_accepted(accepted: int, rejected: int) -> None:
+    admission = Admission(AdmissionControl())
+    for _ in range(accepted):
+        admission.on_answer(1.0, accepted=True)
+    for _ in range(rejected):
+        admission.on_answer(1.0, accepted=False)
+    share = admission.shed_share(1.0)
+    assert 0.0 <= share <= 0.8
+    if accepted >= rejected or accepted + rejected < 20:
+        assert share == 0.0
+    else:
+        assert share > 0.0
+
+
+def test_a_dead_service_is_left_in_peace_but_asked_now_and_then() -> None:
+    source, admission, sent = random.Random(3), Admission(AdmissionControl()), 0
+    for number in range(3000):
+        now = number / 100
+        if admission.admits(now, source.random()):
+            sent += 1
+            admission.on_answer(now, accepted=False)
+    assert 0.17 < sent / 3000 < 0.25
+
+
+def test_it_lets_all_through_again_when_the_service_is_back() -> None:
+    source, admission = random.Random(3), Admission(AdmissionControl(window_s=10))
+    for number in range(6000):
+        now = number / 100
+        if admission.admits(now, source.random()):
+            admission.on_answer(now, accepted=now > 20)
+    assert admission.shed_share(60.0) == 0.0
+
+
+def test_few_requests_say_nothing() -> None:
+    admission = Admission(AdmissionControl(volume=20))
+    for _ in range(19):
+        admission.on_answer(0.0, accepted=False)
+    assert admission.shed_share(0.0) == 0.0
+    admission.on_answer(0.0, accepted=False)
+    assert admission.shed_share(0.0) == 0.8

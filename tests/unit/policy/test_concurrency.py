@@ -1,0 +1,79 @@
+"""Adaptive concurrency, driven against a queue whose capacity is known."""
+
+from __future__ import annotations
+
+import heapq
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from remora.model.policies import AdaptiveConcurrency
+from remora.sidecar.policy.concurrency import ConcurrencyLimit
+
+CONFIG = AdaptiveConcurrency(min_rtt_requests=10)
+
+
+def drive(limit: ConcurrencyLimit, servers: int, service_s: float, callers: int, until_s: float) -> float:
+    """`callers` that ask again at once, before an app of `servers`; gives the mean latency of the last second."""
+    now, queue, free = 0.0, [], [0.0] * servers
+    heapq.heapify(free)
+    last: list[float] = []
+    asking = callers
+    while now < until_s:
+        while asking and limit.admit():
+            asking -= 1
+            begin = max(now, heapq.heappop(free))
+            heapq.heappush(free, begin + service_s)
+            heapq.heappush(queue, (begin + service_s, now))
+        now, began = heapq.heappop(queue)
+        limit.on_answer(now, now - began)
+        asking += 1
+        if now > until_s - 1:
+            last.append(now - began)
+    for _ in queue:
+        limit.on_dropped()
+    return sum(last) / len(last)
+
+
+def test_it_finds_the_capacity_and_keeps_latency_down() -> None:
+    limit = ConcurrencyLimit(CONFIG, 0.0)
+    latency = drive(limit, servers=20, service_s=0.01, callers=500, until_s=20)
+    assert 15 <= limit.limit <= 45
+    assert latency < 0.025, "500 callers without a limit would wait 0.25 s"
+
+
+def test_it_does_not_stand_in_the_way_of_an_app_that_has_room() -> None:
+    limit = ConcurrencyLimit(CONFIG, 0.0)
+    drive(limit, servers=1000, service_s=0.01, callers=100, until_s=20)
+    assert limit.limit >= 100
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0.0001, 2), st.floats(0, 0.2)), max_size=400))
+@settings(max_examples=50)
+def test_the_limit_stays_in_its_bounds(steps: list[tuple[bool, float, float]]) -> None:
+    config = AdaptiveConcurrency(minimum=2, maximum=40, min_rtt_requests=5, min_rtt_interval_s=1.0)
+    limit, now = ConcurrencyLimit(config, 0.0), 0.0
+    for begins, seconds, gap in steps:
+        now += gap
+        if begins:
+            before = limit.in_flight
+            assert limit.admit() == (before < limit.limit)
+        elif limit.in_flight:
+            limit.on_answer(now, seconds)
+        assert 2 <= limit.limit <= 40
+        assert limit.in_flight >= 0
+
+
+def test_latency_without_load_is_measured_anew() -> None:
+    limit = ConcurrencyLimit(AdaptiveConcurrency(min_rtt_requests=5, min_rtt_interval_s=1.0), 0.0)
+    drive(limit, servers=10, service_s=0.01, callers=20, until_s=0.9)
+    assert limit.unloaded_s == 0.01
+    seen = set()
+    now = 0.9
+    for _ in range(400):
+        now += 0.005
+        if limit.admit():
+            limit.on_answer(now, 0.02)
+        seen.add(limit.unloaded_s)
+    assert 0.0 in seen
+    assert 0.02 in seen
