@@ -103,7 +103,7 @@ _SERVICE = (
     b'{"name":"a.default","routes":[{"name":"r","origin":{"kind":"HTTPRoute","namespace":"default","name":"r"},'
     b'"match":{"path":{"kind":"prefix","value":"/a"},"headers":[{"name":"x","value":"y"}],"query":[]},'
     b'"backends":[{"service":"b.default","weight":3},{"service":"a.default"}],"hostnames":["*.a"],"request_timeout_s":1}],'
-    b'"policy":{"balancer":"random","retry":{"attempts":1,"codes":[503]},"timeouts":{"connect_s":1}},"hostnames":["h"]}'
+    b'"policy":{"balancer":{"kind":"random"},"retry":{"attempts":1,"codes":[503]},"timeouts":{"connect_s":1}},"hostnames":["h"]}'
 )
 _ENDPOINTS = (
     b'{"service":"a.default","endpoints":[{"id":"1","address":"127.0.0.1","port":80,"protocol":"h2","weight":2},'

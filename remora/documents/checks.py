@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from remora.documents.durations import seconds
 from remora.documents.errors import Fault
+from remora.documents.fields import URL_PATH
+from remora.documents.filter_checks import check_filters, has_redirect
 from remora.documents.gateway import (
     BackendRef,
+    GRPCMethodMatch,
     GRPCRoute,
     GRPCRouteMatch,
     GRPCRouteRule,
@@ -19,14 +24,22 @@ from remora.documents.gateway import (
     HTTPRouteRule,
     ParentRef,
     PathMatch,
+    QueryParamMatch,
+    ReferenceGrant,
+    RouteTimeouts,
+    SessionPersistence,
 )
 from remora.documents.kinds import Document, Route
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
+from remora.model.regex import RegexError, compile_regex
 
 T = TypeVar("T")
 
 _NEVER_IN_PATHS = ("//", "/./", "/../", "%2f", "%2F")
 _NEVER_AT_END = ("/.", "/..")
+_PATH = re.compile(URL_PATH)
+_GRPC_SERVICE = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*\Z")
+_GRPC_METHOD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\Z")
 
 
 def check(document: Document) -> list[Fault]:
@@ -34,6 +47,8 @@ def check(document: Document) -> list[Fault]:
     match document:
         case HTTPRoute() | GRPCRoute():
             return list(_route(document))
+        case ReferenceGrant():
+            return list(_grant(document))
         case TrafficPolicy():
             return list(_policy(document))
         case ServiceEndpoints():
@@ -46,33 +61,38 @@ def _route(route: Route) -> Iterator[Fault]:
     if not parents:
         yield Fault("spec.parentRefs", "name at least one Service that this route is for")
     for index, parent in enumerate(parents):
-        yield from _parent(parent, route.metadata.namespace, f"spec.parentRefs[{index}]")
-    yield from _twice(parents, lambda parent: parent.name, "spec.parentRefs", "name")
+        yield from _parent(parent, f"spec.parentRefs[{index}]")
+    yield from _twice(parents, lambda parent: (parent.namespace, parent.name, parent.port), "spec.parentRefs", "name")
     if not rules:
         yield Fault("spec.rules", "write at least one rule with backendRefs")
     yield from _twice(rules, lambda rule: rule.name, "spec.rules", "name")
     for index, rule in enumerate(rules):
-        place = f"spec.rules[{index}]"
-        if not rule.backend_refs:
-            yield Fault(f"{place}.backendRefs", "name at least one Service; without it nothing could answer")
-        yield from _backends(rule.backend_refs, f"{place}.backendRefs")
-        matches: Sequence[HTTPRouteMatch | GRPCRouteMatch] = rule.matches
-        for number, match in enumerate(matches):
-            yield from _match(match, f"{place}.matches[{number}]")
+        yield from _rule(rule, f"spec.rules[{index}]")
 
 
-def _parent(parent: ParentRef, own_namespace: str, place: str) -> Iterator[Fault]:
+def _rule(rule: HTTPRouteRule | GRPCRouteRule, place: str) -> Iterator[Fault]:
+    if not rule.backend_refs and not has_redirect(rule):
+        yield Fault(f"{place}.backendRefs", "name at least one Service; without it nothing could answer")
+    yield from _backends(rule.backend_refs, f"{place}.backendRefs")
+    yield from check_filters(rule, place)
+    matches: Sequence[HTTPRouteMatch | GRPCRouteMatch] = rule.matches
+    for number, match in enumerate(matches):
+        yield from _match(match, f"{place}.matches[{number}]")
+    if isinstance(rule, HTTPRouteRule):
+        yield from _timeouts(rule.timeouts, f"{place}.timeouts")
+    if rule.session_persistence is not None:
+        yield from _session(rule.session_persistence, f"{place}.sessionPersistence")
+
+
+def _parent(parent: ParentRef, place: str) -> Iterator[Fault]:
     if parent.kind != "Service":
         message = f'a route of the mesh is for a Service, not a {parent.kind}: write kind: Service and group: ""'
         yield Fault(f"{place}.kind", message, ("Service",))
     elif parent.group != "":
         yield Fault(f"{place}.group", 'a parent of kind Service needs group: "" (the core group)', ('""',))
-    if parent.namespace not in (None, own_namespace):
-        message = f"must be the route's own namespace, {own_namespace}: routes for callers only are not supported yet"
-        yield Fault(f"{place}.namespace", message, (own_namespace,))
 
 
-def _backends(backends: Iterable[BackendRef], place: str) -> Iterator[Fault]:
+def _backends(backends: Sequence[BackendRef], place: str) -> Iterator[Fault]:
     for index, backend in enumerate(backends):
         yield from _is_service(backend.group, backend.kind, f"{place}[{index}]")
     yield from _twice(backends, lambda backend: (backend.namespace, backend.name), place, "name")
@@ -87,27 +107,85 @@ def _is_service(group: str, kind: str, place: str) -> Iterator[Fault]:
 
 def _match(match: HTTPRouteMatch | GRPCRouteMatch, place: str) -> Iterator[Fault]:
     yield from _twice(match.headers, _header_name, f"{place}.headers", "name")
+    yield from _texts(match.headers, f"{place}.headers")
     if isinstance(match, HTTPRouteMatch):
         yield from _path(match.path, f"{place}.path.value")
         yield from _twice(match.query_params, lambda param: param.name, f"{place}.queryParams", "name")
-    elif match.method is not None and match.method.service is None:
-        if match.method.method is None:
-            yield Fault(f"{place}.method", "write a service, or a service and a method")
-        else:
-            yield Fault(f"{place}.method.service", "a method without its service is not supported yet; add the service")
+        yield from _texts(match.query_params, f"{place}.queryParams")
+    elif match.method is not None:
+        yield from _grpc_method(match.method, f"{place}.method")
 
 
 def _header_name(header: HeaderMatch) -> str:
     return header.name.lower()
 
 
+def _texts(matches: Iterable[HeaderMatch | QueryParamMatch], place: str) -> Iterator[Fault]:
+    for index, match in enumerate(matches):
+        if match.type == "RegularExpression":
+            yield from _regex(match.value, f"{place}[{index}].value")
+
+
+def _grpc_method(method: GRPCMethodMatch, place: str) -> Iterator[Fault]:
+    if method.service is None and method.method is None:
+        yield Fault(place, "write a service, a method, or both")
+    for field, value, form in (
+        ("service", method.service, _GRPC_SERVICE),
+        ("method", method.method, _GRPC_METHOD),
+    ):
+        if value is None:
+            continue
+        if method.type == "RegularExpression":
+            yield from _regex(value, f"{place}.{field}")
+        elif form.match(value) is None:
+            example = "service name such as shop.v1.Orders" if field == "service" else "method name such as GetOrder"
+            yield Fault(f"{place}.{field}", f"{value!r} is not a full gRPC {example}")
+
+
+def _regex(text: str, place: str) -> Iterator[Fault]:
+    try:
+        compile_regex(text)
+    except RegexError as error:
+        yield Fault(place, f"{text!r} is not a regular expression of RE2: {error}")
+
+
 def _path(path: PathMatch, place: str) -> Iterator[Fault]:
+    if path.type == "RegularExpression":
+        yield from _regex(path.value, place)
+        return
+    if _PATH.match(path.value) is None:
+        form = "an absolute path: it starts with '/' and has only characters that a URL path may have"
+        yield Fault(place, f"{path.value!r} is not {form}")
+        return
     for part in _NEVER_IN_PATHS:
         if part in path.value:
             yield Fault(place, f"{path.value!r} must not contain {part!r}")
             return
     if path.value.endswith(_NEVER_AT_END):
         yield Fault(place, f"{path.value!r} must not end with a '.' or '..' segment")
+
+
+def _session(session: SessionPersistence, place: str) -> Iterator[Fault]:
+    permanent = session.cookie_config.lifetime_type == "Permanent"
+    if permanent and session.absolute_timeout is None:
+        yield Fault(f"{place}.absoluteTimeout", "a permanent cookie needs a time after which it ends")
+    if permanent and session.type == "Header":
+        yield Fault(f"{place}.cookieConfig", "does not go with type Header; take it out")
+
+
+def _timeouts(timeouts: RouteTimeouts, place: str) -> Iterator[Fault]:
+    if timeouts.request is None or timeouts.backend_request is None:
+        return
+    total, one = seconds(timeouts.request), seconds(timeouts.backend_request)
+    if total and one > total:
+        yield Fault(f"{place}.backendRequest", "one try must not have more time than the whole request has")
+
+
+def _grant(grant: ReferenceGrant) -> Iterator[Fault]:
+    if not grant.spec.from_:
+        yield Fault("spec.from", "name at least one namespace whose routes may refer to services here")
+    if not grant.spec.to:
+        yield Fault("spec.to", "write at least one {kind: Service}")
 
 
 def _policy(policy: TrafficPolicy) -> Iterator[Fault]:

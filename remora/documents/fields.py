@@ -1,6 +1,7 @@
 """Field types that kinds share. `extra["form"]` says in words what `pattern` says in signs.
 
-`NotYet` marks what Gateway API has and the mesh has not: a document that uses it is refused, never half obeyed.
+`NotForServices` and `NotInMesh` mark what Gateway API has and the mesh has not: a document that uses it is refused,
+never half obeyed.
 """
 
 from __future__ import annotations
@@ -39,6 +40,14 @@ Hostname = Annotated[
         extra={"form": "a host name in lower case, maybe with '*.' in front, without a port"},
     ),
 ]
+PreciseHostname = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_HOST}\Z",
+        max_length=253,
+        extra={"form": "a host name in lower case, without '*' and without a port"},
+    ),
+]
 FieldName = Annotated[
     str,
     Meta(
@@ -47,17 +56,30 @@ FieldName = Annotated[
         extra={"form": "a header name (RFC 9110: letters, digits and !#$%&'*+-.^_`|~)"},
     ),
 ]
+URL_PATH = r"^/(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})*\Z"
+UrlPath = Annotated[
+    str,
+    Meta(
+        pattern=URL_PATH,
+        max_length=1024,
+        extra={"form": "an absolute path: it starts with '/' and has only characters that a URL path may have"},
+    ),
+]
 NonEmpty = Annotated[str, Meta(min_length=1, max_length=4096)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Duration = Annotated[
     str, Meta(pattern=_DURATION_PATTERN, extra={"form": "a duration such as 5s, 100ms or 1m30s (0s: no limit)"})
 ]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 BackendWeight = Annotated[int, Meta(ge=0, le=1_000_000)]
 RetryCode = Annotated[int, Meta(ge=400, le=599)]
 RetryAttempts = Annotated[int, Meta(ge=0, le=10)]
 
-NotYet = Annotated[Any, Meta(extra={"not_yet": True})]
-"""A field of Gateway API that the mesh does not do yet."""
+NotForServices = Annotated[Any, Meta(extra={"refused": "means nothing for a Service of the mesh"})]
+"""A field of Gateway API that is about gateways, or about what a Service of the mesh does not have."""
+
+NotInMesh = Annotated[Any, Meta(extra={"refused": "is not something that the mesh does"})]
+"""A field of Gateway API for which the mesh has its own way, or none."""
 
 ServerSide = Annotated[Any, Meta(extra={"ignored": True})]
 """Bookkeeping that a Kubernetes API server adds; it says nothing to the mesh."""

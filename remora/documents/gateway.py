@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from remora.documents.fields import (
@@ -18,43 +19,30 @@ from remora.documents.fields import (
     Label,
     Metadata,
     NonEmpty,
-    NotYet,
+    NotForServices,
     Port,
     RetryAttempts,
     RetryCode,
     ServerSide,
 )
+from remora.documents.gateway_filters import GRPCFilter, HTTPFilter
 
 API_VERSION = "gateway.networking.k8s.io/v1"
 
-_NO_REGEX = Meta(extra={"not_yet_values": ("RegularExpression",)})
-PathType = Annotated[Literal["Exact", "PathPrefix", "RegularExpression"], _NO_REGEX]
-ExactType = Annotated[Literal["Exact", "RegularExpression"], _NO_REGEX]
+PathType = Literal["Exact", "PathPrefix", "RegularExpression"]
+TextType = Literal["Exact", "RegularExpression"]
+
+PathValue = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
 
-UrlPath = Annotated[
+GrpcName = Annotated[str, Meta(min_length=1, max_length=1024)]
+SessionName = Annotated[
     str,
     Meta(
-        pattern=r"^/(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})*\Z",
-        max_length=1024,
-        extra={"form": "an absolute path: it starts with '/' and has only characters that a URL path may have"},
-    ),
-]
-GrpcService = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*\Z",
-        max_length=1024,
-        extra={"form": "a full gRPC service name such as shop.v1.Orders"},
-    ),
-]
-GrpcMethodName = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z_][A-Za-z_0-9]*\Z",
-        max_length=1024,
-        extra={"form": "a gRPC method name such as GetOrder"},
+        pattern=r"^[A-Za-z0-9!#$%&'*+\-.^_`|~]+\Z",
+        max_length=128,
+        extra={"form": "a name of letters, digits and !#$%&'*+-.^_`|~, at most 128"},
     ),
 ]
 
@@ -66,8 +54,8 @@ class ParentRef(DocumentPart, frozen=True):
     group: str = "gateway.networking.k8s.io"
     kind: str = "Gateway"
     namespace: Label | None = None
-    port: NotYet = None
-    section_name: NotYet = None
+    port: Port | None = None
+    section_name: NotForServices = None
 
 
 class BackendRef(DocumentPart, frozen=True):
@@ -79,24 +67,44 @@ class BackendRef(DocumentPart, frozen=True):
     namespace: Label | None = None
     port: Port | None = None
     weight: BackendWeight = 1
-    filters: NotYet = None
+
+
+class HTTPBackendRef(BackendRef, frozen=True):
+    filters: tuple[HTTPFilter, ...] = ()
+
+
+class GRPCBackendRef(BackendRef, frozen=True):
+    filters: tuple[GRPCFilter, ...] = ()
+
+
+class CookieConfig(DocumentPart, frozen=True):
+    lifetime_type: Literal["Permanent", "Session"] = "Session"
+
+
+class SessionPersistence(DocumentPart, frozen=True):
+    session_name: SessionName | None = None
+    absolute_timeout: Duration | None = None
+    idle_timeout: Duration | None = None
+    type: Literal["Cookie", "Header"] = "Cookie"
+    cookie_config: CookieConfig = CookieConfig()
 
 
 class PathMatch(DocumentPart, frozen=True):
     type: PathType = "PathPrefix"
-    value: UrlPath = "/"
+    value: PathValue = "/"
+    """Of `RegularExpression` a regex, else a path; checks.py looks."""
 
 
 class HeaderMatch(DocumentPart, frozen=True):
     name: FieldName
     value: NonEmpty
-    type: ExactType = "Exact"
+    type: TextType = "Exact"
 
 
 class QueryParamMatch(DocumentPart, frozen=True):
     name: NonEmpty
     value: NonEmpty
-    type: ExactType = "Exact"
+    type: TextType = "Exact"
 
 
 class HTTPRouteMatch(DocumentPart, frozen=True):
@@ -108,31 +116,33 @@ class HTTPRouteMatch(DocumentPart, frozen=True):
 
 class RouteTimeouts(DocumentPart, frozen=True):
     request: Duration | None = None
-    backend_request: NotYet = None
+    backend_request: Duration | None = None
+    """Of one try."""
 
 
 class RouteRetry(DocumentPart, frozen=True):
     codes: tuple[RetryCode, ...] | None = None
     attempts: RetryAttempts | None = None
     """Retries in addition to the first request."""
-    backoff: NotYet = None
+    backoff: Duration | None = None
+    """Between tries, at first."""
 
 
 class HTTPRouteRule(DocumentPart, frozen=True):
     name: Label | None = None
     matches: tuple[HTTPRouteMatch, ...] = ()
-    backend_refs: tuple[BackendRef, ...] = ()
+    backend_refs: tuple[HTTPBackendRef, ...] = ()
     timeouts: RouteTimeouts = RouteTimeouts()
     retry: RouteRetry = RouteRetry()
-    filters: NotYet = None
-    session_persistence: NotYet = None
+    filters: tuple[HTTPFilter, ...] = ()
+    session_persistence: SessionPersistence | None = None
 
 
 class HTTPRouteSpec(DocumentPart, frozen=True):
     parent_refs: tuple[ParentRef, ...]
     hostnames: tuple[Hostname, ...] = ()
     rules: tuple[HTTPRouteRule, ...] = ()
-    use_default_gateways: NotYet = None
+    use_default_gateways: NotForServices = None
 
 
 class HTTPRoute(DocumentPart, frozen=True):
@@ -144,9 +154,9 @@ class HTTPRoute(DocumentPart, frozen=True):
 
 
 class GRPCMethodMatch(DocumentPart, frozen=True):
-    type: ExactType = "Exact"
-    service: GrpcService | None = None
-    method: GrpcMethodName | None = None
+    type: TextType = "Exact"
+    service: GrpcName | None = None
+    method: GrpcName | None = None
 
 
 class GRPCRouteMatch(DocumentPart, frozen=True):
@@ -157,16 +167,16 @@ class GRPCRouteMatch(DocumentPart, frozen=True):
 class GRPCRouteRule(DocumentPart, frozen=True):
     name: Label | None = None
     matches: tuple[GRPCRouteMatch, ...] = ()
-    backend_refs: tuple[BackendRef, ...] = ()
-    filters: NotYet = None
-    session_persistence: NotYet = None
+    backend_refs: tuple[GRPCBackendRef, ...] = ()
+    filters: tuple[GRPCFilter, ...] = ()
+    session_persistence: SessionPersistence | None = None
 
 
 class GRPCRouteSpec(DocumentPart, frozen=True):
     parent_refs: tuple[ParentRef, ...]
     hostnames: tuple[Hostname, ...] = ()
     rules: tuple[GRPCRouteRule, ...] = ()
-    use_default_gateways: NotYet = None
+    use_default_gateways: NotForServices = None
 
 
 class GRPCRoute(DocumentPart, frozen=True):
@@ -174,4 +184,35 @@ class GRPCRoute(DocumentPart, frozen=True):
     kind: Literal["GRPCRoute"]
     metadata: Metadata
     spec: GRPCRouteSpec
+    status: ServerSide = None
+
+
+class GrantFrom(DocumentPart, frozen=True):
+    """Whose documents may refer to what is here."""
+
+    kind: Literal["HTTPRoute", "GRPCRoute"]
+    namespace: Label
+    group: Literal["gateway.networking.k8s.io"] = "gateway.networking.k8s.io"
+
+
+class GrantTo(DocumentPart, frozen=True):
+    """What they may refer to."""
+
+    kind: Literal["Service"]
+    name: Label | None = None
+    group: Literal[""] = ""
+
+
+class ReferenceGrantSpec(DocumentPart, frozen=True):
+    to: tuple[GrantTo, ...]
+    from_: tuple[GrantFrom, ...] = msgspec.field(name="from")
+
+
+class ReferenceGrant(DocumentPart, frozen=True):
+    """Lets routes of other namespaces send requests to services of its own."""
+
+    api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
+    kind: Literal["ReferenceGrant"]
+    metadata: Metadata
+    spec: ReferenceGrantSpec
     status: ServerSide = None

@@ -5,23 +5,25 @@ from __future__ import annotations
 import msgspec
 
 from remora.documents.gateway import API_VERSION as GATEWAY_API_VERSION
-from remora.documents.gateway import GRPCRoute, HTTPRoute
+from remora.documents.gateway import GRPCRoute, HTTPRoute, ReferenceGrant
 from remora.documents.mesh import API_VERSION as MESH_API_VERSION
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
-from remora.model.snapshot import Origin
+from remora.model.base import Origin
 
 Route = HTTPRoute | GRPCRoute
-Document = HTTPRoute | GRPCRoute | TrafficPolicy | ServiceEndpoints
+Document = HTTPRoute | GRPCRoute | ReferenceGrant | TrafficPolicy | ServiceEndpoints
 
 KINDS: dict[str, type[Document]] = {
     "HTTPRoute": HTTPRoute,
     "GRPCRoute": GRPCRoute,
+    "ReferenceGrant": ReferenceGrant,
     "TrafficPolicy": TrafficPolicy,
     "ServiceEndpoints": ServiceEndpoints,
 }
 API_VERSIONS = {
     "HTTPRoute": GATEWAY_API_VERSION,
     "GRPCRoute": GATEWAY_API_VERSION,
+    "ReferenceGrant": GATEWAY_API_VERSION,
     "TrafficPolicy": MESH_API_VERSION,
     "ServiceEndpoints": MESH_API_VERSION,
 }

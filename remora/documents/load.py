@@ -14,10 +14,11 @@ from remora.documents.kinds import Document, key_of
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
 from remora.documents.parse import Parsed, parse_text
 from remora.documents.policies import compile_policy, targets
-from remora.documents.routes import RankedRoute, compile_routes, parents
+from remora.documents.routes import RankedRoute, compile_routes
 from remora.documents.services import compile_service
 from remora.model.names import ServiceName
-from remora.model.snapshot import Endpoint, EndpointSet, Service, ServicePolicy, Snapshot, SnapshotError
+from remora.model.policies import ServicePolicy
+from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot, SnapshotError
 
 
 def load_file(path: Path) -> Snapshot:
@@ -42,10 +43,10 @@ def read_file(path: Path) -> Parsed:
 
 def conflicts(documents: Iterable[Document], source: str = "") -> tuple[DocumentError, ...]:
     """What is wrong with these documents together."""
-    policies = [Candidate(0, document, None) for document in documents if isinstance(document, TrafficPolicy)]
+    candidates = [Candidate(0, document, None) for document in documents]
     return tuple(
         DocumentError.of(str(key), fault, source)
-        for key, verdict in settle(policies).items()
+        for key, verdict in settle(candidates).items()
         for fault in verdict.faults
     )
 
@@ -58,8 +59,7 @@ def compile_snapshot(documents: Iterable[Document]) -> Snapshot:
     for document in sorted(documents, key=key_of):
         match document:
             case HTTPRoute() | GRPCRoute():
-                compiled = compile_routes(document, 0, 0)
-                for parent in parents(document):
+                for parent, compiled in compile_routes(document, 0, 0).items():
                     routes[parent] += compiled
             case TrafficPolicy():
                 policies.update(dict.fromkeys(targets(document), compile_policy(document, 0)))

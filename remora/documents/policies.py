@@ -7,7 +7,7 @@ from remora.documents.kinds import origin_of
 from remora.documents.mesh import PolicyTimeouts, Retry, TrafficPolicy
 from remora.model.grpc import GRPC_STATUS_NAMES, GrpcFailureName
 from remora.model.names import ServiceName, service_name
-from remora.model.snapshot import BalancerKind, RetryPolicy, ServicePolicy, Timeouts
+from remora.model.policies import Balancer, BalancerKind, RetryPolicy, ServicePolicy, Timeouts
 
 _BALANCERS: dict[str, BalancerKind] = {
     "LeastRequest": "least_request",
@@ -25,7 +25,7 @@ def targets(policy: TrafficPolicy) -> tuple[ServiceName, ...]:
 def compile_policy(policy: TrafficPolicy, revision: int) -> ServicePolicy:
     """The model's policy of a checked document; what it leaves out has the model's defaults."""
     return ServicePolicy(
-        balancer=_BALANCERS[policy.spec.balancer.type],
+        balancer=Balancer(_BALANCERS[policy.spec.balancer.type]),
         retry=_retry(policy.spec.retry),
         timeouts=_timeouts(policy.spec.timeouts),
         origin=origin_of(policy, revision),

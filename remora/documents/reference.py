@@ -13,7 +13,7 @@ from msgspec import NODEFAULT, inspect
 
 from remora.documents.fields import Metadata
 from remora.documents.kinds import API_VERSIONS, KINDS
-from remora.documents.reference_texts import ABOUT, DEFAULTS, FORMS, INTRODUCTION, MEANINGS
+from remora.documents.reference_texts import ABOUT, DEFAULTS, FORMS, INTRODUCTION, MEANINGS, PARTS
 
 
 class ReferenceGapError(Exception):
@@ -40,7 +40,9 @@ class _Bare(NamedTuple):
 def reference() -> str:
     """The whole page. Raises ReferenceGapError."""
     used: set[str] = set()
-    sections = [_forms(), _metadata(used), *(_section(kind, used) for kind in KINDS)]
+    parts: dict[str, inspect.StructType] = {}
+    sections = [_forms(), _metadata(used, parts), *(_section(kind, used, parts) for kind in KINDS)]
+    sections.append(_shared(used, parts))
     unused = sorted(MEANINGS.keys() - used)
     if unused:
         raise ReferenceGapError(f"there is no such field: {', '.join(unused)}")
@@ -52,25 +54,33 @@ def _forms() -> str:
     return "What the tables call\n\n" + "\n".join(lines) + "\n"
 
 
-def _metadata(used: set[str]) -> str:
+def _metadata(used: set[str], parts: dict[str, inspect.StructType]) -> str:
     metadata = inspect.type_info(Metadata)
     assert isinstance(metadata, inspect.StructType)
-    return "## metadata\n\nOf every kind.\n\n" + _table(tuple(_rows(metadata, "metadata", used)))
+    return "## metadata\n\nOf every kind.\n\n" + _table(tuple(_rows(metadata, "metadata", used, parts)))
 
 
-def _section(kind: str, used: set[str]) -> str:
+def _shared(used: set[str], parts: dict[str, inspect.StructType]) -> str:
+    """What stands in more than one place, told once. Parts may have parts."""
+    told: dict[str, str] = {}
+    while pending := [name for name in parts if name not in told]:
+        for name in pending:
+            table = _table(tuple(_rows(parts[name], "", used, parts)))
+            told[name] = f"## {PARTS[name]}\n\n{ABOUT[name]}\n{table}"
+    return "\n".join(told[name] for name in PARTS if name in told)
+
+
+def _section(kind: str, used: set[str], parts: dict[str, inspect.StructType]) -> str:
     root = inspect.type_info(KINDS[kind])
     assert isinstance(root, inspect.StructType)
     spec = next(_unwrap(field.type).type for field in root.fields if field.encode_name == "spec")
     assert isinstance(spec, inspect.StructType)
-    rows = tuple(_rows(spec, "spec", used))
+    rows = tuple(_rows(spec, "spec", used, parts))
     refused = tuple(_refused(root, ""))
-    parts = [f"## {kind}\n\n`apiVersion: {API_VERSIONS[kind]}`\n\n{ABOUT[kind]}", _table(rows)]
+    texts = [f"## {kind}\n\n`apiVersion: {API_VERSIONS[kind]}`\n\n{ABOUT[kind]}", _table(rows)]
     if refused:
-        parts.append(
-            f"Of Gateway API but not supported yet, so refused: {', '.join(f'`{path}`' for path in refused)}.\n"
-        )
-    return "\n".join(parts)
+        texts.append(f"Of Gateway API but not of the mesh, so refused: {', '.join(f'`{path}`' for path in refused)}.\n")
+    return "\n".join(texts)
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -79,10 +89,10 @@ def _table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(struct: inspect.StructType, path: str, used: set[str]) -> Iterator[Row]:
+def _rows(struct: inspect.StructType, path: str, used: set[str], parts: dict[str, inspect.StructType]) -> Iterator[Row]:
     for field in struct.fields:
         bare = _unwrap(field.type)
-        if {"ignored", "not_yet"} & bare.extra.keys():
+        if {"ignored", "refused"} & bare.extra.keys():
             continue
         name = f"{struct.cls.__name__}.{field.encode_name}"
         used.add(name)
@@ -90,19 +100,19 @@ def _rows(struct: inspect.StructType, path: str, used: set[str]) -> Iterator[Row
             raise ReferenceGapError(f"the field {name} has no meaning: write one")
         place = _join(path, field.encode_name) + ("[]" if bare.is_list else "")
         yield Row(place, _form(bare), _default(name, field), MEANINGS[name])
-        if isinstance(bare.type, inspect.StructType):
-            yield from _rows(bare.type, place, used)
+        if isinstance(bare.type, inspect.StructType) and bare.type.cls.__name__ in PARTS:
+            parts[bare.type.cls.__name__] = bare.type
+        elif isinstance(bare.type, inspect.StructType):
+            yield from _rows(bare.type, place, used, parts)
 
 
 def _refused(struct: inspect.StructType, path: str) -> Iterator[str]:
-    """What documents may not use yet: whole fields, and single values."""
+    """Fields that documents may not use."""
     for field in struct.fields:
         bare = _unwrap(field.type)
         place = _join(path, field.encode_name) + ("[]" if bare.is_list else "")
-        if "not_yet" in bare.extra:
+        if "refused" in bare.extra:
             yield place
-        for value in bare.extra.get("not_yet_values", ()):
-            yield f"{place}: {value}"
         if isinstance(bare.type, inspect.StructType):
             yield from _refused(bare.type, place)
 
@@ -132,10 +142,12 @@ def _form(bare: _Bare) -> str:
 def _form_of_one(bare: _Bare) -> str:
     match bare.type:
         case inspect.StructType():
-            return "fields below"
+            part = PARTS.get(bare.type.cls.__name__)
+            return "fields below" if part is None else f"[{part}](#{part.lower().replace(' ', '-')})"
         case inspect.LiteralType():
-            allowed = [value for value in bare.type.values if value not in bare.extra.get("not_yet_values", ())]
-            return ", ".join(f"`{value}`" for value in sorted(map(str, allowed)))
+            return ", ".join(f"`{value}`" for value in sorted(map(str, bare.type.values)))
+        case inspect.BoolType():
+            return "`true`, `false`"
         case inspect.IntType():
             return f"whole number, {bare.type.ge} to {bare.type.le}"
         case inspect.DictType():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from remora.model.snapshot import RetryPolicy, Timeouts
+from remora.model.policies import RetryPolicy, Timeouts
 
 _RETRY = RetryPolicy()
 _TIMEOUTS = Timeouts()
@@ -74,6 +74,24 @@ spec:
 ```
 """
 
+_REFERENCE_GRANT = """\
+Lets routes of other namespaces send requests to services of the grant's own namespace: without one such a route is
+refused. Whoever owns the services writes it.
+
+```yaml
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata:
+  name: shop-may-ask
+  namespace: payments
+spec:
+  from:
+    - {kind: HTTPRoute, group: gateway.networking.k8s.io, namespace: shop}
+  to:
+    - {kind: Service, group: "", name: payments}
+```
+"""
+
 _TRAFFIC_POLICY = """\
 How callers reach the services that it names: balancer, retries, timeouts. A service has one policy; a second one for
 the same service is refused, the older one keeps it. A version (`reviews-v2`) without a policy of its own has that of
@@ -117,11 +135,30 @@ spec:
 ```
 """
 
+_HTTP_FILTER = """\
+What is done to a request or its answer on the way. The filters of a rule come first, then those of the backend that was
+chosen. Each type may stand once in a list, `RequestMirror` several times. Headers that frame a message or name its
+connection (`Host`, `Content-Length`, `Connection` …) cannot be edited; write `URLRewrite` to change the host.
+"""
+
+_GRPC_FILTER = """\
+What is done to a call or its answer on the way. The filters of a rule come first, then those of the backend that was
+chosen. Each type may stand once in a list, `RequestMirror` several times.
+"""
+
+_SESSION = """\
+Requests of one session go to the instance that answered its first one, as long as it is healthy; weights of backends
+decide only where a session begins. The instance is named in a cookie or a header that the first answer brings, and that
+the client sends back.
+"""
+
 FORMS: dict[str, str] = {
     "a name of lower case letters, digits and '-', at most 63, with no '-' at either end": "name",
     "a name of lower case letters, digits, '-' and '.' that starts and ends with a letter or digit": "name with dots",
     "a host name in lower case, maybe with '*.' in front, without a port": "host",
     "a host name or an IP address, without a port or brackets": "host or address",
+    "a host name in lower case, without '*' and without a port": "plain host",
+    "an origin: SCHEME://HOST, maybe with :PORT, where HOST may begin with '*.'; or '*'": "origin",
     "a header name (RFC 9110: letters, digits and !#$%&'*+-.^_`|~)": "header name",
     "a duration such as 5s, 100ms or 1m30s (0s: no limit)": "duration",
     "an absolute path: it starts with '/' and has only characters that a URL path may have": "path",
@@ -131,9 +168,20 @@ FORMS: dict[str, str] = {
 ABOUT: dict[str, str] = {
     "HTTPRoute": _HTTP_ROUTE,
     "GRPCRoute": _GRPC_ROUTE,
+    "ReferenceGrant": _REFERENCE_GRANT,
     "TrafficPolicy": _TRAFFIC_POLICY,
     "ServiceEndpoints": _SERVICE_ENDPOINTS,
+    "HTTPFilter": _HTTP_FILTER,
+    "GRPCFilter": _GRPC_FILTER,
+    "SessionPersistence": _SESSION,
 }
+
+PARTS: dict[str, str] = {
+    "HTTPFilter": "Filter of HTTP",
+    "GRPCFilter": "Filter of gRPC",
+    "SessionPersistence": "Session persistence",
+}
+"""Types that stand in several places, and what their sections are called."""
 
 DEFAULTS: dict[str, str] = {
     # What a document leaves out is the model's to decide.
@@ -147,8 +195,23 @@ DEFAULTS: dict[str, str] = {
     "RouteTimeouts.request": "the TrafficPolicy's",
     "RouteRetry.attempts": "the TrafficPolicy's",
     "RouteRetry.codes": "the TrafficPolicy's",
+    "RouteRetry.backoff": "the TrafficPolicy's",
+    "RouteTimeouts.backendRequest": "the TrafficPolicy's",
+    "RequestMirror.percent": "`100`",
+    "MirrorBackend.namespace": "the route's",
+    "RequestRedirect.scheme": "the request's",
+    "RequestRedirect.hostname": "the request's",
+    "RequestRedirect.port": "the request's, or that of the scheme if one is written",
+    "RequestRedirect.path": "the request's",
+    "UrlRewrite.hostname": "the request's",
+    "UrlRewrite.path": "the request's",
+    "SessionPersistence.sessionName": "made from the names of document and rule",
+    "SessionPersistence.absoluteTimeout": "no end",
+    "SessionPersistence.idleTimeout": "no end",
+    "GrantTo.name": "all of the namespace",
     "ParentRef.namespace": "the route's",
-    "BackendRef.namespace": "the route's",
+    "HTTPBackendRef.namespace": "the route's",
+    "GRPCBackendRef.namespace": "the route's",
     "HTTPRouteRule.name": "made from the document's name",
     "GRPCRouteRule.name": "made from the document's name",
     "HTTPRouteRule.matches": "everything",
@@ -182,31 +245,48 @@ MEANINGS: dict[str, str] = {
     "HTTPRouteRule.backendRefs": _BACKENDS,
     "HTTPRouteRule.timeouts": "limits of this rule",
     "HTTPRouteRule.retry": "retries of this rule",
+    "HTTPRouteRule.filters": "what is done on the way",
+    "HTTPRouteRule.sessionPersistence": "keeps a session with one instance",
+    "GRPCRouteRule.filters": "what is done on the way",
+    "GRPCRouteRule.sessionPersistence": "keeps a session with one instance",
     "HTTPRouteMatch.path": "what the path must be",
     "HTTPRouteMatch.headers": _HEADERS,
     "HTTPRouteMatch.queryParams": "query parameters that must be there, all; of a repeated one the first counts",
     "HTTPRouteMatch.method": "the request's method",
-    "PathMatch.type": "`PathPrefix` matches whole segments: `/a` matches `/a` and `/a/b`, not `/ab`",
-    "PathMatch.value": "the path or its beginning",
+    "PathMatch.type": "`PathPrefix` matches whole segments: `/a` matches `/a` and `/a/b`, not `/ab`; "
+    "`RegularExpression` matches the whole path, without the query",
+    "PathMatch.value": "the path, its beginning, or an expression of RE2",
     "HeaderMatch.name": "in any case",
-    "HeaderMatch.value": "the whole value",
+    "HeaderMatch.value": "the whole value, or an expression of RE2 that matches all of it",
     "HeaderMatch.type": "",
     "QueryParamMatch.name": "case counts",
-    "QueryParamMatch.value": "the whole value, decoded",
+    "QueryParamMatch.value": "the whole value, decoded, or an expression of RE2 that matches all of it",
     "QueryParamMatch.type": "",
     "RouteTimeouts.request": "from the end of the request to its answer, retries included",
     "RouteRetry.codes": "HTTP statuses worth a retry",
     "RouteRetry.attempts": "retries, beside the first try",
+    "RouteRetry.backoff": "the longest wait before the first retry; it doubles with each, up to tenfold",
+    "RouteTimeouts.backendRequest": "of one try, from the end of the request to the answer's beginning",
     "ParentRef.name": "the service",
     "ParentRef.group": 'must be `""`',
     "ParentRef.kind": "must be `Service`",
-    "ParentRef.namespace": "must be the route's own",
-    "BackendRef.name": "a service, or a version of one such as `reviews-v2`",
-    "BackendRef.group": 'must be `""`',
-    "BackendRef.kind": "must be `Service`",
-    "BackendRef.namespace": "of the service",
-    "BackendRef.port": "accepted and not needed: instances know their port",
-    "BackendRef.weight": "its share is weight / sum of weights; 0 takes nothing",
+    "ParentRef.namespace": "of the service; if it is another one, the route is for callers of its own namespace only, "
+    "and those use no other routes to the service",
+    "ParentRef.port": "narrows the route to requests for this port",
+    "HTTPBackendRef.name": "a service, or a version of one such as `reviews-v2`",
+    "HTTPBackendRef.group": 'must be `""`',
+    "HTTPBackendRef.kind": "must be `Service`",
+    "HTTPBackendRef.namespace": "of the service; another one than the route's needs a ReferenceGrant there",
+    "HTTPBackendRef.port": "accepted and not needed: instances know their port",
+    "HTTPBackendRef.weight": "its share is weight / sum of weights; 0 takes nothing",
+    "HTTPBackendRef.filters": "what is done to requests that go here, after the filters of the rule",
+    "GRPCBackendRef.name": "a service, or a version of one such as `reviews-v2`",
+    "GRPCBackendRef.group": 'must be `""`',
+    "GRPCBackendRef.kind": "must be `Service`",
+    "GRPCBackendRef.namespace": "of the service; another one than the route's needs a ReferenceGrant there",
+    "GRPCBackendRef.port": "accepted and not needed: instances know their port",
+    "GRPCBackendRef.weight": "its share is weight / sum of weights; 0 takes nothing",
+    "GRPCBackendRef.filters": "what is done to requests that go here, after the filters of the rule",
     "GRPCRouteSpec.parentRefs": _PARENTS,
     "GRPCRouteSpec.hostnames": _HOSTNAMES,
     "GRPCRouteSpec.rules": _RULES,
@@ -215,9 +295,67 @@ MEANINGS: dict[str, str] = {
     "GRPCRouteRule.backendRefs": _BACKENDS,
     "GRPCRouteMatch.method": "which calls",
     "GRPCRouteMatch.headers": _HEADERS,
-    "GRPCMethodMatch.type": "",
-    "GRPCMethodMatch.service": "needed; a method without its service is refused",
-    "GRPCMethodMatch.method": "one method of the service",
+    "ReferenceGrantSpec.from": "whose routes may; at least one",
+    "ReferenceGrantSpec.to": "what they may send requests to; at least one",
+    "GrantFrom.kind": "",
+    "GrantFrom.namespace": "of the routes",
+    "GrantFrom.group": "",
+    "GrantTo.kind": "",
+    "GrantTo.name": "one service",
+    "GrantTo.group": "",
+    "GRPCMethodMatch.type": "of both names",
+    "GRPCMethodMatch.service": "the full name, or an expression of RE2 that matches all of it",
+    "GRPCMethodMatch.method": "the method's name, or an expression of RE2 that matches all of it",
+    "HTTPFilter.type": "which one; the field of that name is set, and no other",
+    "HTTPFilter.requestHeaderModifier": "edits headers of requests",
+    "HTTPFilter.responseHeaderModifier": "edits headers of answers",
+    "HTTPFilter.requestRedirect": "answers with a redirect; a rule that has one has no backends",
+    "HTTPFilter.urlRewrite": "changes host or path of requests",
+    "HTTPFilter.requestMirror": "sends a copy of requests to another service and drops its answers; the copy is never "
+    "waited for",
+    "HTTPFilter.cors": "lets pages of other origins ask, and answers their preflights",
+    "GRPCFilter.type": "which one; the field of that name is set, and no other",
+    "GRPCFilter.requestHeaderModifier": "edits headers of calls",
+    "GRPCFilter.responseHeaderModifier": "edits headers of answers",
+    "GRPCFilter.requestMirror": "sends a copy of calls to another service and drops its answers; the copy is never "
+    "waited for",
+    "HeaderModifier.set": "these take the place of what there is under the name",
+    "HeaderModifier.add": "these come beside what there is under the name",
+    "HeaderModifier.remove": "names that are taken out",
+    "HeaderValue.name": "",
+    "HeaderValue.value": "printable ASCII",
+    "PathModifier.type": "",
+    "PathModifier.replaceFullPath": "instead of the whole path; the query stays",
+    "PathModifier.replacePrefixMatch": "instead of the prefix that the rule has matched",
+    "RequestRedirect.scheme": "",
+    "RequestRedirect.hostname": "",
+    "RequestRedirect.path": "",
+    "RequestRedirect.port": "",
+    "RequestRedirect.statusCode": "",
+    "UrlRewrite.hostname": "the host that the backend sees",
+    "UrlRewrite.path": "the path that the backend sees",
+    "RequestMirror.backendRef": "the service that gets the copies",
+    "RequestMirror.percent": "how many of the requests are copied",
+    "RequestMirror.fraction": "the same as a fraction; one of the two",
+    "Fraction.numerator": "",
+    "Fraction.denominator": "",
+    "MirrorBackend.name": "the service",
+    "MirrorBackend.group": 'must be `""`',
+    "MirrorBackend.kind": "must be `Service`",
+    "MirrorBackend.namespace": "of the service; another one than the route's needs a ReferenceGrant there",
+    "MirrorBackend.port": "accepted and not needed",
+    "CorsFilter.allowOrigins": "who may ask; at least one",
+    "CorsFilter.allowCredentials": "whether cookies and the like are sent along",
+    "CorsFilter.allowMethods": "",
+    "CorsFilter.allowHeaders": "headers that requests may have",
+    "CorsFilter.exposeHeaders": "headers of answers that pages may read",
+    "CorsFilter.maxAge": "for how many seconds a browser remembers a preflight's answer",
+    "SessionPersistence.sessionName": "of the cookie or header",
+    "SessionPersistence.absoluteTimeout": "a session ends after this",
+    "SessionPersistence.idleTimeout": "a session that is not used for so long ends",
+    "SessionPersistence.type": "how the client keeps it",
+    "SessionPersistence.cookieConfig": "of type Cookie",
+    "CookieConfig.lifetimeType": "`Permanent`: the cookie lives for `absoluteTimeout`; else until the browser closes",
     "TrafficPolicySpec.targetRefs": "the services that this policy is for, of its own namespace; at least one",
     "TrafficPolicySpec.balancer": "who gets the next request",
     "TrafficPolicySpec.retry": "when to try again",

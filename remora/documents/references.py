@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from remora.documents.endpoints import service_of
 from remora.documents.errors import Fault
-from remora.documents.gateway import GRPCRoute, GRPCRouteRule, HTTPRoute, HTTPRouteRule
+from remora.documents.gateway import GRPCRoute, HTTPRoute, ReferenceGrant
 from remora.documents.kinds import Document
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
 from remora.documents.policies import targets
-from remora.documents.routes import parents
-from remora.model.names import ServiceName, service_name
+from remora.documents.routes import backend_places, parent_service, parents
+from remora.model.names import ServiceName
 
 
 def subjects(document: Document) -> tuple[ServiceName, ...]:
@@ -19,6 +19,8 @@ def subjects(document: Document) -> tuple[ServiceName, ...]:
     match document:
         case HTTPRoute() | GRPCRoute():
             return parents(document)
+        case ReferenceGrant():
+            return ()
         case TrafficPolicy():
             return targets(document)
         case ServiceEndpoints():
@@ -37,19 +39,11 @@ def unserved(document: Document, is_served: Callable[[ServiceName], bool]) -> tu
 def _mentions(document: Document) -> Iterator[tuple[str, ServiceName]]:
     match document:
         case HTTPRoute() | GRPCRoute():
-            for index, parent in enumerate(parents(document)):
-                yield f"spec.parentRefs[{index}]", parent
-            yield from _backend_mentions(document)
+            for index, parent in enumerate(document.spec.parent_refs):
+                yield f"spec.parentRefs[{index}]", parent_service(document, parent)
+            yield from backend_places(document)
         case TrafficPolicy():
             for index, target in enumerate(targets(document)):
                 yield f"spec.targetRefs[{index}]", target
-        case ServiceEndpoints():
+        case ReferenceGrant() | ServiceEndpoints():
             return
-
-
-def _backend_mentions(document: HTTPRoute | GRPCRoute) -> Iterator[tuple[str, ServiceName]]:
-    rules: Sequence[HTTPRouteRule | GRPCRouteRule] = document.spec.rules
-    for index, rule in enumerate(rules):
-        for number, ref in enumerate(rule.backend_refs):
-            service = service_name(ref.name, ref.namespace or document.metadata.namespace)
-            yield f"spec.rules[{index}].backendRefs[{number}]", service

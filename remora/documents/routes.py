@@ -4,37 +4,46 @@ A route of the model is one match of one rule on one host name, so that the orde
 
 * gRPC before HTTP: a GRPCRoute's routes hold for gRPC requests only, so what they leave is the HTTPRoutes';
 * the most specific host name: exact before wildcard, longer first, none last;
-* HTTP: exact path, longest prefix, a method, more headers, more query parameters;
+* HTTP: exact path, longest regular expression, longest prefix, a method, more headers, more query parameters;
   gRPC: longer service, longer method, more headers;
 * the older document, then `namespace/name`, then the order in the document.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from remora.documents.durations import seconds
+from remora.documents.filters import compile_filters, mirrored
 from remora.documents.gateway import (
-    BackendRef,
+    GRPCBackendRef,
+    GRPCMethodMatch,
     GRPCRoute,
     GRPCRouteMatch,
     GRPCRouteRule,
     HeaderMatch,
+    HTTPBackendRef,
     HTTPRoute,
     HTTPRouteMatch,
     HTTPRouteRule,
+    ParentRef,
 )
 from remora.documents.gateway import PathMatch as GatewayPathMatch
+from remora.documents.gateway import SessionPersistence as GatewaySession
 from remora.documents.kinds import Document, origin_of
 from remora.documents.kinds import Route as RouteDocument
 from remora.model.names import ServiceName, service_name
-from remora.model.snapshot import Backend, FieldMatch, PathMatch, Route, RouteMatch
+from remora.model.routes import Backend, FieldMatch, PathMatch, Route, RouteMatch, SessionPersistence, TextMatchKind
 
 Rank = tuple[Any, ...]
 """Sorts routes by precedence; only ever compared with ranks."""
+
+_PATH_RANKS = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
+_TEXT_KINDS: dict[str, TextMatchKind] = {"Exact": "exact", "RegularExpression": "regex"}
 
 _EVERY_GRPC = GRPCRouteMatch()
 _EVERY_HTTP = HTTPRouteMatch()
@@ -45,19 +54,37 @@ class RankedRoute(msgspec.Struct, frozen=True):
     route: Route
 
 
+RoutesByParent = Mapping[ServiceName, tuple[RankedRoute, ...]]
+
+
+def parent_service(document: RouteDocument, parent: ParentRef) -> ServiceName:
+    return service_name(parent.name, parent.namespace or document.metadata.namespace)
+
+
 def parents(document: RouteDocument) -> tuple[ServiceName, ...]:
-    """The services that a route document is for."""
-    return tuple(service_name(parent.name, document.metadata.namespace) for parent in document.spec.parent_refs)
+    """The services that a route document is for, each once."""
+    return tuple(dict.fromkeys(parent_service(document, parent) for parent in document.spec.parent_refs))
 
 
 def backends(document: RouteDocument) -> frozenset[ServiceName]:
-    """The services that a route document sends requests to."""
+    """The services that a route document sends requests to, be it copies of them."""
+    return frozenset(service for _, service in backend_places(document))
+
+
+def backend_places(document: RouteDocument) -> Iterator[tuple[str, ServiceName]]:
+    """(place in the document, service that requests go to there)."""
     namespace = document.metadata.namespace
-    return frozenset(
-        service_name(backend.name, backend.namespace or namespace)
-        for rule in document.spec.rules
-        for backend in rule.backend_refs
-    )
+    rules: Sequence[HTTPRouteRule | GRPCRouteRule] = document.spec.rules
+    for index, rule in enumerate(rules):
+        place = f"spec.rules[{index}]"
+        for number, service in mirrored(rule.filters, namespace):
+            yield f"{place}.filters[{number}].requestMirror.backendRef", service
+        refs: Sequence[HTTPBackendRef | GRPCBackendRef] = rule.backend_refs
+        for number, ref in enumerate(refs):
+            where = f"{place}.backendRefs[{number}]"
+            yield where, service_name(ref.name, ref.namespace or namespace)
+            for index_, service in mirrored(ref.filters, namespace):
+                yield f"{where}.filters[{index_}].requestMirror.backendRef", service
 
 
 def age(document: Document, created: int) -> Rank:
@@ -66,10 +93,25 @@ def age(document: Document, created: int) -> Rank:
     return created, metadata.creation_timestamp or "~", f"{metadata.namespace}/{metadata.name}"
 
 
-def compile_routes(document: RouteDocument, revision: int, created: int) -> tuple[RankedRoute, ...]:
-    """The model's routes of a checked document."""
+def compile_routes(document: RouteDocument, revision: int, created: int) -> RoutesByParent:
+    """The model's routes of a checked document, for each of its parents."""
     oldest = age(document, created)
-    return tuple(RankedRoute((*rank, *oldest, *place), route) for rank, place, route in _routes(document, revision))
+    ranked = [((*rank, *oldest, *place), route) for rank, place, route in _routes(document, revision)]
+    compiled: dict[ServiceName, tuple[RankedRoute, ...]] = {}
+    for parent in document.spec.parent_refs:
+        routes = tuple(RankedRoute(rank, _for_parent(route, document, parent)) for rank, route in ranked)
+        service = parent_service(document, parent)
+        compiled[service] = compiled.get(service, ()) + routes
+    return compiled
+
+
+def _for_parent(route: Route, document: RouteDocument, parent: ParentRef) -> Route:
+    own = document.metadata.namespace
+    if parent.namespace not in (None, own):
+        route = msgspec.structs.replace(route, consumers=own)
+    if parent.port is not None:
+        route = msgspec.structs.replace(route, match=msgspec.structs.replace(route.match, port=parent.port))
+    return route
 
 
 def _routes(document: RouteDocument, revision: int) -> Iterator[tuple[Rank, Rank, Route]]:
@@ -85,29 +127,47 @@ def _routes(document: RouteDocument, revision: int) -> Iterator[tuple[Rank, Rank
 def _rule(document: RouteDocument, index: int, revision: int) -> Route:
     """What all routes of a rule share."""
     rule = document.spec.rules[index]
-    timeout: float | None = None
-    attempts: int | None = None
-    codes: tuple[int, ...] | None = None
-    if isinstance(rule, HTTPRouteRule):
-        timeout = None if rule.timeouts.request is None else seconds(rule.timeouts.request)
-        attempts, codes = rule.retry.attempts, rule.retry.codes
-    return Route(
-        name=f"{document.metadata.name}/{rule.name or f'rule-{index}'}",
+    name, namespace = document.metadata.name, document.metadata.namespace
+    route = Route(
+        name=f"{name}/{rule.name or f'rule-{index}'}",
         origin=origin_of(document, revision, index),
         match=RouteMatch(),
-        backends=_backends(rule, document.metadata.namespace),
+        backends=tuple(_backend(ref, namespace) for ref in rule.backend_refs),
         grpc_only=isinstance(document, GRPCRoute),
-        request_timeout_s=timeout,
-        retry_attempts=attempts,
-        retry_codes=codes,
+        filters=compile_filters(rule.filters, namespace),
+        session=_session(rule.session_persistence, f"remora-{name}-{rule.name or index}"),
+    )
+    if not isinstance(rule, HTTPRouteRule):
+        return route
+    return msgspec.structs.replace(
+        route,
+        request_timeout_s=_seconds(rule.timeouts.request),
+        per_try_timeout_s=_seconds(rule.timeouts.backend_request),
+        retry_attempts=rule.retry.attempts,
+        retry_codes=rule.retry.codes,
+        retry_backoff_s=_seconds(rule.retry.backoff),
     )
 
 
-def _backends(rule: HTTPRouteRule | GRPCRouteRule, namespace: str) -> tuple[Backend, ...]:
-    def backend(ref: BackendRef) -> Backend:
-        return Backend(service_name(ref.name, ref.namespace or namespace), ref.weight)
+def _backend(ref: HTTPBackendRef | GRPCBackendRef, namespace: str) -> Backend:
+    own = compile_filters(ref.filters, namespace)
+    return Backend(service_name(ref.name, ref.namespace or namespace), ref.weight, own)
 
-    return tuple(backend(ref) for ref in rule.backend_refs)
+
+def _session(session: GatewaySession | None, default_name: str) -> SessionPersistence | None:
+    if session is None:
+        return None
+    return SessionPersistence(
+        name=session.session_name or default_name,
+        kind="cookie" if session.type == "Cookie" else "header",
+        absolute_s=_seconds(session.absolute_timeout) or 0.0,
+        idle_s=_seconds(session.idle_timeout) or 0.0,
+        permanent=session.cookie_config.lifetime_type == "Permanent",
+    )
+
+
+def _seconds(duration: str | None) -> float | None:
+    return None if duration is None else seconds(duration)
 
 
 def _matches(document: RouteDocument, index: int) -> Iterator[tuple[Rank, RouteMatch]]:
@@ -120,16 +180,15 @@ def _matches(document: RouteDocument, index: int) -> Iterator[tuple[Rank, RouteM
 
 
 def _http_match(match: HTTPRouteMatch) -> tuple[Rank, RouteMatch]:
-    is_prefix = match.path.type == "PathPrefix"
     rank = (
         1,
-        is_prefix,
+        _PATH_RANKS[match.path.type],
         -len(match.path.value),
         match.method is None,
         -len(match.headers),
         -len(match.query_params),
     )
-    query = tuple(FieldMatch(param.name, param.value) for param in match.query_params)
+    query = tuple(FieldMatch(param.name, param.value, _TEXT_KINDS[param.type]) for param in match.query_params)
     return rank, RouteMatch(_path(match.path), match.method or "", _headers(match.headers), query)
 
 
@@ -138,23 +197,34 @@ def _grpc_match(match: GRPCRouteMatch) -> tuple[Rank, RouteMatch]:
     method = match.method.method if match.method else None
     rank = (0, -len(service or ""), -len(method or ""), -len(match.headers))
     path: PathMatch | None = None
-    if service and method:
+    if match.method is not None and (match.method.type == "RegularExpression" or not service):
+        path = PathMatch("regex", f"/{_grpc_part(match.method, service)}/{_grpc_part(match.method, method)}")
+    elif service and method:
         path = PathMatch("exact", f"/{service}/{method}")
     elif service:
         path = PathMatch("prefix", f"/{service}")
     return rank, RouteMatch(path, "POST", _headers(match.headers))
 
 
+def _grpc_part(match: GRPCMethodMatch, name: str | None) -> str:
+    """A name, or an expression of names, as part of an expression of paths."""
+    if name is None:
+        return "[^/]+"
+    return f"(?:{name})" if match.type == "RegularExpression" else re.escape(name)
+
+
 def _path(path: GatewayPathMatch) -> PathMatch | None:
     """A trailing '/' of a prefix does not count, and the prefix `/` holds for all, so for `*` and CONNECT too."""
     if path.type == "Exact":
         return PathMatch("exact", path.value)
+    if path.type == "RegularExpression":
+        return PathMatch("regex", path.value)
     value = path.value.rstrip("/")
     return PathMatch("prefix", value) if value else None
 
 
 def _headers(headers: tuple[HeaderMatch, ...]) -> tuple[FieldMatch, ...]:
-    return tuple(FieldMatch(header.name.lower(), header.value) for header in headers)
+    return tuple(FieldMatch(header.name.lower(), header.value, _TEXT_KINDS[header.type]) for header in headers)
 
 
 def _host_rank(host: str) -> Rank:

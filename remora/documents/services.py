@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from remora.documents.routes import RankedRoute
 from remora.model.names import ServiceName
-from remora.model.snapshot import Service, ServicePolicy
+from remora.model.policies import ServicePolicy
+from remora.model.snapshot import Service
 
 _DEFAULTS = ServicePolicy()
 

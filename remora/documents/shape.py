@@ -79,18 +79,18 @@ def _walk(value: _Json, expected: inspect.Type, path: str) -> Iterator[Fault]:
             yield from _string(value, expected, path, "")
         case inspect.IntType():
             yield from _integer(value, expected, path)
+        case inspect.BoolType():
+            if not isinstance(value, bool):
+                yield _wrong_type(value, "true or false", path)
 
 
 def _walk_marked(value: _Json, expected: inspect.Metadata, path: str) -> Iterator[Fault]:
     extra = expected.extra or {}
     if extra.get("ignored"):
         return
-    if extra.get("not_yet"):
+    if "refused" in extra:
         if value not in ([], {}):
-            yield Fault(path, "this field of Gateway API is not supported yet; take it out")
-        return
-    if isinstance(value, str) and value in extra.get("not_yet_values", ()):
-        yield Fault(path, f"{value!r} of Gateway API is not supported yet; use another type")
+            yield Fault(path, f"this field of Gateway API {extra['refused']}; take it out")
         return
     if isinstance(expected.type, inspect.StrType):
         yield from _string(value, expected.type, path, extra.get("form", ""))
@@ -122,7 +122,7 @@ def _writable(expected: inspect.StructType) -> list[str]:
         field.encode_name
         for field in expected.fields
         if not (isinstance(field.type, inspect.Metadata) and field.type.extra)
-        or not {"ignored", "not_yet"} & field.type.extra.keys()
+        or not {"ignored", "refused"} & field.type.extra.keys()
     ]
 
 

@@ -10,21 +10,17 @@ from typing import Literal
 
 import msgspec
 
+from remora.model.base import Struct
 from remora.model.names import ServiceName
+from remora.model.policies import ServicePolicy
+from remora.model.routes import Route
 
 Protocol = Literal["auto", "http1", "h2", "grpc", "tcp"]
 """What an endpoint speaks. `auto`: whatever the downstream spoke."""
 
-BalancerKind = Literal["least_request", "round_robin", "random"]
-PathMatchKind = Literal["exact", "prefix"]
-
 
 class SnapshotError(ValueError):
     """A snapshot that cannot be put to use; the one in use stays. Its text tells people why, in a sentence."""
-
-
-class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=False, omit_defaults=True):
-    """Base of the model: immutable, and tolerant of fields that a newer control may send."""
 
 
 class Endpoint(Struct, frozen=True):
@@ -38,7 +34,7 @@ class Endpoint(Struct, frozen=True):
     zone: str = ""
     weight: int = 1
     healthy: bool = True
-    metadata: dict[str, str] = {}
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class EndpointSet(Struct, frozen=True):
@@ -46,108 +42,6 @@ class EndpointSet(Struct, frozen=True):
 
     service: ServiceName
     endpoints: tuple[Endpoint, ...] = ()
-
-
-class Origin(Struct, frozen=True):
-    """The document that a piece of configuration comes from, for people who ask why."""
-
-    kind: str
-    namespace: str
-    name: str
-    revision: int = 0
-    rule: int = 0
-    """Index in the document's `spec.rules`."""
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
-
-
-class PathMatch(Struct, frozen=True):
-    """`prefix` matches whole segments (Gateway API PathPrefix): `/a` matches `/a` and `/a/b`, not `/ab`."""
-
-    kind: PathMatchKind
-    value: str
-
-
-class FieldMatch(Struct, frozen=True):
-    """A header or query parameter that must have exactly this value; header names are lower case."""
-
-    name: str
-    value: str
-
-
-class RouteMatch(Struct, frozen=True):
-    """All parts must hold; an empty match holds for every request.
-
-    gRPC service and method matches are compiled into `path` (`/package.Service/Method`) with `method` POST.
-    """
-
-    path: PathMatch | None = None
-    method: str = ""
-    headers: tuple[FieldMatch, ...] = ()
-    query: tuple[FieldMatch, ...] = ()
-
-
-class Backend(Struct, frozen=True):
-    """Where a share `weight / sum of weights` of a route's requests goes."""
-
-    service: ServiceName
-    weight: int = 1
-
-
-class Route(Struct, frozen=True):
-    """One match of one rule of a document. Routes of a service stand in order of precedence: the first match wins."""
-
-    name: str
-    """Stable and human readable, used in metrics and logs: `shop/rule-0`, or the rule's own name."""
-    origin: Origin
-    match: RouteMatch
-    backends: tuple[Backend, ...]
-    hostnames: tuple[str, ...] = ()
-    """Narrows the route to these hosts (`*.` allowed in front); empty: all of the service's names."""
-    grpc_only: bool = False
-    """From a GRPCRoute: holds only for requests with content-type application/grpc*."""
-    request_timeout_s: float | None = None
-    """None: the service's. 0: no limit."""
-    retry_attempts: int | None = None
-    """How many retries (not tries) this route allows; None: the service's policy."""
-    retry_codes: tuple[int, ...] | None = None
-    """HTTP statuses worth a retry; None: the service's policy."""
-
-
-class RetryPolicy(Struct, frozen=True):
-    """When a request may be tried again on another endpoint. Defaults are the contract in the design."""
-
-    attempts: int = 2
-    """Retries, not tries."""
-    codes: tuple[int, ...] = (502, 503, 504)
-    grpc_statuses: tuple[int, ...] = (14,)
-    """gRPC status numbers worth a retry; 14 is UNAVAILABLE."""
-    safe_methods: tuple[str, ...] = ()
-    """Beyond GET, HEAD, OPTIONS, TRACE, PUT, DELETE (RFC 9110 §9.2.2): HTTP methods or `/package.Service/Method`
-    that the service's owner declares safe to execute twice."""
-
-
-class Timeouts(Struct, frozen=True):
-    """Seconds. 0 switches a limit off."""
-
-    connect_s: float = 5.0
-    request_s: float = 15.0
-    """Total of a unary request, retries included."""
-    idle_s: float = 300.0
-    """Longest silence on a streaming call."""
-    keep_alive_s: float = 60.0
-    """How long an idle connection is kept; less where the endpoint keeps it for less."""
-
-
-class ServicePolicy(Struct, frozen=True):
-    """How callers reach a service."""
-
-    balancer: BalancerKind = "least_request"
-    retry: RetryPolicy = RetryPolicy()
-    timeouts: Timeouts = Timeouts()
-    origin: Origin | None = None
-    """The TrafficPolicy that it comes from; None: defaults."""
 
 
 class Service(Struct, frozen=True):
@@ -167,8 +61,8 @@ class Snapshot(Struct, frozen=True):
 
     revision: int = 0
     """etcd revision that this is as new as."""
-    services: dict[ServiceName, Service] = {}
-    endpoints: dict[ServiceName, EndpointSet] = {}
+    services: dict[ServiceName, Service] = msgspec.field(default_factory=dict)
+    endpoints: dict[ServiceName, EndpointSet] = msgspec.field(default_factory=dict)
 
     def with_parts(
         self,

@@ -14,8 +14,10 @@ from remora.control.store.follow import Update, follow
 from remora.control.store.interface import EventKind, Store
 from remora.control.store.keys import InstanceKey, instances_prefix, parse_key
 from remora.model.address import Address
+from remora.model.base import Origin
 from remora.model.names import ServiceName
-from remora.model.snapshot import Backend, Endpoint, EndpointSet, Origin, Route, RouteMatch, Service, Snapshot
+from remora.model.routes import Backend, Route, RouteMatch
+from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
 from remora.sidecar.source.control import ControlSource, Node
 
 ENV = "test"

@@ -14,7 +14,7 @@ from remora.control.compile.catalog import Catalog
 from remora.control.compile.shelf import document_key, read_document
 from remora.control.store.interface import NO_REVISION, Entry, Revision, Store
 from remora.control.store.keys import ConfigKey, config_key, config_prefix, parse_key
-from remora.documents.conflicts import Candidate, settle
+from remora.documents.conflicts import CONTESTED, Candidate, settle
 from remora.documents.errors import DocumentError, Fault
 from remora.documents.kinds import Document, DocumentKey, key_of
 from remora.documents.mesh import TrafficPolicy
@@ -115,9 +115,9 @@ class Documents:
     def _conflicts(self, documents: Iterable[Document], present: dict[str, Entry]) -> list[DocumentError]:
         """What is wrong with these documents beside those that are there; a new document is the newest."""
         mine = {key_of(document) for document in documents}
-        candidates = [self._candidate(document, present) for document in documents if _is_policy(document)]
+        candidates = [self._candidate(document, present) for document in documents]
         for entry in present.values():
-            candidate = _present_policy(entry)
+            candidate = _present(entry)
             if candidate is not None and candidate.latest is not None and key_of(candidate.latest) not in mine:
                 candidates.append(candidate)
         return [
@@ -130,7 +130,7 @@ class Documents:
     def _candidate(self, document: Document, present: dict[str, Entry]) -> Candidate:
         entry = present.get(self._key(key_of(document)))
         created = entry.create_revision if entry else _NEWER_THAN_ALL
-        return Candidate(created, document if isinstance(document, TrafficPolicy) else None, None)
+        return Candidate(created, document, None)
 
     def _key(self, key: DocumentKey) -> str:
         try:
@@ -139,13 +139,9 @@ class Documents:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
 
 
-def _is_policy(document: Document) -> bool:
-    return isinstance(document, TrafficPolicy)
-
-
-def _present_policy(entry: Entry) -> Candidate | None:
+def _present(entry: Entry) -> Candidate | None:
     key = parse_key(entry.key)
-    if not isinstance(key, ConfigKey) or key.kind != TrafficPolicy.__name__:
+    if not isinstance(key, ConfigKey) or key.kind not in CONTESTED:
         return None
     outcome = read_document(document_key(key), entry.value)
     return Candidate(entry.create_revision, outcome, None) if isinstance(outcome, TrafficPolicy) else None

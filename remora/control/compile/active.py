@@ -5,20 +5,22 @@ from __future__ import annotations
 import msgspec
 
 from remora.documents.endpoints import static_endpoints
-from remora.documents.gateway import GRPCRoute, HTTPRoute
+from remora.documents.gateway import GRPCRoute, HTTPRoute, ReferenceGrant
 from remora.documents.kinds import Document
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
 from remora.documents.policies import compile_policy
-from remora.documents.routes import RankedRoute, compile_routes
-from remora.model.snapshot import Endpoint, ServicePolicy
+from remora.documents.routes import RoutesByParent, compile_routes
+from remora.model.policies import ServicePolicy
+from remora.model.snapshot import Endpoint
 
 
 class Active(msgspec.Struct, frozen=True):
-    """A document and what it compiles to; of the last three only one is ever set."""
+    """A document and what it compiles to; of the last three one is set, or none."""
 
     document: Document
     revision: int
-    routes: tuple[RankedRoute, ...] = ()
+    routes: RoutesByParent = msgspec.field(default_factory=dict)
+    """By the service that they are for."""
     policy: ServicePolicy | None = None
     endpoints: tuple[Endpoint, ...] = ()
 
@@ -28,6 +30,8 @@ def activate(document: Document, revision: int, created: int) -> Active:
     match document:
         case HTTPRoute() | GRPCRoute():
             return Active(document, revision, routes=compile_routes(document, revision, created))
+        case ReferenceGrant():
+            return Active(document, revision)
         case TrafficPolicy():
             return Active(document, revision, policy=compile_policy(document, revision))
         case ServiceEndpoints():

@@ -20,7 +20,8 @@ from remora.documents.kinds import Document, DocumentKey
 from remora.documents.references import unserved
 from remora.documents.services import compile_service
 from remora.model.names import ServiceName
-from remora.model.snapshot import EndpointSet, Service, ServicePolicy
+from remora.model.policies import ServicePolicy
+from remora.model.snapshot import EndpointSet, Service
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -149,7 +150,7 @@ class Catalog:
     def _compile(self, name: ServiceName) -> Service | None:
         if not self._shelf.has(name) and self._instances.endpoints(name) is None:
             return None
-        routes = [route for active in self._shelf.of_service(name) for route in active.routes]
+        routes = [route for active in self._shelf.of_service(name) for route in active.routes.get(name, ())]
         return compile_service(name, routes, self._policy(name))
 
     def _policy(self, name: ServiceName) -> ServicePolicy | None:

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from remora.control.compile.active import Active, activate
 from remora.control.compile.status import ActiveRecord, DocumentStatus
 from remora.control.store.keys import ConfigKey
-from remora.documents.conflicts import Candidate, settle
+from remora.documents.conflicts import CONTESTED, Candidate, Verdict, settle
 from remora.documents.errors import Fault
 from remora.documents.kinds import Document, DocumentKey, key_of
-from remora.documents.mesh import TrafficPolicy
 from remora.documents.parse import parse_one, parse_raw
 from remora.documents.references import subjects
 from remora.model.names import ServiceName
@@ -63,7 +62,15 @@ class _Slot:
         """The version that was in use last."""
         self.good_revision = 0
         self.good_is_free = True
-        """No other policy has taken what `good` needs."""
+        """No other document has taken what `good` needs, and what it needs is granted."""
+
+    def take(self, verdict: Verdict | None) -> bool:
+        """What was decided between it and others; whether that is new."""
+        before = self.faults, self.good_is_free
+        self.good_is_free = verdict is not None and verdict.used is not None
+        if self.latest is not None and verdict is not None:
+            self.faults = verdict.faults
+        return before != (self.faults, self.good_is_free)
 
     def to_use(self) -> tuple[Document, int] | None:
         """What should be in use, and its revision."""
@@ -116,8 +123,8 @@ class Shelf:
     def settle(self) -> tuple[set[ServiceName], set[DocumentKey]]:
         """Put to use what was written since: (services touched, documents whose status may have changed)."""
         touched, self._touched = self._touched, set()
-        if any(key.kind == TrafficPolicy.__name__ for key in touched):
-            touched |= self._settle_policies()
+        if any(key.kind in CONTESTED for key in touched):
+            touched |= self._settle_contested()
         services: set[ServiceName] = set()
         for key in touched:
             services |= self._replace(key)
@@ -140,16 +147,11 @@ class Shelf:
             return DocumentStatus(key, slot.revision, not slot.faults, slot.faults)
         return DocumentStatus(key, slot.revision, not slot.faults, slot.faults, active.document, active.revision)
 
-    def _settle_policies(self) -> set[DocumentKey]:
-        """Decide which policy gets which service; returns all policies, since any may be touched by another."""
-        policies = {key: slot for key, slot in self._slots.items() if key.kind == TrafficPolicy.__name__}
-        verdicts = settle(_candidate(slot) for slot in policies.values())
-        for key, slot in policies.items():
-            verdict = verdicts.get(key)
-            slot.good_is_free = verdict is not None and verdict.used is not None
-            if slot.latest is not None and verdict is not None:
-                slot.faults = verdict.faults
-        return set(policies)
+    def _settle_contested(self) -> set[DocumentKey]:
+        """Decide what documents take from each other and grant each other; those for which that has changed."""
+        slots = {key: slot for key, slot in self._slots.items() if key.kind in CONTESTED}
+        verdicts = settle(Candidate(slot.created, slot.latest, slot.good) for slot in slots.values())
+        return {key for key, slot in slots.items() if slot.take(verdicts.get(key))}
 
     def _replace(self, key: DocumentKey) -> set[ServiceName]:
         """Bring what is in use of a document in line; the services that this touches."""
@@ -178,15 +180,6 @@ class Shelf:
             if not documents:
                 del self._by_service[service]
         return services
-
-
-def _candidate(slot: _Slot) -> Candidate:
-    latest, good = slot.latest, slot.good
-    return Candidate(
-        slot.created,
-        latest if isinstance(latest, TrafficPolicy) else None,
-        good if isinstance(good, TrafficPolicy) else None,
-    )
 
 
 def _activate(slot: _Slot, before: Active | None) -> Active | None:

@@ -72,7 +72,7 @@ def _cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
         EndpointView(endpoint.endpoint, _state(endpoint), endpoint.active, endpoint.connections)
         for endpoint in cluster.endpoints
     )
-    return ClusterView(cluster.name, cluster.policy.balancer, endpoints, inbound)
+    return ClusterView(cluster.name, cluster.policy.balancer.kind, endpoints, inbound)
 
 
 def _state(endpoint: UpstreamEndpoint) -> EndpointState:

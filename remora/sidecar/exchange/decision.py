@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from typing import Literal, Protocol
 
-from remora.model.snapshot import RetryPolicy
+from remora.model.policies import RetryPolicy
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import RequestHead

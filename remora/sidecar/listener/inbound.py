@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from remora.model.snapshot import Endpoint, RetryPolicy, ServicePolicy, Timeouts
+from remora.model.policies import RetryPolicy, ServicePolicy, Timeouts
+from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange.decision import Decision, Direction, Discovery, Refusal
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import RequestHead

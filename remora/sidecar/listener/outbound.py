@@ -9,7 +9,8 @@ from collections.abc import Collection
 from typing import Literal, Protocol
 
 from remora.model.names import ServiceName, service_of_host, split_authority
-from remora.model.snapshot import Endpoint, ServicePolicy
+from remora.model.policies import ServicePolicy
+from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.decision import Decision, Direction, Discovery, Refusal
 from remora.sidecar.exchange.failures import Failure

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from remora.model.snapshot import BalancerKind
+from remora.model.policies import BalancerKind
 
 Random = Callable[[], float]
 """Gives numbers in [0, 1)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from remora.model.snapshot import RetryPolicy
+from remora.model.policies import RetryPolicy
 
 BACKOFF_BASE_S = 0.025
 BACKOFF_CAP_S = 0.25

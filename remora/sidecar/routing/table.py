@@ -11,8 +11,11 @@ import itertools
 from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
+from remora.model.base import Origin
 from remora.model.names import ServiceName, service_of_host, split_authority
-from remora.model.snapshot import Backend, Origin, RetryPolicy, Route, RouteMatch, Service, ServicePolicy, Snapshot
+from remora.model.policies import RetryPolicy, ServicePolicy
+from remora.model.routes import Backend, Route, RouteMatch
+from remora.model.snapshot import Service, Snapshot
 from remora.sidecar.wire.heads import RequestHead, field_value
 
 MAX_AUTHORITIES = 4096

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from remora.model.names import ServiceName
-from remora.model.snapshot import Endpoint, Protocol, ServicePolicy, Snapshot
+from remora.model.policies import ServicePolicy
+from remora.model.snapshot import Endpoint, Protocol, Snapshot
 from remora.sidecar.policy.balancer import Balancer, make_balancer
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 
@@ -49,7 +50,7 @@ class Cluster:
         candidates = reachable or fresh
         if not candidates:
             return picked
-        return candidates[make_balancer(self.policy.balancer, candidates, random.random).pick(random.random)]
+        return candidates[make_balancer(self.policy.balancer.kind, candidates, random.random).pick(random.random)]
 
     def update(self, endpoints: Iterable[Endpoint], policy: ServicePolicy) -> None:
         """Take over a newer set. Endpoints that stay keep their connections; those that go are drained."""
@@ -62,7 +63,7 @@ class Cluster:
         self.declared = said.pop() if len(said) == 1 else "auto"
         healthy = [endpoint for endpoint in self.endpoints if endpoint.endpoint.healthy]
         self._usable = healthy if len(healthy) >= PANIC_SHARE * len(self.endpoints) else self.endpoints
-        self._balancer = make_balancer(policy.balancer, self._usable, random.random) if self._usable else None
+        self._balancer = make_balancer(policy.balancer.kind, self._usable, random.random) if self._usable else None
 
     def drain(self) -> None:
         """Let go of all endpoints."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from remora.model.snapshot import Endpoint, Timeouts
+from remora.model.policies import Timeouts
+from remora.model.snapshot import Endpoint
 from remora.sidecar.upstream.pool import Pool, UpstreamProtocol
 
 CONNECT_BACKOFF_BASE_S = 0.5

@@ -9,7 +9,8 @@ import pytest
 from remora.documents.durations import seconds
 from remora.documents.load import load_file
 from remora.model.names import service_name
-from remora.model.snapshot import RetryPolicy, SnapshotError, Timeouts
+from remora.model.policies import RetryPolicy, Timeouts
+from remora.model.snapshot import SnapshotError
 
 TEXT = """
 apiVersion: mesh.remora.dev/v1alpha1
@@ -51,7 +52,7 @@ def test_a_file_becomes_a_snapshot(tmp_path: Path) -> None:
     assert [endpoint.id for endpoint in snapshot.endpoints[reviews].endpoints] == ["10.0.0.1:80", "[::1]:81"]
     assert [endpoint.address for endpoint in snapshot.endpoints[v2].endpoints] == ["::1"]
     policy = snapshot.services[v1].policy
-    assert policy.balancer == "random"
+    assert policy.balancer.kind == "random"
     assert policy.retry == RetryPolicy(1, grpc_statuses=(14, 1), safe_methods=("POST",))
     assert policy.timeouts == Timeouts(connect_s=0.1, request_s=0.0, idle_s=300.0)
     assert snapshot.services[reviews].routes[0].backends[0].service == v1
@@ -66,7 +67,7 @@ spec: {service: reviews-v2, endpoints: [{address: 10.9.9.9, port: 1}]}
 """
     snapshot = load_file(write(tmp_path / "mesh.yaml", TEXT + more))
     assert [e.address for e in snapshot.endpoints[service_name("reviews-v2")].endpoints] == ["10.9.9.9"]
-    assert snapshot.services[service_name("reviews-v2")].policy.balancer == "least_request"
+    assert snapshot.services[service_name("reviews-v2")].policy.balancer.kind == "least_request"
 
 
 def test_each_fault_is_a_line_with_the_file(tmp_path: Path) -> None:

@@ -12,7 +12,19 @@ from remora.documents.parse import parse_raw
 from remora.documents.routes import RankedRoute, backends, compile_routes
 from remora.documents.services import compile_service
 from remora.model.names import service_name
-from remora.model.snapshot import Backend, FieldMatch, PathMatch, Route, RouteMatch
+from remora.model.routes import (
+    Backend,
+    FieldEdits,
+    FieldMatch,
+    Filters,
+    Mirror,
+    PathMatch,
+    PathRewrite,
+    Rewrite,
+    Route,
+    RouteMatch,
+    SessionPersistence,
+)
 
 REVIEWS = service_name("reviews")
 
@@ -41,6 +53,12 @@ def order(*routes: RankedRoute) -> list[str]:
     return [route.name for route in compile_service(REVIEWS, routes, None).routes]
 
 
+def compiled(source: HTTPRoute | GRPCRoute, revision: int, created: int) -> tuple[RankedRoute, ...]:
+    """The routes of the one parent."""
+    (routes,) = compile_routes(source, revision, created).values()
+    return routes
+
+
 def test_http_precedence() -> None:
     header = [{"name": "a", "value": "b"}]
     query = [{"name": "a", "value": "b"}]
@@ -58,14 +76,14 @@ def test_http_precedence() -> None:
     ]
     expected = ["exact", "long-method", "long-header", "long-query", "long"]
     expected += ["short", "method", "header", "query", "none"]
-    assert order(*compile_routes(document("r", rules), 1, 1)) == [f"r/{name}" for name in expected]
+    assert order(*compiled(document("r", rules), 1, 1)) == [f"r/{name}" for name in expected]
 
 
 def test_ties_go_to_the_older_then_the_name_then_the_order() -> None:
-    young = compile_routes(document("a", [rule("x")]), 9, 9)
-    old = compile_routes(document("b", [rule("x"), rule("y")]), 9, 2)
+    young = compiled(document("a", [rule("x")]), 9, 9)
+    old = compiled(document("b", [rule("x"), rule("y")]), 9, 2)
     assert order(*young, *old) == ["b/x", "b/y", "a/x"]
-    same_age = compile_routes(document("a", [rule("x")]), 9, 2)
+    same_age = compiled(document("a", [rule("x")]), 9, 2)
     assert order(*old, *same_age) == ["a/x", "b/x", "b/y"]
 
 
@@ -80,8 +98,8 @@ def test_grpc_comes_first_and_by_length() -> None:
         rule("method", method("a.B", "Get")),
         rule("longer-method", method("a.B", "GetAll")),
     ]
-    grpc = compile_routes(document("g", rules, "GRPCRoute"), 1, 1)
-    http = compile_routes(document("h", [rule("exact", path("Exact", "/a.B/Get"))]), 1, 1)
+    grpc = compiled(document("g", rules, "GRPCRoute"), 1, 1)
+    http = compiled(document("h", [rule("exact", path("Exact", "/a.B/Get"))]), 1, 1)
     expected = ["g/longer", "g/longer-method", "g/method", "g/service", "g/all", "h/exact"]
     assert order(*http, *grpc) == expected
     by_name = {ranked.route.name: ranked.route for ranked in grpc}
@@ -93,8 +111,8 @@ def test_grpc_comes_first_and_by_length() -> None:
 
 def test_hosts_go_from_specific_to_none() -> None:
     hosts = ["*.example.com", "example.com", "a.example.com", "*.a.example.com"]
-    narrow = compile_routes(document("n", [rule("x")], hostnames=hosts), 1, 9)
-    exact = compile_routes(document("e", [rule("y", path("Exact", "/very/long"))]), 1, 1)
+    narrow = compiled(document("n", [rule("x")], hostnames=hosts), 1, 9)
+    exact = compiled(document("e", [rule("y", path("Exact", "/very/long"))]), 1, 1)
     service = compile_service(REVIEWS, (*exact, *narrow), None)
     found = [route.hostnames for route in service.routes]
     assert found == [("a.example.com",), ("example.com",), ("*.a.example.com",), ("*.example.com",), ()]
@@ -103,20 +121,24 @@ def test_hosts_go_from_specific_to_none() -> None:
 
 def test_a_rule_in_full() -> None:
     match = path("PathPrefix", "/a/", method="GET", headers=[{"name": "X-A", "value": "B"}])
-    full = rule("x", match, timeouts={"request": "1m30s"}, retry={"attempts": 0, "codes": [500]})
+    timeouts = {"request": "1m30s", "backendRequest": "500ms"}
+    full = rule("x", match, timeouts=timeouts, retry={"attempts": 0, "codes": [500], "backoff": "50ms"})
+    full["sessionPersistence"] = {"sessionName": "s", "idleTimeout": "1h", "type": "Header"}
     full["backendRefs"] = [{"name": "a", "weight": 3}, {"name": "b", "namespace": "other", "weight": 0}]
     source = document("r", [full])
-    (ranked,) = compile_routes(source, 7, 1)
+    (ranked,) = compiled(source, 7, 1)
     route = ranked.route
     assert route.match == RouteMatch(PathMatch("prefix", "/a"), "GET", (FieldMatch("x-a", "B"),))
     assert route.backends == (Backend(service_name("a"), 3), Backend(service_name("b", "other"), 0))
     assert (route.request_timeout_s, route.retry_attempts, route.retry_codes) == (90, 0, (500,))
+    assert (route.per_try_timeout_s, route.retry_backoff_s) == (0.5, 0.05)
+    assert route.session == SessionPersistence("s", "header", idle_s=3600)
     assert (str(route.origin), route.origin.revision, route.origin.rule) == ("HTTPRoute default/r", 7, 0)
     assert backends(source) == {service_name("a"), service_name("b", "other")}
 
 
 def test_rules_without_name_and_matches() -> None:
-    (ranked,) = compile_routes(document("r", [{"backendRefs": [{"name": "a"}]}]), 1, 1)
+    (ranked,) = compiled(document("r", [{"backendRefs": [{"name": "a"}]}]), 1, 1)
     assert ranked.route.name == "r/rule-0"
     assert ranked.route.match == RouteMatch()
     assert ranked.route.request_timeout_s is None
@@ -136,16 +158,16 @@ matches = st.builds(
 
 @given(st.lists(matches, min_size=1, max_size=12), st.randoms())
 def test_precedence_does_not_depend_on_the_order_of_documents(found: list[dict[str, Any]], random: Any) -> None:
-    compiled = [compile_routes(document(f"d{i}", [rule("x", match)]), 1, i) for i, match in enumerate(found)]
-    once = order(*(route for routes in compiled for route in routes))
-    random.shuffle(compiled)
-    assert order(*(route for routes in compiled for route in routes)) == once
+    parts = [compiled(document(f"d{i}", [rule("x", match)]), 1, i) for i, match in enumerate(found)]
+    once = order(*(route for routes in parts for route in routes))
+    random.shuffle(parts)
+    assert order(*(route for routes in parts for route in routes)) == once
 
 
 @given(st.lists(matches, min_size=2, max_size=12))
 def test_a_less_specific_route_never_hides_a_more_specific_one(found: list[dict[str, Any]]) -> None:
-    compiled = compile_routes(document("d", [rule(f"r{i}", match) for i, match in enumerate(found)]), 1, 1)
-    routes = compile_service(REVIEWS, compiled, None).routes
+    found_routes = compiled(document("d", [rule(f"r{i}", match) for i, match in enumerate(found)]), 1, 1)
+    routes = compile_service(REVIEWS, found_routes, None).routes
     for index, first in enumerate(routes):
         for later in routes[index + 1 :]:
             assert not _is_strictly_narrower(later, first)
@@ -163,5 +185,64 @@ def _conditions(route: Route) -> set[object]:
 
 
 def test_the_root_prefix_holds_for_everything() -> None:
-    (ranked,) = compile_routes(document("r", [rule("x", path("PathPrefix", "/"))]), 1, 1)
+    (ranked,) = compiled(document("r", [rule("x", path("PathPrefix", "/"))]), 1, 1)
     assert ranked.route.match.path is None
+
+
+def test_expressions_come_after_exact_paths_and_before_prefixes() -> None:
+    rules = [
+        rule("prefix", path("PathPrefix", "/very/long/prefix")),
+        rule("short", path("RegularExpression", "/v.*")),
+        rule("long", path("RegularExpression", "/very/.*")),
+        rule("exact", path("Exact", "/v")),
+    ]
+    assert order(*compiled(document("r", rules), 1, 1)) == ["r/exact", "r/long", "r/short", "r/prefix"]
+
+
+def test_grpc_names_may_be_expressions_or_left_out() -> None:
+    def method(**fields: str) -> dict[str, Any]:
+        return {"method": fields}
+
+    rules = [
+        rule("one", method(type="RegularExpression", service="a\\..*", method="Get|List")),
+        rule("any-service", method(method="Get")),
+        rule("any-method", method(type="RegularExpression", service="a.+")),
+    ]
+    found = {ranked.route.name: ranked.route.match.path for ranked in compiled(document("g", rules, "GRPCRoute"), 1, 1)}
+    assert found == {
+        "g/one": PathMatch("regex", "/(?:a\\..*)/(?:Get|List)"),
+        "g/any-service": PathMatch("regex", "/[^/]+/Get"),
+        "g/any-method": PathMatch("regex", "/(?:a.+)/[^/]+"),
+    }
+
+
+def test_a_route_of_another_namespace_is_for_its_own_callers() -> None:
+    parents = [
+        {"kind": "Service", "group": "", "name": "reviews"},
+        {"kind": "Service", "group": "", "name": "reviews", "namespace": "shop", "port": 8080},
+    ]
+    source = document("r", [rule("x", path("PathPrefix", "/a"))], parentRefs=parents)
+    routes = {service: ranked[0].route for service, ranked in compile_routes(source, 1, 1).items()}
+    assert (routes[REVIEWS].consumers, routes[REVIEWS].match.port) == ("", None)
+    other = routes[service_name("reviews", "shop")]
+    assert (other.consumers, other.match.port) == ("default", 8080)
+
+
+def test_filters() -> None:
+    mirror = {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "b"}, "percent": 5}}
+    edit = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "X-A", "value": "1"}]}}
+    rewrite = {
+        "type": "URLRewrite",
+        "urlRewrite": {"hostname": "h", "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/b"}},
+    }
+    full = rule("x", path("PathPrefix", "/a"), filters=[edit, mirror, rewrite])
+    full["backendRefs"][0]["filters"] = [{**edit, "requestHeaderModifier": {"remove": ["X-B"]}}]
+    source = document("r", [full])
+    (ranked,) = compiled(source, 1, 1)
+    assert ranked.route.filters == Filters(
+        request=FieldEdits(set=(("X-A", "1"),)),
+        rewrite=Rewrite("h", PathRewrite("prefix", "/b")),
+        mirrors=(Mirror(service_name("b"), 0.05),),
+    )
+    assert ranked.route.backends[0].filters == Filters(request=FieldEdits(remove=("X-B",)))
+    assert backends(source) == {service_name("x"), service_name("b")}

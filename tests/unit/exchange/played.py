@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from remora.model.snapshot import Endpoint, ServicePolicy
+from remora.model.policies import Balancer, ServicePolicy
+from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange.decision import Decision, Discovery, Refusal
 from remora.sidecar.exchange.exchange import Exchange
 from remora.sidecar.exchange.proxy import Proxy
@@ -88,7 +89,7 @@ class Play:
     direction = "outbound"
 
     def __init__(self, policy: ServicePolicy | None = None) -> None:
-        self.policy = policy or ServicePolicy(balancer="round_robin")
+        self.policy = policy or ServicePolicy(balancer=Balancer("round_robin"))
         self.cluster = Cluster("shop.default", self.policy)
         self.cluster.update((Endpoint("a", "127.0.0.1", 1), Endpoint("b", "127.0.0.1", 2)), self.policy)
         self.upstreams = [Upstream(), Upstream()]

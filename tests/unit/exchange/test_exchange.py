@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from remora.model.snapshot import RetryPolicy, ServicePolicy
+from remora.model.policies import Balancer, RetryPolicy, ServicePolicy
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.decision import Discovery, Refusal
 from remora.sidecar.exchange.replay import REPLAY_BYTES
@@ -18,7 +18,7 @@ from tests.unit.exchange.played import Play
 OK = ResponseHead(200, [], content_length=2)
 GRPC = {"content_type": b"application/grpc"}
 GRPC_OK = ResponseHead(200, [(b"content-type", b"application/grpc")])
-SAFE = ServicePolicy(balancer="round_robin", retry=RetryPolicy(safe_methods=("/x",)))
+SAFE = ServicePolicy(balancer=Balancer("round_robin"), retry=RetryPolicy(safe_methods=("/x",)))
 
 
 async def test_an_answer_goes_through_and_is_counted() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remora.model.snapshot import BalancerKind
+from remora.model.policies import BalancerKind
 from remora.sidecar.policy.balancer import LeastRequest, RandomChoice, RoundRobin, make_balancer
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remora.model.snapshot import RetryPolicy
+from remora.model.policies import RetryPolicy
 from remora.sidecar.policy.retry import (
     BACKOFF_BASE_S,
     BACKOFF_CAP_S,

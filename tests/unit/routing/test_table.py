@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remora.model.base import Origin
 from remora.model.names import service_name
-from remora.model.snapshot import Backend, FieldMatch, Origin, PathMatch, Route, RouteMatch, Service, Snapshot
+from remora.model.routes import Backend, FieldMatch, PathMatch, Route, RouteMatch
+from remora.model.snapshot import Service, Snapshot
 from remora.sidecar.routing.table import CompiledService, RouteTable
 from remora.sidecar.wire.heads import RequestHead
 

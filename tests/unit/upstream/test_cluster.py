@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import time
 
+from remora.model.base import Origin
 from remora.model.names import service_name
-from remora.model.snapshot import (
-    Backend,
-    Endpoint,
-    EndpointSet,
-    Origin,
-    Route,
-    RouteMatch,
-    Service,
-    ServicePolicy,
-    Snapshot,
-    Timeouts,
-)
+from remora.model.policies import Balancer, ServicePolicy, Timeouts
+from remora.model.routes import Backend, Route, RouteMatch
+from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
 from remora.sidecar.upstream.cluster import Cluster, Clusters
 from remora.sidecar.upstream.endpoint import CONNECT_BACKOFF_CAP_S, UpstreamEndpoint
 
@@ -26,7 +18,7 @@ def endpoint(name: str, **fields: object) -> Endpoint:
 
 
 def cluster(*endpoints: Endpoint) -> Cluster:
-    made = Cluster("shop.default", ServicePolicy(balancer="round_robin"))
+    made = Cluster("shop.default", ServicePolicy(balancer=Balancer("round_robin")))
     made.update(endpoints, made.policy)
     return made
 
@@ -86,14 +78,14 @@ def test_a_new_address_is_a_new_endpoint() -> None:
 
 def test_a_version_has_the_policy_of_the_service_that_routes_to_it() -> None:
     shop, canary = service_name("shop"), service_name("shop-v2")
-    policy = ServicePolicy(balancer="random", origin=Origin("TrafficPolicy", "default", "shop"))
+    policy = ServicePolicy(balancer=Balancer("random"), origin=Origin("TrafficPolicy", "default", "shop"))
     split = Route("r", Origin("HTTPRoute", "default", "shop"), RouteMatch(), (Backend(canary),))
     endpoint_sets = {name: EndpointSet(name, (endpoint("a"),)) for name in (shop, canary)}
     clusters = Clusters()
     clusters.update(Snapshot(1, {shop: Service(shop, (split,), policy)}, endpoint_sets))
     found = clusters.get(canary)
     assert found is not None
-    assert found.policy.balancer == "random"
+    assert found.policy.balancer.kind == "random"
     clusters.update(Snapshot(2, {}, {shop: endpoint_sets[shop]}))
     assert clusters.get(canary) is None
 

@@ -148,11 +148,11 @@ def test_versions_have_the_policy_of_their_base_unless_they_have_one(bench: Benc
     assert changes.services == {REVIEWS, V2}
     service = bench.catalog.service(V2)
     assert service is not None
-    assert service.policy.balancer == "round_robin"
+    assert service.policy.balancer.kind == "round_robin"
     assert bench.policy("own", "Random", "reviews-v2").services == {V2}
     service = bench.catalog.service(V2)
     assert service is not None
-    assert service.policy.balancer == "random"
+    assert service.policy.balancer.kind == "random"
 
 
 def test_a_bad_document_changes_nothing_and_says_why(bench: Bench) -> None:
@@ -202,13 +202,13 @@ def test_the_older_of_two_policies_keeps_the_service(bench: Bench) -> None:
     assert "TrafficPolicy default/z" in status.errors[0].message
     service = bench.catalog.service(REVIEWS)
     assert service is not None
-    assert service.policy.balancer == "round_robin"
+    assert service.policy.balancer.kind == "round_robin"
     changes = bench.delete(config_key("dev", "TrafficPolicy", "default", "z"))
     assert only(changes).accepted
     assert [str(key) for key in changes.removed] == ["TrafficPolicy default/z"]
     service = bench.catalog.service(REVIEWS)
     assert service is not None
-    assert service.policy.balancer == "random"
+    assert service.policy.balancer.kind == "random"
 
 
 def test_a_policy_that_takes_anothers_service_keeps_what_it_had(bench: Bench) -> None:
@@ -217,7 +217,7 @@ def test_a_policy_that_takes_anothers_service_keeps_what_it_had(bench: Bench) ->
     assert not only(bench.policy("b", "LeastRequest", "reviews")).accepted
     ratings = bench.catalog.service(service_name("ratings"))
     assert ratings is not None
-    assert ratings.policy.balancer == "random"
+    assert ratings.policy.balancer.kind == "random"
 
 
 def test_other_keys_and_other_environments_are_ignored(bench: Bench) -> None:
@@ -295,3 +295,45 @@ def test_notes_name_backends_without_instances(bench: Bench) -> None:
         "no instance of reviews-v2.default is known yet",
     )
     assert msgspec.json.encode(note)
+
+
+def grant(namespace: str, *sources: str) -> str:
+    named = ", ".join(f"{{kind: HTTPRoute, namespace: {source}}}" for source in sources)
+    return f"""
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: {{name: g, namespace: {namespace}}}
+spec: {{from: [{named}], to: [{{kind: Service}}]}}
+"""
+
+
+def test_a_route_to_another_namespace_needs_a_grant_there(bench: Bench) -> None:
+    text = route(10).replace("{name: reviews-v1", "{namespace: shop, name: reviews-v1")
+    changes = bench.put(config_key("dev", "HTTPRoute", "default", "reviews"), text)
+    (status,) = changes.statuses
+    assert not status.accepted
+    assert "no ReferenceGrant there allows HTTPRoutes of default" in status.faults[0].message
+    assert status.faults[0].path == "spec.rules[0].backendRefs[0]"
+    assert bench.catalog.service(REVIEWS) is None
+
+    key = config_key("dev", "ReferenceGrant", "shop", "g")
+    bench.put(key, grant("shop", "other"))
+    assert bench.catalog.service(REVIEWS) is None
+    changes = bench.put(key, grant("shop", "other", "default"))
+    assert [status.accepted for status in changes.statuses] == [True, True]
+    assert changes.services == {REVIEWS}
+
+    changes = bench.delete(key)
+    assert changes.services == {REVIEWS}
+    assert bench.catalog.service(REVIEWS) is None, "what is no longer granted is no longer done, good as it was"
+
+
+def test_a_route_for_two_services_gives_each_its_own(bench: Bench) -> None:
+    text = route(10).replace("parentRefs: [", 'parentRefs: [{kind: Service, group: "", name: ratings, port: 81}, ')
+    changes = bench.put(config_key("dev", "HTTPRoute", "default", "reviews"), text)
+    ratings = service_name("ratings")
+    assert changes.services == {REVIEWS, ratings}
+    ports = {
+        name: service.routes[0].match.port for name in changes.services if (service := bench.catalog.service(name))
+    }
+    assert ports == {REVIEWS: None, ratings: 81}
