@@ -66,9 +66,8 @@ def test_yaml_documents_json_and_lists_give_the_same() -> None:
 
 
 def test_all_faults_of_all_documents_are_found() -> None:
-    bad = (
-        ROUTE.replace("weight: 0", "weigth: 0").replace("method: GET", "method: get").replace(", example.com", ", a_b")
-    )
+    bad = ROUTE.replace("weight: 0", "weigth: 0").replace("method: GET", "method: get")
+    bad = bad.replace(", example.com", ", a_b")
     found = faults(f"{bad}---\n{POLICY.replace('Service', 'Pod')}")
     assert set(found) == {
         "spec.rules[0].backendRefs[1].weigth",

@@ -312,8 +312,8 @@ def test_a_route_to_another_namespace_needs_a_grant_there(bench: Bench) -> None:
     changes = bench.put(config_key("dev", "HTTPRoute", "default", "reviews"), text)
     (status,) = changes.statuses
     assert not status.accepted
-    assert "no ReferenceGrant there allows HTTPRoutes of default" in status.faults[0].message
-    assert status.faults[0].path == "spec.rules[0].backendRefs[0]"
+    assert "no ReferenceGrant there allows HTTPRoutes of default" in status.errors[0].message
+    assert status.errors[0].path == "spec.rules[0].backendRefs[0]"
     assert bench.catalog.service(REVIEWS) is None
 
     key = config_key("dev", "ReferenceGrant", "shop", "g")
@@ -333,7 +333,8 @@ def test_a_route_for_two_services_gives_each_its_own(bench: Bench) -> None:
     changes = bench.put(config_key("dev", "HTTPRoute", "default", "reviews"), text)
     ratings = service_name("ratings")
     assert changes.services == {REVIEWS, ratings}
-    ports = {
-        name: service.routes[0].match.port for name in changes.services if (service := bench.catalog.service(name))
+    found = {name: bench.catalog.service(name) for name in changes.services}
+    assert {name: service and service.routes[0].match.port for name, service in found.items()} == {
+        REVIEWS: None,
+        ratings: 81,
     }
-    assert ports == {REVIEWS: None, ratings: 81}
