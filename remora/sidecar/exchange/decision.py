@@ -8,8 +8,9 @@ from typing import Literal, Protocol
 
 from remora.model.policies import RetryPolicy
 from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.upstream.cluster import Cluster
-from remora.sidecar.wire.heads import RequestHead
+from remora.sidecar.wire.heads import Fields, RequestHead
 
 Direction = Literal["inbound", "outbound"]
 
@@ -17,7 +18,7 @@ Direction = Literal["inbound", "outbound"]
 class Decision:
     """Where a request goes and under which rules."""
 
-    __slots__ = ("cluster", "idle_timeout_s", "request_timeout_s", "retry", "route", "service")
+    __slots__ = ("cluster", "filters", "idle_timeout_s", "request_timeout_s", "retry", "route", "service")
 
     def __init__(
         self,
@@ -27,6 +28,7 @@ class Decision:
         retry: RetryPolicy,
         request_timeout_s: float,
         idle_timeout_s: float,
+        filters: tuple[CompiledFilters, ...] = (),
     ) -> None:
         self.service = service
         """The service that was asked for."""
@@ -36,10 +38,14 @@ class Decision:
         self.retry = retry
         self.request_timeout_s = request_timeout_s
         self.idle_timeout_s = idle_timeout_s
+        self.filters = filters
+        """Of the route, then of the backend."""
 
     def with_idle_timeout(self, seconds: float) -> Decision:
         """The same with another limit of silence."""
-        return Decision(self.service, self.route, self.cluster, self.retry, self.request_timeout_s, seconds)
+        return Decision(
+            self.service, self.route, self.cluster, self.retry, self.request_timeout_s, seconds, self.filters
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,10 +59,23 @@ class Refusal:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class LocalAnswer:
+    """The sidecar answers by itself: a redirect, a preflight."""
+
+    status: int
+    fields: Fields
+    service: str
+    route: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Discovery:
     """The request waits until control has said whether it knows the service; then it is decided again."""
 
     answer: asyncio.Future[bool]
+
+
+Decided = Decision | Refusal | LocalAnswer | Discovery
 
 
 class Router(Protocol):
@@ -64,5 +83,5 @@ class Router(Protocol):
 
     direction: Direction
 
-    def decide(self, head: RequestHead, *, final: bool) -> Decision | Refusal | Discovery:
+    def decide(self, head: RequestHead, *, final: bool) -> Decided:
         """`final`: a Discovery has been waited for, there is no other."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.clock import RequestClock
-from remora.sidecar.exchange.decision import Decision, Discovery, Refusal
+from remora.sidecar.exchange.decision import Decision, Discovery, LocalAnswer, Refusal
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.repeats import MAX_RESENDS, Repeats
 from remora.sidecar.exchange.replay import REPLAY_BYTES, Replay
@@ -108,9 +108,14 @@ class Exchange(RequestClock):
     def _decide(self, *, final: bool) -> None:
         decision = self._proxy.router.decide(self.head, final=final)
         if isinstance(decision, Decision):
+            for filters in decision.filters:
+                filters.edit_request(self.head)
             self._begin(decision)
         elif isinstance(decision, Refusal):
             self._refuse(decision.failure, decision.detail, decision.service, decision.route)
+        elif isinstance(decision, LocalAnswer):
+            self._answer(ResponseHead(decision.status, decision.fields), b"")
+            self._finish("", decision.service, decision.route)
         else:
             asyncio.get_running_loop().create_task(self._discover(decision))
 
@@ -259,10 +264,18 @@ class Exchange(RequestClock):
         if head.content_length is None and not end and decision is not None:
             # Nobody knows how long this goes on: a streaming answer, limited by silence.
             self.limit_silence(decision.idle_timeout_s)
-        self._downstream.send_head(head, end)
+        self._send_head(head, end)
         if end:
             self._grpc_status = field_value(head.fields, b"grpc-status") if self.is_grpc else None
             self._finish("")
+
+    def _send_head(self, head: ResponseHead, end: bool) -> None:
+        decision = self.decision
+        if decision is not None:
+            # The backend's first: they are nearer to it.
+            for filters in reversed(decision.filters):
+                filters.edit_response(self.head, head)
+        self._downstream.send_head(head, end)
 
     def forward_data(self, data: bytes, end: bool) -> None:
         self.heard = True
@@ -311,15 +324,19 @@ class Exchange(RequestClock):
             return
         head, body = failures.answer(failure, self.head, detail)
         log.debug("%s %s%s: %s", failure.flag, service, self.head.path.decode("latin-1"), detail)
+        self._grpc_status = b"%d" % failure.grpc_status
+        self._answer(head, body)
+        self._finish(failure.flag, service, route)
+
+    def _answer(self, head: ResponseHead, body: bytes) -> None:
+        """Send an answer of our own."""
         if self.head.method == b"HEAD":
             body = b""
-        self._status = failure.status
-        self._grpc_status = b"%d" % failure.grpc_status
+        self._status = head.status
         self._response_bytes += len(body)
-        self._downstream.send_head(head, not body)
+        self._send_head(head, not body)
         if body:
             self._downstream.send_data(body, True)
-        self._finish(failure.flag, service, route)
 
     # ── RequestHandler: what the downstream says ──
 

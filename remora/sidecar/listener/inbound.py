@@ -6,7 +6,7 @@ import msgspec
 
 from remora.model.policies import RetryPolicy, ServicePolicy, Timeouts
 from remora.model.snapshot import Endpoint
-from remora.sidecar.exchange.decision import Decision, Direction, Discovery, Refusal
+from remora.sidecar.exchange.decision import Decided, Decision, Direction
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import RequestHead
 
@@ -38,5 +38,5 @@ class InboundRouter:
     def cluster(self) -> Cluster:
         return self._decision.cluster
 
-    def decide(self, head: RequestHead, *, final: bool) -> Decision | Refusal | Discovery:  # noqa: ARG002
+    def decide(self, head: RequestHead, *, final: bool) -> Decided:  # noqa: ARG002
         return self._decision

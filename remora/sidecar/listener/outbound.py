@@ -12,9 +12,10 @@ from remora.model.names import ServiceName, service_of_host, split_authority
 from remora.model.policies import ServicePolicy
 from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange import failures
-from remora.sidecar.exchange.decision import Decision, Direction, Discovery, Refusal
+from remora.sidecar.exchange.decision import Decided, Decision, Direction, Discovery, LocalAnswer, Refusal
 from remora.sidecar.exchange.failures import Failure
-from remora.sidecar.routing.table import CompiledService, RouteTable, host_of
+from remora.sidecar.routing.match import host_of
+from remora.sidecar.routing.table import CompiledService, RouteTable
 from remora.sidecar.upstream.cluster import Cluster, Clusters
 from remora.sidecar.wire.heads import RequestHead
 
@@ -96,7 +97,7 @@ class OutboundRouter:
         self._mesh = mesh
         self._bound = bound
 
-    def decide(self, head: RequestHead, *, final: bool) -> Decision | Refusal | Discovery:
+    def decide(self, head: RequestHead, *, final: bool) -> Decided:
         mesh, bound = self._mesh, self._bound
         service = mesh.table.services.get(bound) if bound else mesh.table.find(head.authority)
         if service is not None:
@@ -110,7 +111,7 @@ class OutboundRouter:
         return _decide_past_mesh(mesh, head)
 
 
-def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> Decision | Refusal:
+def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> Decided:
     name = service.service.name
     if mesh.discoverer is not None:
         mesh.discoverer.touch(name)
@@ -120,17 +121,24 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
     if route is None:
         method, path = head.method.decode("latin-1"), head.path.decode("latin-1")
         return _refusal(failures.NO_ROUTE, name, service=name, method=method, path=path)
+    if route.filters is not None:
+        answer = route.filters.answer(head)
+        if answer is not None:
+            return LocalAnswer(*answer, name, route.name)
     backend = route.backend(random.random())
     if backend is None:
         return _refusal(failures.NO_BACKEND, name, service=name, route=route.name)
-    cluster = mesh.clusters.get(backend)
+    cluster = mesh.clusters.get(backend.service)
     if cluster is None:
-        return _refusal(failures.NO_ENDPOINT, name, service=backend)
+        return _refusal(failures.NO_ENDPOINT, name, service=backend.service)
     idle_s = service.service.policy.timeouts.idle_s
-    return Decision(name, route.name, cluster, route.retry, route.request_timeout_s, idle_s)
+    filters = () if route.filters is None else (route.filters,)
+    if backend.filters is not None:
+        filters = (*filters, backend.filters)
+    return Decision(name, route.name, cluster, route.retry, route.request_timeout_s, idle_s, filters)
 
 
-def _decide_unrouted(mesh: Mesh, service: CompiledService) -> Decision | Refusal:
+def _decide_unrouted(mesh: Mesh, service: CompiledService) -> Decided:
     """Bytes have no path and no fields: what no rule without such matches takes goes to the service itself."""
     name, policy = service.service.name, service.service.policy
     cluster = mesh.clusters.get(name)
@@ -146,7 +154,7 @@ def _discover(mesh: Mesh, name: ServiceName) -> Discovery | None:
     return Discovery(discoverer.subscribe(name))
 
 
-def _decide_past_mesh(mesh: Mesh, head: RequestHead) -> Decision | Refusal:
+def _decide_past_mesh(mesh: Mesh, head: RequestHead) -> Decided:
     authority = head.authority.decode("latin-1")
     if mesh.policy == "registry-only":
         return _refusal(failures.NOT_IN_REGISTRY, authority, authority=authority)

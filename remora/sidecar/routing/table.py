@@ -9,38 +9,68 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Sequence
-from urllib.parse import parse_qsl
+from typing import Any
+
+import msgspec
 
 from remora.model.base import Origin
-from remora.model.names import ServiceName, service_of_host, split_authority
+from remora.model.names import ServiceName, service_of_host
 from remora.model.policies import RetryPolicy, ServicePolicy
 from remora.model.routes import Backend, Route, RouteMatch
 from remora.model.snapshot import Service, Snapshot
-from remora.sidecar.wire.heads import RequestHead, field_value
+from remora.sidecar.routing.filters import CompiledFilters
+from remora.sidecar.routing.match import conditions_of, host_of
+from remora.sidecar.wire.heads import RequestHead
 
 MAX_AUTHORITIES = 4096
 """Authorities whose service is remembered; a flood of others only costs the look-up."""
+
+_LONGEST_BACKOFF = 10
+"""Times the base of a route's own backoff."""
+
+
+class CompiledBackend:
+    """Where a share of a route's requests goes."""
+
+    __slots__ = ("filters", "service")
+
+    def __init__(self, backend: Backend, prefix: str) -> None:
+        self.service = backend.service
+        self.filters = CompiledFilters(backend.filters, prefix) if backend.filters else None
 
 
 class CompiledRoute:
     """A route with everything decided that does not depend on the request."""
 
-    __slots__ = ("_bounds", "_by_path_only", "backends", "name", "order", "request_timeout_s", "retry", "route")
+    __slots__ = (
+        "_bounds",
+        "backends",
+        "conditions",
+        "filters",
+        "name",
+        "order",
+        "prefix",
+        "request_timeout_s",
+        "retry",
+        "route",
+    )
 
     def __init__(self, order: int, route: Route, policy: ServicePolicy) -> None:
         self.order = order
         self.route = route
         self.name = route.name
+        path = route.match.path
+        self.prefix = path.value if path is not None and path.kind == "prefix" else ""
+        self.conditions = conditions_of(route)
+        self.filters = CompiledFilters(route.filters, self.prefix) if route.filters else None
         used = [backend for backend in route.backends if backend.weight > 0]
-        self.backends = tuple(backend.service for backend in used)
+        self.backends = tuple(CompiledBackend(backend, self.prefix) for backend in used)
         self._bounds = list(itertools.accumulate(backend.weight for backend in used))
         timeout = route.request_timeout_s
         self.request_timeout_s = policy.timeouts.request_s if timeout is None else timeout
         self.retry = _retry_of(route, policy.retry)
-        match = route.match
-        self._by_path_only = not (match.method or match.headers or match.query or route.hostnames or route.grpc_only)
 
-    def backend(self, random: float) -> ServiceName | None:
+    def backend(self, random: float) -> CompiledBackend | None:
         """Where this request goes, by weight; None when no backend takes any. `random` is in [0, 1)."""
         backends = self.backends
         if len(backends) > 1:
@@ -48,21 +78,11 @@ class CompiledRoute:
         return backends[0] if backends else None
 
     def matches(self, head: RequestHead) -> bool:
-        """Whether all but the path, which the index has matched, holds."""
-        return self._by_path_only or self._matches_rest(head)
-
-    def _matches_rest(self, head: RequestHead) -> bool:
-        route = self.route
-        match = route.match
-        if match.method and match.method.encode() != head.method:
-            return False
-        if route.grpc_only and not head.is_grpc:
-            return False
-        if route.hostnames and not _any_host_matches(route.hostnames, host_of(head.authority)):
-            return False
-        if match.headers and not all(_header_matches(head, item.name, item.value) for item in match.headers):
-            return False
-        return not match.query or _query_matches(route, head.path)
+        """Whether all but an exact path or a prefix, which the index has matched, holds."""
+        for condition in self.conditions:  # noqa: SIM110 - no generator for what most requests do not need
+            if not condition.holds(head):
+                return False
+        return True
 
 
 class CompiledService:
@@ -74,11 +94,13 @@ class CompiledService:
 
     __slots__ = ("_anywhere", "_exact", "_prefixes", "default", "service")
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, namespace: str = "") -> None:
+        """`namespace`: of the caller."""
         self.service = service
-        self.default = None if service.routes else CompiledRoute(0, _default_route(service.name), service.policy)
+        used = _routes_for(service, namespace)
+        self.default = None if used else CompiledRoute(0, _default_route(service.name), service.policy)
         """Decides every request of a service without routes."""
-        routes = [CompiledRoute(order, route, service.policy) for order, route in enumerate(service.routes)]
+        routes = [CompiledRoute(order, route, service.policy) for order, route in enumerate(used)]
         by_prefix: dict[str, list[CompiledRoute]] = {}
         by_path: dict[str, list[CompiledRoute]] = {}
         for compiled in routes:
@@ -86,7 +108,8 @@ class CompiledService:
             if path is not None and path.kind == "exact":
                 by_path.setdefault(path.value, []).append(compiled)
             else:
-                by_prefix.setdefault("" if path is None else path.value.rstrip("/"), []).append(compiled)
+                # Where an expression may match is not known: it stands among those that match anywhere.
+                by_prefix.setdefault(compiled.prefix.rstrip("/"), []).append(compiled)
         self._anywhere = by_prefix.get("", [])
         self._prefixes = {prefix.encode(): _along(prefix, by_prefix) for prefix in by_prefix if prefix}
         self._exact = {path.encode(): _along(path, by_prefix, by_path[path]) for path in by_path}
@@ -123,7 +146,7 @@ class RouteTable:
     def __init__(self, snapshot: Snapshot, namespace: str) -> None:
         self.snapshot = snapshot
         self._namespace = namespace
-        self.services = {name: CompiledService(service) for name, service in snapshot.services.items()}
+        self.services = {name: CompiledService(service, namespace) for name, service in snapshot.services.items()}
         self._by_host = {host: compiled for compiled in self.services.values() for host in compiled.service.hostnames}
         self._by_authority: dict[bytes, CompiledService | None] = {}
 
@@ -143,12 +166,10 @@ class RouteTable:
         return compiled
 
 
-def host_of(authority: bytes) -> str:
-    """The host of an authority, lower case; empty when it is none."""
-    try:
-        return split_authority(authority.decode("latin-1"))[0]
-    except ValueError:
-        return ""
+def _routes_for(service: Service, namespace: str) -> Sequence[Route]:
+    """The routes that callers of `namespace` use: their own, if there are any (GAMMA consumer routes)."""
+    own = [route for route in service.routes if route.consumers == namespace]
+    return own if own and namespace else [route for route in service.routes if not route.consumers]
 
 
 def _default_route(service: ServiceName) -> Route:
@@ -166,37 +187,14 @@ def _along(
     return sorted(found, key=lambda compiled: compiled.order)
 
 
-def _any_host_matches(patterns: Sequence[str], host: str) -> bool:
-    return any(host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in patterns)
-
-
-def _header_matches(head: RequestHead, name: str, value: str) -> bool:
-    return _request_field(head, name.encode()) == value.encode()
-
-
-def _request_field(head: RequestHead, name: bytes) -> bytes | None:
-    if name == b"content-type":
-        return head.content_type
-    if name == b"x-request-id":
-        return head.request_id
-    return field_value(head.fields, name)
-
-
-def _query_matches(route: Route, target: bytes) -> bool:
-    query = target.partition(b"?")[2].decode("latin-1")
-    # Of a repeated parameter the first counts (Gateway API HTTPQueryParamMatch).
-    values: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        values.setdefault(name, value)
-    return all(values.get(item.name) == item.value for item in route.match.query)
-
-
 def _retry_of(route: Route, policy: RetryPolicy) -> RetryPolicy:
-    if route.retry_attempts is None and route.retry_codes is None:
-        return policy
-    return RetryPolicy(
-        attempts=policy.attempts if route.retry_attempts is None else route.retry_attempts,
-        codes=policy.codes if route.retry_codes is None else route.retry_codes,
-        grpc_statuses=policy.grpc_statuses,
-        safe_methods=policy.safe_methods,
-    )
+    own: dict[str, Any] = {
+        "attempts": route.retry_attempts,
+        "codes": route.retry_codes,
+        "per_try_s": route.per_try_timeout_s,
+        "backoff_base_s": route.retry_backoff_s,
+    }
+    given = {name: value for name, value in own.items() if value is not None}
+    if "backoff_base_s" in given:
+        given["backoff_cap_s"] = max(policy.backoff_cap_s, _LONGEST_BACKOFF * given["backoff_base_s"])
+    return msgspec.structs.replace(policy, **given) if given else policy

@@ -79,6 +79,18 @@ def test_prefixes_match_whole_segments() -> None:
         (RouteMatch(query=(FieldMatch("q", "1"),)), ask(b"/?q=2&q=1"), False),
         (RouteMatch(query=(FieldMatch("q", "a b"),)), ask(b"/?q=a%20b"), True),
         (RouteMatch(query=(FieldMatch("q", "1"),)), ask(), False),
+        (RouteMatch(query=(FieldMatch("q", "[0-9]+", "regex"),)), ask(b"/?q=12"), True),
+        (RouteMatch(query=(FieldMatch("q", "[0-9]+", "regex"),)), ask(b"/?q=12a"), False),
+        (RouteMatch(query=(FieldMatch("q", ".*", "regex"),)), ask(), False),
+        (RouteMatch(headers=(FieldMatch("x-a", "a|b", "regex"),)), ask(**{"x-a": b"b"}), True),
+        (RouteMatch(headers=(FieldMatch("x-a", "a|b", "regex"),)), ask(**{"x-a": b"ab"}), False),
+        (RouteMatch(headers=(FieldMatch("cookie", "(.*; *)?g=1(;.*)?", "regex"),)), ask(cookie=b"a=2; g=1; b=3"), True),
+        (RouteMatch(headers=(FieldMatch("cookie", "(.*; *)?g=1(;.*)?", "regex"),)), ask(cookie=b"a=2; g=11"), False),
+        (RouteMatch(PathMatch("regex", "/a/[0-9]+")), ask(b"/a/12?b"), True),
+        (RouteMatch(PathMatch("regex", "/a/[0-9]+")), ask(b"/a/12/b"), False),
+        (RouteMatch(port=80), ask(), True),
+        (RouteMatch(port=80), ask(authority=b"shop:8080"), False),
+        (RouteMatch(port=8080), ask(authority=b"shop:8080"), True),
     ],
 )
 def test_the_rest_of_a_match(match: RouteMatch, head: RequestHead, holds: bool) -> None:
@@ -98,7 +110,9 @@ def test_hostnames_and_grpc_narrow_a_route() -> None:
 def test_a_service_without_routes_goes_to_itself() -> None:
     found = CompiledService(Service(SHOP)).route(ask(b"/anything"))
     assert found is not None
-    assert found.backend(0.5) == SHOP
+    backend = found.backend(0.5)
+    assert backend is not None
+    assert backend.service == SHOP
 
 
 def test_backends_by_weight_and_zero_never() -> None:
@@ -106,7 +120,7 @@ def test_backends_by_weight_and_zero_never() -> None:
     weighted = Route("w", ORIGIN, RouteMatch(), (Backend(one, 1), Backend(never, 0), Backend(two, 3)))
     found = CompiledService(Service(SHOP, (weighted,))).route(ask())
     assert found is not None
-    seen = Counter(found.backend(draw / 1000) for draw in range(1000))
+    seen = Counter(backend.service for draw in range(1000) if (backend := found.backend(draw / 1000)))
     assert seen == {one: 250, two: 750}
     silent = Route("s", ORIGIN, RouteMatch(), (Backend(one, 0),))
     nowhere = CompiledService(Service(SHOP, (silent,))).route(ask())
@@ -133,3 +147,29 @@ def test_services_are_found_by_all_their_names() -> None:
     assert found(b"pay.bank") == found(b"pay.example.com") == "pay.bank"
     for authority in (b"", b"pay", b"127.0.0.1:80", b"[::1]:80", b"shop:x", b"\xff", b"example.com"):
         assert found(authority) is None
+
+
+def test_an_expression_stands_in_its_place_among_paths() -> None:
+    routes = [
+        route("exact", RouteMatch(PathMatch("exact", "/a/b"))),
+        route("regex", RouteMatch(PathMatch("regex", "/a/.*"))),
+        route("prefix", RouteMatch(PathMatch("prefix", "/a"))),
+    ]
+    assert [decide(routes, ask(path)) for path in (b"/a/b", b"/a/c", b"/a", b"/b")] == [
+        "exact",
+        "regex",
+        "prefix",
+        None,
+    ]
+
+
+def test_who_has_routes_of_its_own_uses_no_others() -> None:
+    routes = [route("theirs", RouteMatch(), consumers="web"), route("ours", RouteMatch())]
+    service = Service(SHOP, tuple(routes))
+    for namespace, expected in (("web", "theirs"), ("default", "ours"), ("", "ours")):
+        found = CompiledService(service, namespace).route(ask())
+        assert found is not None
+        assert found.name == expected
+    alone = CompiledService(Service(SHOP, (routes[0],)), "default").route(ask())
+    assert alone is not None
+    assert alone.name == "default", "routes of others are as good as none"

@@ -1,0 +1,49 @@
+"""The filters of a route or a backend, compiled."""
+
+from __future__ import annotations
+
+from remora.model.routes import Filters, Mirror, Redirect, Rewrite
+from remora.sidecar.routing.cors import CorsRule, is_preflight
+from remora.sidecar.routing.edits import CompiledEdits, location, rewrite_request
+from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead, field_value
+
+
+class CompiledFilters:
+    """What is done to requests on their way up and to answers on their way down."""
+
+    __slots__ = ("_prefix", "_request", "_response", "_rewrite", "cors", "mirrors", "redirect")
+
+    def __init__(self, filters: Filters, prefix: str) -> None:
+        """`prefix`: what the route's match has matched, if it was a prefix."""
+        self._prefix = prefix
+        self._request = CompiledEdits(filters.request) if filters.request else None
+        self._response = CompiledEdits(filters.response) if filters.response else None
+        self._rewrite: Rewrite | None = filters.rewrite
+        self.redirect: Redirect | None = filters.redirect
+        self.mirrors: tuple[Mirror, ...] = filters.mirrors
+        self.cors = CorsRule(filters.cors) if filters.cors else None
+
+    def answer(self, head: RequestHead) -> tuple[int, Fields] | None:
+        """Status and fields of what is answered at once to `head`: a redirect, or a preflight of an allowed origin."""
+        if self.cors is not None and is_preflight(head):
+            origin = field_value(head.fields, b"origin")
+            if origin is not None and self.cors.allows(origin):
+                return 204, self.cors.preflight_fields(head, origin)
+        if self.redirect is not None:
+            return self.redirect.status, [(b"location", location(head, self.redirect, self._prefix))]
+        return None
+
+    def edit_request(self, head: RequestHead) -> None:
+        if self._request is not None:
+            self._request.edit_request(head)
+        if self._rewrite is not None:
+            rewrite_request(head, self._rewrite, self._prefix)
+
+    def edit_response(self, request: RequestHead, head: ResponseHead) -> None:
+        """Edit the answer to `request`."""
+        if self.cors is not None:
+            origin = field_value(request.fields, b"origin")
+            if origin is not None and self.cors.allows(origin):
+                head.fields = [*head.fields, *self.cors.answer_fields(origin)]
+        if self._response is not None:
+            self._response.edit_response(head)

@@ -1,0 +1,170 @@
+"""What a route asks of a request beside its path, as conditions that can be tried and told."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from urllib.parse import parse_qsl
+
+from remora.model.names import split_authority
+from remora.model.regex import Regex, compile_regex
+from remora.model.routes import FieldMatch, Route
+from remora.sidecar.wire.heads import RequestHead, field_value
+
+DEFAULT_PORT = 80
+"""Of an authority that names none."""
+
+
+class Condition:
+    """One of them. Its text says what is asked for."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @abstractmethod
+    def holds(self, head: RequestHead) -> bool:
+        """Whether it is so of the request."""
+
+
+class _Method(Condition):
+    __slots__ = ("_method",)
+
+    def __init__(self, method: str) -> None:
+        Condition.__init__(self, f"method is {method}")
+        self._method = method.encode()
+
+    def holds(self, head: RequestHead) -> bool:
+        return head.method == self._method
+
+
+class _IsGrpc(Condition):
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        Condition.__init__(self, "it is a gRPC call (content-type application/grpc)")
+
+    def holds(self, head: RequestHead) -> bool:
+        return head.is_grpc
+
+
+class _Host(Condition):
+    __slots__ = ("_patterns",)
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        Condition.__init__(self, f"host is {' or '.join(patterns)}")
+        self._patterns = tuple(patterns)
+
+    def holds(self, head: RequestHead) -> bool:
+        host = host_of(head.authority)
+        return any(
+            host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in self._patterns
+        )
+
+
+class _Port(Condition):
+    __slots__ = ("_port",)
+
+    def __init__(self, port: int) -> None:
+        Condition.__init__(self, f"port is {port}")
+        self._port = port
+
+    def holds(self, head: RequestHead) -> bool:
+        try:
+            port = split_authority(head.authority.decode("latin-1"))[1]
+        except ValueError:
+            return False
+        return (DEFAULT_PORT if port is None else port) == self._port
+
+
+class _PathRegex(Condition):
+    __slots__ = ("_regex",)
+
+    def __init__(self, regex: str) -> None:
+        Condition.__init__(self, f"path matches {regex}")
+        self._regex = compile_regex(regex)
+
+    def holds(self, head: RequestHead) -> bool:
+        return self._regex.fullmatch(head.path.partition(b"?")[0]) is not None
+
+
+class _Header(Condition):
+    __slots__ = ("_name", "_regex", "_value")
+
+    def __init__(self, match: FieldMatch) -> None:
+        Condition.__init__(self, f"header {match.name} {_told(match)}")
+        self._name = match.name.encode()
+        self._value = match.value.encode()
+        self._regex: Regex | None = compile_regex(match.value) if match.kind == "regex" else None
+
+    def holds(self, head: RequestHead) -> bool:
+        value = request_field(head, self._name)
+        if self._regex is not None:
+            return value is not None and self._regex.fullmatch(value) is not None
+        return value == self._value
+
+
+class _Query(Condition):
+    __slots__ = ("_name", "_regex", "_value")
+
+    def __init__(self, match: FieldMatch) -> None:
+        Condition.__init__(self, f"query parameter {match.name} {_told(match)}")
+        self._name = match.name
+        self._value = match.value
+        self._regex: Regex | None = compile_regex(match.value) if match.kind == "regex" else None
+
+    def holds(self, head: RequestHead) -> bool:
+        value = query_value(head.path, self._name)
+        if self._regex is not None:
+            return value is not None and self._regex.fullmatch(value.encode("latin-1")) is not None
+        return value == self._value
+
+
+def conditions_of(route: Route) -> tuple[Condition, ...]:
+    """What must hold beside an exact path or a prefix. Raises RegexError."""
+    match = route.match
+    found: list[Condition] = []
+    if match.method:
+        found.append(_Method(match.method))
+    if route.grpc_only:
+        found.append(_IsGrpc())
+    if route.hostnames:
+        found.append(_Host(route.hostnames))
+    if match.port is not None:
+        found.append(_Port(match.port))
+    if match.path is not None and match.path.kind == "regex":
+        found.append(_PathRegex(match.path.value))
+    found += [_Header(item) for item in match.headers]
+    found += [_Query(item) for item in match.query]
+    return tuple(found)
+
+
+def host_of(authority: bytes) -> str:
+    """The host of an authority, lower case; empty when it is none."""
+    try:
+        return split_authority(authority.decode("latin-1"))[0]
+    except ValueError:
+        return ""
+
+
+def request_field(head: RequestHead, name: bytes) -> bytes | None:
+    """The first value of a field, given in lower case, wherever the head has it."""
+    if name == b"content-type":
+        return head.content_type
+    if name == b"x-request-id":
+        return head.request_id
+    return field_value(head.fields, name)
+
+
+def query_value(target: bytes, name: str) -> str | None:
+    """The value of a query parameter; of a repeated one the first counts (Gateway API HTTPQueryParamMatch)."""
+    query = target.partition(b"?")[2].decode("latin-1")
+    for found, value in parse_qsl(query, keep_blank_values=True):
+        if found == name:
+            return value
+    return None
+
+
+def _told(match: FieldMatch) -> str:
+    return f"matches {match.value}" if match.kind == "regex" else f"is {match.value}"
