@@ -10,6 +10,7 @@ from remora.model.snapshot import Snapshot, SnapshotError
 from remora.proto.mesh.v1.discovery_pb2 import Delta, Resource
 from remora.sidecar.routing.table import RouteTable
 from remora.sidecar.source.delta import decode, named_in
+from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Clusters
 from remora.sidecar.wire.heads import RequestHead
 
@@ -21,7 +22,7 @@ async def control(data: bytes) -> None:
     """Deltas, one after the other: as protobuf if the first octet is odd, else of resources `kind name body`."""
     if not data:
         return
-    snapshot, clusters = Snapshot(), Clusters()
+    snapshot, clusters = Snapshot(), Clusters(Metrics())
     for part in data[1:].split(NEXT_DELTA)[:MOST]:
         try:
             delta = Delta.FromString(part) if data[0] & 1 else _delta(part)

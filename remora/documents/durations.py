@@ -6,6 +6,9 @@ import re
 
 PATTERN = r"^([0-9]{1,5}(h|m|s|ms)){1,4}\Z"
 
+POSITIVE_PATTERN = r"^(?=.*[1-9])([0-9]{1,5}(h|m|s|ms)){1,4}\Z"
+"""The same, above zero."""
+
 _PART = re.compile(r"([0-9]{1,5})(h|ms|m|s)")
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 

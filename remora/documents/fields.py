@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from remora.documents.durations import PATTERN as _DURATION_PATTERN
+from remora.documents.durations import POSITIVE_PATTERN as _POSITIVE_PATTERN
 from remora.model.names import DEFAULT_NAMESPACE
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -69,6 +70,13 @@ NonEmpty = Annotated[str, Meta(min_length=1, max_length=4096)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Duration = Annotated[
     str, Meta(pattern=_DURATION_PATTERN, extra={"form": "a duration such as 5s, 100ms or 1m30s (0s: no limit)"})
+]
+PositiveDuration = Annotated[
+    str,
+    Meta(
+        pattern=_POSITIVE_PATTERN,
+        extra={"form": "a duration above zero such as 5s, 100ms or 1m30s"},
+    ),
 ]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 BackendWeight = Annotated[int, Meta(ge=0, le=1_000_000)]

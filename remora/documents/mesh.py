@@ -9,9 +9,12 @@ from msgspec import Meta
 from remora.documents.fields import (
     DocumentPart,
     Duration,
+    FieldName,
     Label,
     Metadata,
+    Percent,
     Port,
+    PositiveDuration,
     RetryAttempts,
     RetryCode,
     ServerSide,
@@ -36,6 +39,12 @@ HostOrAddress = Annotated[
         extra={"form": "a host name or an IP address, without a port or brackets"},
     ),
 ]
+RetryCondition = Literal["ConnectFailure", "RefusedStream", "Reset"]
+BudgetMinimum = Annotated[int, Meta(ge=0, le=1000)]
+ConsecutiveFailures = Annotated[int, Meta(ge=0, le=1000)]
+MinEndpoints = Annotated[int, Meta(ge=2, le=1000)]
+Volume = Annotated[int, Meta(ge=1, le=1_000_000)]
+DeviationPercent = Annotated[int, Meta(ge=1, le=1000)]
 EndpointWeight = Annotated[int, Meta(ge=1, le=1000)]
 Zone = Annotated[str, Meta(max_length=253)]
 
@@ -52,6 +61,20 @@ class Balancer(DocumentPart, frozen=True):
     type: Literal["LeastRequest", "RoundRobin", "Random"] = "LeastRequest"
 
 
+class Backoff(DocumentPart, frozen=True):
+    """Of the waits between tries, which are drawn from zero up to these."""
+
+    base: PositiveDuration | None = None
+    max: PositiveDuration | None = None
+
+
+class RetryBudget(DocumentPart, frozen=True):
+    """How much retries may add."""
+
+    percent: Percent | None = None
+    minimum: BudgetMinimum | None = None
+
+
 class Retry(DocumentPart, frozen=True):
     """What is left out keeps its default (attempts 2; 502, 503, 504; UNAVAILABLE)."""
 
@@ -61,6 +84,30 @@ class Retry(DocumentPart, frozen=True):
     grpc_statuses: tuple[GrpcFailureName, ...] | None = None
     safe_methods: tuple[SafeMethod, ...] = ()
     """Methods that the service's owner declares safe to execute twice, beyond those that RFC 9110 says are."""
+    on: tuple[RetryCondition, ...] | None = None
+    idempotency_header: FieldName | None = None
+    per_try_timeout: Duration | None = None
+    backoff: Backoff = Backoff()
+    budget: RetryBudget = RetryBudget()
+
+
+class SuccessRate(DocumentPart, frozen=True):
+    """Ejects endpoints that succeed less often than the others."""
+
+    interval: PositiveDuration = "10s"
+    min_endpoints: MinEndpoints = 5
+    volume: Volume = 100
+    deviation_percent: DeviationPercent = 190
+
+
+class Outlier(DocumentPart, frozen=True):
+    """When an endpoint that fails is left out for a while; what is left out keeps its default."""
+
+    consecutive_failures: ConsecutiveFailures | None = None
+    base_ejection: PositiveDuration | None = None
+    max_ejection: PositiveDuration | None = None
+    max_ejected_percent: Percent | None = None
+    success_rate: SuccessRate | None = None
 
 
 class PolicyTimeouts(DocumentPart, frozen=True):
@@ -78,6 +125,7 @@ class TrafficPolicySpec(DocumentPart, frozen=True):
     balancer: Balancer = Balancer()
     retry: Retry = Retry()
     timeouts: PolicyTimeouts = PolicyTimeouts()
+    outlier: Outlier = Outlier()
 
 
 class TrafficPolicy(DocumentPart, frozen=True):

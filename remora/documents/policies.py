@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from remora.documents import mesh as documents
 from remora.documents.durations import seconds
 from remora.documents.kinds import origin_of
-from remora.documents.mesh import PolicyTimeouts, Retry, TrafficPolicy
+from remora.documents.mesh import TrafficPolicy
 from remora.model.grpc import GRPC_STATUS_NAMES, GrpcFailureName
 from remora.model.names import ServiceName, service_name
-from remora.model.policies import Balancer, BalancerKind, RetryPolicy, ServicePolicy, Timeouts
+from remora.model.policies import (
+    Balancer,
+    BalancerKind,
+    Outlier,
+    RetryBudget,
+    RetryPolicy,
+    ServicePolicy,
+    SuccessRate,
+    Timeouts,
+)
 
 _BALANCERS: dict[str, BalancerKind] = {
     "LeastRequest": "least_request",
@@ -28,17 +38,34 @@ def compile_policy(policy: TrafficPolicy, revision: int) -> ServicePolicy:
         balancer=Balancer(_BALANCERS[policy.spec.balancer.type]),
         retry=_retry(policy.spec.retry),
         timeouts=_timeouts(policy.spec.timeouts),
+        outlier=_outlier(policy.spec.outlier),
         origin=origin_of(policy, revision),
     )
 
 
-def _retry(retry: Retry) -> RetryPolicy:
+def _retry(retry: documents.Retry) -> RetryPolicy:
     default = RetryPolicy()
     return RetryPolicy(
         attempts=default.attempts if retry.attempts is None else retry.attempts,
         codes=default.codes if retry.codes is None else retry.codes,
         grpc_statuses=_statuses(retry.grpc_statuses, default.grpc_statuses),
         safe_methods=retry.safe_methods,
+        idempotency_header=(retry.idempotency_header or default.idempotency_header).lower(),
+        on_connect=retry.on is None or "ConnectFailure" in retry.on,
+        on_refused=retry.on is None or "RefusedStream" in retry.on,
+        on_reset=retry.on is None or "Reset" in retry.on,
+        per_try_s=_seconds(retry.per_try_timeout, default.per_try_s),
+        backoff_base_s=_seconds(retry.backoff.base, default.backoff_base_s),
+        backoff_cap_s=_seconds(retry.backoff.max, default.backoff_cap_s),
+        budget=_budget(retry.budget),
+    )
+
+
+def _budget(budget: documents.RetryBudget) -> RetryBudget:
+    default = RetryBudget()
+    return RetryBudget(
+        share=default.share if budget.percent is None else budget.percent / 100,
+        minimum=default.minimum if budget.minimum is None else budget.minimum,
     )
 
 
@@ -46,13 +73,27 @@ def _statuses(names: tuple[GrpcFailureName, ...] | None, default: tuple[int, ...
     return default if names is None else tuple(_GRPC_STATUSES[name] for name in names)
 
 
-def _timeouts(timeouts: PolicyTimeouts) -> Timeouts:
+def _timeouts(timeouts: documents.PolicyTimeouts) -> Timeouts:
     default = Timeouts()
     return Timeouts(
         connect_s=_seconds(timeouts.connect, default.connect_s),
         request_s=_seconds(timeouts.request, default.request_s),
         idle_s=_seconds(timeouts.idle, default.idle_s),
         keep_alive_s=_seconds(timeouts.keep_alive, default.keep_alive_s),
+    )
+
+
+def _outlier(outlier: documents.Outlier) -> Outlier:
+    default = Outlier()
+    percent, rate = outlier.max_ejected_percent, outlier.success_rate
+    return Outlier(
+        consecutive=default.consecutive if outlier.consecutive_failures is None else outlier.consecutive_failures,
+        base_s=_seconds(outlier.base_ejection, default.base_s),
+        max_s=_seconds(outlier.max_ejection, default.max_s),
+        max_share=default.max_share if percent is None else percent / 100,
+        success_rate=None
+        if rate is None
+        else SuccessRate(seconds(rate.interval), rate.min_endpoints, rate.volume, rate.deviation_percent / 100),
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from remora.model.policies import RetryPolicy, Timeouts
+from remora.model.policies import Outlier, RetryPolicy, Timeouts
 
 _RETRY = RetryPolicy()
 _TIMEOUTS = Timeouts()
+_OUTLIER = Outlier()
 
 INTRODUCTION = """\
 <!-- Made by `make docs` from remora/documents. Do not edit. -->
@@ -160,6 +161,7 @@ FORMS: dict[str, str] = {
     "a host name in lower case, without '*' and without a port": "plain host",
     "an origin: SCHEME://HOST, maybe with :PORT, where HOST may begin with '*.'; or '*'": "origin",
     "a header name (RFC 9110: letters, digits and !#$%&'*+-.^_`|~)": "header name",
+    "a duration above zero such as 5s, 100ms or 1m30s": "duration above zero",
     "a duration such as 5s, 100ms or 1m30s (0s: no limit)": "duration",
     "an absolute path: it starts with '/' and has only characters that a URL path may have": "path",
 }
@@ -188,6 +190,18 @@ DEFAULTS: dict[str, str] = {
     "Retry.attempts": f"`{_RETRY.attempts}`",
     "Retry.codes": f"`[{', '.join(map(str, _RETRY.codes))}]`",
     "Retry.grpcStatuses": "`[UNAVAILABLE]`",
+    "Outlier.consecutiveFailures": f"`{_OUTLIER.consecutive}`",
+    "Outlier.baseEjection": f"`{_OUTLIER.base_s:g}s`",
+    "Outlier.maxEjection": f"`{_OUTLIER.max_s / 60:g}m`",
+    "Outlier.maxEjectedPercent": f"`{_OUTLIER.max_share * 100:g}`",
+    "Outlier.successRate": "off",
+    "Retry.on": "all",
+    "Retry.idempotencyHeader": "`Idempotency-Key`",
+    "Retry.perTryTimeout": "no limit of its own",
+    "Backoff.base": f"`{_RETRY.backoff_base_s * 1000:g}ms`",
+    "Backoff.max": f"`{_RETRY.backoff_cap_s * 1000:g}ms`",
+    "RetryBudget.percent": f"`{_RETRY.budget.share * 100:g}`",
+    "RetryBudget.minimum": f"`{_RETRY.budget.minimum}`",
     "PolicyTimeouts.connect": f"`{_TIMEOUTS.connect_s:g}s`",
     "PolicyTimeouts.request": f"`{_TIMEOUTS.request_s:g}s`",
     "PolicyTimeouts.idle": f"`{_TIMEOUTS.idle_s / 60:g}m`",
@@ -367,7 +381,29 @@ MEANINGS: dict[str, str] = {
     "Retry.attempts": "retries, beside the first try; 0: none",
     "Retry.codes": "HTTP statuses worth a retry",
     "Retry.grpcStatuses": "gRPC statuses worth a retry",
+    "Retry.on": "failures of a try that count, beside statuses. What may have been executed is only tried again if that "
+    "is safe. `Reset` takes in a try without an answer in time",
+    "Retry.idempotencyHeader": "a request with this header is safe to execute twice, whatever its method",
+    "Retry.perTryTimeout": "of one try, from the end of the request to the answer's beginning",
+    "Retry.backoff": "how long to wait before a retry, unless the answer says so (`Retry-After`, "
+    "`grpc-retry-pushback-ms`)",
+    "Backoff.base": "up to so long before the first retry, twice as long before the next",
+    "Backoff.max": "never longer",
+    "Retry.budget": "how many requests may be retried at a time",
+    "RetryBudget.percent": "of the requests in flight that are not being retried",
+    "RetryBudget.minimum": "so many in any case",
     "Retry.safeMethods": "what may be executed twice though its method does not say so",
+    "TrafficPolicySpec.outlier": "when an instance that fails is left out for a while",
+    "Outlier.consecutiveFailures": "so many failures in a row at one instance: 5xx, no connection, a reset, no answer "
+    "in time, gRPC UNAVAILABLE, INTERNAL, DEADLINE_EXCEEDED, DATA_LOSS; 0: off",
+    "Outlier.baseEjection": "the first time; the n-th is n times as long, and each quiet one takes one off n",
+    "Outlier.maxEjection": "no ejection is longer",
+    "Outlier.maxEjectedPercent": "so many of the instances at a time; one may always be, where there are others",
+    "Outlier.successRate": "leaves out instances that succeed less often than the others",
+    "SuccessRate.interval": "how often it is judged",
+    "SuccessRate.minEndpoints": "with fewer instances of enough volume nothing is judged",
+    "SuccessRate.volume": "instances with fewer requests in the interval are not judged",
+    "SuccessRate.deviationPercent": "so far below the mean of all, in hundredths of their standard deviation",
     "PolicyTimeouts.connect": "for a connection",
     "PolicyTimeouts.request": "from the end of the request to its answer, retries included; not for streaming calls",
     "PolicyTimeouts.idle": "longest silence of a streaming call",

@@ -21,7 +21,7 @@ from remora.sidecar.listener.forwarding import Forwarding
 from remora.sidecar.listener.inbound import InboundRouter
 from remora.sidecar.listener.listener import Listener
 from remora.sidecar.listener.opaque import Expected, Opaque
-from remora.sidecar.listener.outbound import Discoverer, Mesh, OutboundRouter
+from remora.sidecar.listener.outbound import Discoverer, Mesh, OutboundRouter, PassthroughClusters
 from remora.sidecar.options import Options
 from remora.sidecar.routing.table import RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
@@ -60,13 +60,14 @@ class DataPath:
         self._options = options
         self._metrics = metrics
         self._timers = TimerWheel()
-        self.clusters = Clusters()
+        self.clusters = Clusters(metrics)
         self.own_ports: set[int] = set()
         """Ports of this sidecar. Traffic for them would go round in circles; whoever opens one adds it."""
         self.app: Cluster | None = None
         """None: the sidecar only calls."""
         table = RouteTable(Snapshot(), options.namespace)
-        self._mesh = Mesh(table, self.clusters, options.namespace, options.outbound_policy, self.own_ports)
+        passthrough = PassthroughClusters(metrics)
+        self._mesh = Mesh(table, self.clusters, passthrough, options.namespace, options.outbound_policy, self.own_ports)
         self._inbound: Listener | None = None
         self._outbound: list[Listener] = []
 
@@ -143,7 +144,7 @@ class DataPath:
         service = service_name(options.service, options.namespace) if options.service else "app"
         upstream = options.upstream
         app = Endpoint("app", upstream.host, upstream.port, options.upstream_protocol)
-        router = InboundRouter(service, app, options.keep_alive_s)
+        router = InboundRouter(service, app, options.keep_alive_s, self._metrics)
         self.app = router.cluster
         return router
 

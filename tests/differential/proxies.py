@@ -54,7 +54,7 @@ async def our_lanes(count: int) -> AsyncIterator[list[Lane]]:
         metrics, timers = Metrics(), TimerWheel()
         lanes, listeners, clusters = [], [], []
         for number, upstream in enumerate(upstreams):
-            router = InboundRouter("app", Endpoint("app", "127.0.0.1", upstream.port, "http1"), 60.0)
+            router = InboundRouter("app", Endpoint("app", "127.0.0.1", upstream.port, "http1"), 60.0, Metrics())
             http1, http2 = Proxy(router, "http1", timers, metrics), Proxy(router, "h2", timers, metrics)
             listener = Listener(f"lane {number}", http1, http2, metrics)
             lanes.append(Lane(await listener.start("127.0.0.1", 0, ""), upstream))

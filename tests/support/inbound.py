@@ -59,7 +59,7 @@ async def running_inbound(
 ) -> AsyncIterator[Inbound]:
     """An inbound listener before the app on `app_port`; `is_opaque`: all that comes is TCP."""
     metrics, timers = Metrics(), TimerWheel()
-    router = InboundRouter("app", Endpoint("app", "127.0.0.1", app_port, protocol), 60.0)
+    router = InboundRouter("app", Endpoint("app", "127.0.0.1", app_port, protocol), 60.0, Metrics())
     http1, http2 = Proxy(router, "http1", timers, metrics), Proxy(router, "h2", timers, metrics)
     opaque = Opaque(Proxy(router, "tcp", timers, metrics), lambda: "tcp") if is_opaque else None
     listener = Listener("inbound", http1, http2, metrics, limits, opaque, forwarding)

@@ -34,6 +34,16 @@ class SidecarCollector:
         for key, count in self._metrics.retries.items():
             retries.add_metric(list(key), count)
         yield retries
+        denied = CounterMetricFamily(
+            "mesh_retries_denied", "Retries that the budget had no room for.", labels=["service"]
+        )
+        for service, count in self._metrics.retries_denied.items():
+            denied.add_metric(list(service), count)
+        yield denied
+        ejections = CounterMetricFamily("mesh_ejections", "Endpoints left out because they fail.", labels=["service"])
+        for service, count in self._metrics.ejections.items():
+            ejections.add_metric(list(service), count)
+        yield ejections
         rejected = CounterMetricFamily("mesh_config_rejected", "Configurations that were not taken.")
         rejected.add_metric([], self._metrics.config_rejected)
         yield rejected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import msgspec
 
@@ -13,7 +13,7 @@ from remora import __version__
 from remora.model.snapshot import Snapshot
 from remora.sidecar.admin.exposition import Counter, Gauge, SidecarCollector, metrics_page
 from remora.sidecar.admin.pages import Page, PageMaker, Question, Site
-from remora.sidecar.admin.views import ClusterView, EndpointView, WorkerView
+from remora.sidecar.admin.views import ClusterView, EndpointState, EndpointView, WorkerView
 from remora.sidecar.build import build
 from remora.sidecar.listener.opaque import SILENCE_S
 from remora.sidecar.telemetry.metrics import Metrics
@@ -198,7 +198,7 @@ def _gauges(view: AdminView) -> Iterator[Gauge]:
         yield Gauge("mesh_upstream_requests", "Requests in flight upstream.", live, **where)
         if cluster.inbound:
             continue
-        counts = dict.fromkeys(("healthy", "unhealthy", "unreachable"), 0)
+        counts = dict.fromkeys(get_args(EndpointState), 0)
         for endpoint in cluster.endpoints:
             counts[endpoint.state] += 1
         for state, count in counts.items():

@@ -11,8 +11,8 @@ from remora.model.snapshot import Endpoint
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 
-EndpointState = Literal["healthy", "unhealthy", "unreachable"]
-"""`unhealthy`: it says so itself. `unreachable`: the last connect failed."""
+EndpointState = Literal["healthy", "unhealthy", "ejected", "unreachable"]
+"""`unhealthy`: it says so itself. `ejected`: it failed too often. `unreachable`: the last connect failed."""
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -78,4 +78,6 @@ def _cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
 def _state(endpoint: UpstreamEndpoint) -> EndpointState:
     if not endpoint.endpoint.healthy:
         return "unhealthy"
+    if endpoint.outlier.ejected_until:
+        return "ejected"
     return "unreachable" if endpoint.unreachable_until else "healthy"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from remora.sidecar.exchange import failures
+from remora.sidecar.policy.outcome import FAILED_GRPC, Outcome
 from remora.sidecar.policy.retry import AttemptFailure
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.upstream.pool import Pool, UpstreamProtocol
@@ -15,14 +16,27 @@ if TYPE_CHECKING:
     from remora.sidecar.exchange.exchange import Exchange
 
 
+_NOT_ITS_FAULT = frozenset((ResetReason.STALE, ResetReason.REFUSED))
+
+
 class Attempt:
     """The upstream's ResponseHandler, and the pool's Waiter."""
 
-    __slots__ = ("_endpoint", "_exchange", "_forwarding", "_held_head", "_over", "_paused", "_pool", "_stream")
+    __slots__ = (
+        "_exchange",
+        "_failed",
+        "_forwarding",
+        "_held_head",
+        "_over",
+        "_paused",
+        "_pool",
+        "_stream",
+        "endpoint",
+    )
 
     def __init__(self, exchange: Exchange, endpoint: UpstreamEndpoint) -> None:
         self._exchange = exchange
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._pool: Pool | None = None
         """Set while waiting for a connection."""
         self._stream: ResponseStream | None = None
@@ -32,6 +46,8 @@ class Attempt:
         """A gRPC answer's head, until it shows whether trailers follow at once."""
         self._over = False
         self._paused = False
+        self._failed = False
+        """What has come of the answer speaks against the endpoint."""
 
     # ── sending ──
 
@@ -42,8 +58,8 @@ class Attempt:
 
     def start(self, downstream: UpstreamProtocol) -> None:
         """Send the request on a free connection, or on the next that there is; the caller speaks `downstream`."""
-        self._endpoint.active += 1
-        pool = self._endpoint.pool(downstream)
+        self.endpoint.begin()
+        pool = self.endpoint.pool(downstream)
         connection = pool.take(self) if self._exchange.repeats is None else pool.take_anew()
         if connection is not None:
             self.on_connection(connection)
@@ -78,8 +94,8 @@ class Attempt:
         self._pool = None
         if self._over:
             return
-        self._end()
-        self._exchange.on_attempt_failed(self._endpoint, AttemptFailure.CONNECT, reason)
+        self._end(Outcome.FAILED)
+        self._exchange.on_attempt_failed(self.endpoint, AttemptFailure.CONNECT, reason)
 
     def send_data(self, data: bytes, end: bool) -> None:
         if self._stream is not None:
@@ -100,19 +116,19 @@ class Attempt:
         if self._stream is not None:
             self._stream.resume()
 
-    def give_up(self) -> None:
+    def give_up(self, outcome: Outcome) -> None:
         """Nobody wants the answer any more. After a complete one this does nothing upstream."""
         if self._over:
             return
-        self._end()
+        self._end(outcome)
         if self._pool is not None:
             self._pool.forget(self)
         elif self._stream is not None:
             self._stream.reset(ResetReason.CANCELLED)
 
-    def _end(self) -> None:
+    def _end(self, outcome: Outcome) -> None:
         self._over = True
-        self._endpoint.active -= 1
+        self.endpoint.end(outcome)
 
     # ── ResponseHandler ──
 
@@ -123,19 +139,23 @@ class Attempt:
         if head.status < 200:
             exchange.forward_head(head, False)
             return
+        if head.status >= 500:
+            self._failed = True
         if exchange.is_grpc:
             self._on_grpc_head(head, end)
-        elif exchange.retries_status(head.status):
-            self._retry(end)
+        elif exchange.retries_status(head):
+            self._retry(head.fields, end)
         else:
             self._forward_head(head, end)
 
     def _on_grpc_head(self, head: ResponseHead, end: bool) -> None:
         exchange = self._exchange
         status = field_value(head.fields, b"grpc-status") if end else None
-        failed = status is not None and exchange.retries_grpc_status(status)
-        if failed or (head.status != 200 and exchange.retries_status(head.status)):
-            self._retry(end)
+        if status in FAILED_GRPC:
+            self._failed = True
+        failed = status is not None and exchange.retries_grpc_status(status, head.fields)
+        if failed or (head.status != 200 and exchange.retries_status(head)):
+            self._retry(head.fields, end)
         elif end or not exchange.is_safe or not exchange.body_ended:
             self._forward_head(head, end)
         else:
@@ -152,30 +172,33 @@ class Attempt:
     def on_trailers(self, trailers: Fields) -> None:
         if self._over:
             return
+        exchange = self._exchange
+        status = field_value(trailers, b"grpc-status") if exchange.is_grpc else None
+        if status in FAILED_GRPC:
+            self._failed = True
         if self._held_head is not None:
-            status = field_value(trailers, b"grpc-status")
-            if status is not None and self._exchange.retries_grpc_status(status):
-                self._retry(ended=True)
+            if status is not None and exchange.retries_grpc_status(status, trailers):
+                self._retry(trailers, ended=True)
                 return
             self._release_head()
         self._end_stream()
-        self._exchange.forward_trailers(trailers)
+        exchange.forward_trailers(trailers, status)
 
     def on_reset(self, reason: ResetReason) -> None:
         if self._over:
             return
-        self._end()
+        self._end(Outcome.UNKNOWN if reason in _NOT_ITS_FAULT else Outcome.FAILED)
         exchange = self._exchange
         if self._forwarding:
             exchange.break_off(failures.UPSTREAM_RESET)
         elif reason is ResetReason.STALE:
-            exchange.resend(self._endpoint)
+            exchange.resend(self.endpoint)
         elif reason is ResetReason.REFUSED:
-            exchange.on_attempt_failed(self._endpoint, AttemptFailure.REFUSED, reason.value)
+            exchange.on_attempt_failed(self.endpoint, AttemptFailure.REFUSED, reason.value)
         elif reason is ResetReason.PROTOCOL_ERROR:
             exchange.fail(failures.UPSTREAM_PROTOCOL)
         else:
-            exchange.on_attempt_failed(self._endpoint, AttemptFailure.RESET, reason.value)
+            exchange.on_attempt_failed(self.endpoint, AttemptFailure.RESET, reason.value)
 
     def on_writable(self, writable: bool) -> None:
         if self._over:
@@ -200,12 +223,12 @@ class Attempt:
 
     def _end_stream(self) -> None:
         """The answer is complete; an upstream that answered early need not get the rest of the request."""
-        self._end()
+        self._end(Outcome.FAILED if self._failed else Outcome.OK)
         if self._stream is not None and not self._exchange.body_ended:
             self._stream.reset(ResetReason.CANCELLED)
 
-    def _retry(self, ended: bool) -> None:
-        self._end()
+    def _retry(self, fields: Fields, ended: bool) -> None:
+        self._end(Outcome.FAILED if self._failed else Outcome.OK)
         if not ended and self._stream is not None:
             self._stream.reset(ResetReason.CANCELLED)
-        self._exchange.retry(self._endpoint, AttemptFailure.STATUS)
+        self._exchange.retry(self.endpoint, AttemptFailure.STATUS, fields)

@@ -55,6 +55,10 @@ class RequestClock:
         """What is left now of the caller's `grpc_timeout`; one that cannot be read stays as it is."""
         return grpc_timeout if self._deadline == _NEVER else format_grpc_timeout(self._deadline - time.monotonic())
 
+    def time_left(self) -> float:
+        """Seconds until what counts now is over."""
+        return self._due - time.monotonic()
+
     def limit_total(self, seconds: float) -> None:
         """From now on the total counts, 0: none."""
         self._on_total = True

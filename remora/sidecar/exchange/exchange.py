@@ -21,7 +21,9 @@ from remora.sidecar.exchange.decision import Decision, Discovery, LocalAnswer, R
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.repeats import MAX_RESENDS, Repeats
 from remora.sidecar.exchange.replay import REPLAY_BYTES, Replay
-from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry
+from remora.sidecar.exchange.try_timer import TryTimer
+from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry, wait_asked_for
 from remora.sidecar.telemetry.grpc import CallCounter
 from remora.sidecar.telemetry.metrics import REFUSED_FLAG, STATUS_CLASSES, grpc_status_name
 from remora.sidecar.telemetry.trace import child_traceparent, new_request_id
@@ -39,6 +41,11 @@ _FLAG_OF_RESET = {
     ResetReason.BAD_ANSWER: failures.UPSTREAM_PROTOCOL.flag,
 }
 """How a request counts that its downstream has ended; in any other way: DOWNSTREAM_GONE_FLAG."""
+
+MAX_ASKED_WAIT_S = 60.0
+"""An upstream that asks to wait longer before another try is taken at its word by its client, not by us."""
+
+_NO_FIELDS: Fields = []
 
 DISCOVERY_TIMEOUT_S = 2.0
 """How long a first request waits for control's word on its service."""
@@ -59,6 +66,7 @@ class Exchange(RequestClock):
         "_request_ended",
         "_response_bytes",
         "_status",
+        "_try_timer",
         "decision",
         "done",
         "head",
@@ -92,6 +100,7 @@ class Exchange(RequestClock):
         self._request_bytes = 0
         self._response_bytes = 0
         self.is_grpc = head.content_type is not None and head.is_grpc
+        self._try_timer: TryTimer | None = None
         self._counter: CallCounter | None = None
         """Of this call's messages, from when it is decided where it goes."""
 
@@ -161,7 +170,29 @@ class Exchange(RequestClock):
         self._attempt = attempt = self.attempt_type(self, endpoint)
         if self._blocked:
             attempt.pause()
+        if self._request_ended:
+            self._time_try()
         attempt.start(self._proxy.protocol)
+
+    def _time_try(self) -> None:
+        """The request has been sent, or is about to be: from now on the time of one try counts."""
+        decision = self.decision
+        if decision is None or not decision.retry.per_try_s:
+            return
+        if self._try_timer is None:
+            self._try_timer = TryTimer(self.on_try_timeout)
+        self._proxy.timers.start(self._try_timer, decision.retry.per_try_s)
+
+    def _stop_timing_try(self) -> None:
+        if self._try_timer is not None:
+            self._proxy.timers.cancel(self._try_timer)
+
+    def on_try_timeout(self) -> None:
+        """The attempt has had its time."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.give_up(Outcome.FAILED)
+            self.on_attempt_failed(attempt.endpoint, AttemptFailure.TIMEOUT, AttemptFailure.TIMEOUT.value)
 
     @property
     def body_ended(self) -> bool:
@@ -182,38 +213,55 @@ class Exchange(RequestClock):
     def is_safe(self) -> bool:
         """Whether executing the request twice does no harm."""
         decision = self.decision
-        return decision is not None and is_safe(decision.retry, self.head.method, self.head.path)
+        head = self.head
+        return decision is not None and is_safe(decision.retry, head.method, head.path, head.fields)
 
-    def retries_status(self, status: int) -> bool:
-        """Whether an answer of HTTP `status` is given up for another attempt."""
+    def retries_status(self, head: ResponseHead) -> bool:
+        """Whether an answer of HTTP is given up for another attempt."""
         decision = self.decision
-        return decision is not None and status in decision.retry.codes and self._can_retry(AttemptFailure.STATUS)
+        return decision is not None and head.status in decision.retry.codes and self._retries_answer(head.fields)
 
-    def retries_grpc_status(self, status: bytes) -> bool:
-        """Whether an answer of gRPC `status` is given up for another attempt."""
+    def retries_grpc_status(self, status: bytes, fields: Fields) -> bool:
+        """Whether an answer of gRPC `status` is given up for another attempt; `fields` are its last ones."""
         decision = self.decision
         if decision is None or not status.isdigit() or int(status) not in decision.retry.grpc_statuses:
             return False
-        return self._can_retry(AttemptFailure.STATUS)
+        return self._retries_answer(fields)
+
+    def _retries_answer(self, fields: Fields) -> bool:
+        """Whether the policy, the budget and the server let an answer with these fields be tried again."""
+        if not self._can_retry(AttemptFailure.STATUS):
+            return False
+        wait_s = wait_asked_for(fields, time.time())
+        return wait_s is None or 0.0 <= wait_s < min(self.time_left(), MAX_ASKED_WAIT_S)
 
     def _can_retry(self, failure: AttemptFailure) -> bool:
-        decision = self.decision
+        decision, repeats = self.decision, self.repeats
         if decision is None or self._committed or self.done:
             return False
-        repeats = self.repeats
-        return may_retry(decision.retry, failure, 0 if repeats is None else repeats.retries, self.is_safe)
+        if not may_retry(decision.retry, failure, 0 if repeats is None else repeats.retries, self.is_safe):
+            return False
+        cluster = decision.cluster
+        # While an answer is being judged, its attempt is not over yet.
+        others = cluster.active - (failure is AttemptFailure.STATUS)
+        if (repeats is not None and repeats.has_place) or cluster.budget.has_room(others):
+            return True
+        self._proxy.metrics.count_retry_denied(decision.service)
+        return False
 
-    def retry(self, endpoint: UpstreamEndpoint, failure: AttemptFailure) -> None:
-        """Make another attempt, after a backoff, elsewhere than at `endpoint` if there is elsewhere."""
+    def retry(self, endpoint: UpstreamEndpoint, failure: AttemptFailure, fields: Fields = _NO_FIELDS) -> None:
+        """Make another attempt, after a backoff or as long as the answer's `fields` ask for, elsewhere than at
+        `endpoint` if there is elsewhere."""
         decision = self.decision
         assert decision is not None, "only decided requests are retried"
         self._attempt = None
         repeats = self._repeat()
         repeats.tried = (*repeats.tried, endpoint)
-        delay = backoff_s(repeats.retries, random.random())
-        repeats.retries += 1
+        wait_s = wait_asked_for(fields, time.time()) if fields else None
+        if wait_s is None:
+            wait_s = backoff_s(decision.retry, repeats.retries, random.random())
         self._proxy.metrics.count_retry(decision.service, failure.value)
-        repeats.handle = asyncio.get_running_loop().call_later(delay, self._try_again)
+        repeats.wait(decision.cluster.budget, wait_s, self._try_again)
 
     def _repeat(self) -> Repeats:
         """Be ready for another attempt, which takes the body anew."""
@@ -247,6 +295,8 @@ class Exchange(RequestClock):
             self.retry(endpoint, failure)
         elif failure is AttemptFailure.CONNECT:
             self.fail(failures.CONNECT_FAILURE, reason=reason)
+        elif failure is AttemptFailure.TIMEOUT:
+            self.fail(failures.TIMEOUT, seconds=0.0 if self.decision is None else self.decision.retry.per_try_s)
         else:
             self.fail(failures.UPSTREAM_RESET, reason=reason)
 
@@ -260,6 +310,7 @@ class Exchange(RequestClock):
         self._status = head.status
         self._committed = True
         self.replay = None
+        self._stop_timing_try()
         decision = self.decision
         if head.content_length is None and not end and decision is not None:
             # Nobody knows how long this goes on: a streaming answer, limited by silence.
@@ -286,10 +337,9 @@ class Exchange(RequestClock):
         if end:
             self._finish("")
 
-    def forward_trailers(self, trailers: Fields) -> None:
+    def forward_trailers(self, trailers: Fields, grpc_status: bytes | None) -> None:
         self._downstream.send_trailers(trailers)
-        if self.is_grpc:
-            self._grpc_status = field_value(trailers, b"grpc-status")
+        self._grpc_status = grpc_status
         self._finish("")
 
     def break_off(self, failure: Failure) -> None:
@@ -385,6 +435,8 @@ class Exchange(RequestClock):
         if decision is not None and not self._status:
             # The total counts from the end of the request (Envoy's route timeout), while no answer has begun.
             self.limit_total(decision.request_timeout_s)
+            if self._attempt is not None:
+                self._time_try()
 
     def on_reset(self, reason: ResetReason) -> None:
         self._request_ended = True
@@ -420,12 +472,13 @@ class Exchange(RequestClock):
         self.replay = None
         if self.timer is not None:
             self._proxy.timers.cancel(self)
+        self._stop_timing_try()
         repeats = self.repeats
-        if repeats is not None and repeats.handle is not None:
-            repeats.handle.cancel()
+        if repeats is not None:
+            repeats.end()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            attempt.give_up()
+            attempt.give_up(Outcome.FAILED if flag == failures.TIMEOUT.flag else Outcome.UNKNOWN)
         if not self._request_ended:
             # Answered early: the rest of the request is of no use (RFC 9113 §8.1, RST_STREAM with NO_ERROR).
             self._downstream.reset(ResetReason.CANCELLED)

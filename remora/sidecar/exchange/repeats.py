@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
+from remora.sidecar.policy.retry_budget import Budget
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 
 MAX_RESENDS = 3
@@ -13,9 +15,11 @@ MAX_RESENDS = 3
 class Repeats:
     """Made when the first attempt has come to nothing."""
 
-    __slots__ = ("handle", "resends", "retries", "tried")
+    __slots__ = ("_budget", "handle", "resends", "retries", "tried")
 
     def __init__(self) -> None:
+        self._budget: Budget | None = None
+        """From which this request has taken its place."""
         self.tried: tuple[UpstreamEndpoint, ...] = ()
         """Where attempts have failed."""
         self.retries = 0
@@ -23,4 +27,35 @@ class Repeats:
         self.resends = 0
         """Attempts that cost no retry: nothing of the request had arrived."""
         self.handle: asyncio.TimerHandle | None = None
-        """Of the backoff before the next one."""
+        """Of the wait before the next one."""
+
+    def wait(self, budget: Budget, seconds: float, then: Callable[[], None]) -> None:
+        """Do `then`, which begins the next attempt, after `seconds`."""
+        if self._budget is None:
+            self._budget = budget
+            budget.take()
+        budget.waiting += 1
+        self.retries += 1
+        self.handle = asyncio.get_running_loop().call_later(seconds, self._go_on, then)
+
+    def _go_on(self, then: Callable[[], None]) -> None:
+        self._stop_waiting()
+        then()
+
+    def _stop_waiting(self) -> None:
+        if self.handle is not None and self._budget is not None:
+            self.handle.cancel()
+            self.handle = None
+            self._budget.waiting -= 1
+
+    @property
+    def has_place(self) -> bool:
+        """Whether the request is being retried already, as far as the budget goes."""
+        return self._budget is not None
+
+    def end(self) -> None:
+        """The request is over."""
+        self._stop_waiting()
+        if self._budget is not None:
+            self._budget.give_back()
+            self._budget = None

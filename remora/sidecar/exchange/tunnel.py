@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.decision import Decision
 from remora.sidecar.exchange.exchange import Exchange
+from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.telemetry.tcp import TcpSeries, TunnelKind
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.upstream.pool import UpstreamProtocol
@@ -158,6 +159,9 @@ class TunnelAttempt(Attempt):
             stream.send_data(b"", True)
         if body is not None:
             tunnel.on_attempt_sent()
+
+    def give_up(self, outcome: Outcome) -> None:
+        super().give_up(Outcome.OK if self._tunnel.is_open else outcome)
 
     def on_head(self, head: ResponseHead, end: bool) -> None:
         if not self._over and not end and opens_tunnel(self._tunnel.head, head.status):

@@ -7,6 +7,7 @@ import msgspec
 from remora.model.policies import RetryPolicy, ServicePolicy, Timeouts
 from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange.decision import Decided, Decision, Direction
+from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import RequestHead
 
@@ -25,12 +26,12 @@ class InboundRouter:
 
     direction: Direction = "inbound"
 
-    def __init__(self, service: str, app: Endpoint, keep_alive_s: float) -> None:
+    def __init__(self, service: str, app: Endpoint, keep_alive_s: float, metrics: Metrics) -> None:
         """`service`: what requests are counted as; `app`: where the app listens; `keep_alive_s`: for how long idle
         connections to it are kept, at most; 0: as long as it keeps them."""
         timeouts = msgspec.structs.replace(POLICY.timeouts, keep_alive_s=keep_alive_s)
         policy = msgspec.structs.replace(POLICY, timeouts=timeouts)
-        cluster = Cluster(service, policy)
+        cluster = Cluster(service, policy, metrics)
         cluster.update((app,), policy)
         self._decision = Decision(service, "app", cluster, policy.retry, timeouts.request_s, timeouts.idle_s)
 

@@ -16,6 +16,7 @@ from remora.sidecar.exchange.decision import Decided, Decision, Direction, Disco
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.routing.match import host_of
 from remora.sidecar.routing.table import CompiledService, RouteTable
+from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster, Clusters
 from remora.sidecar.wire.heads import RequestHead
 
@@ -47,7 +48,13 @@ class Mesh:
     __slots__ = ("clusters", "discoverer", "namespace", "own_ports", "passthrough", "policy", "table")
 
     def __init__(
-        self, table: RouteTable, clusters: Clusters, namespace: str, policy: OutboundPolicy, own_ports: Collection[int]
+        self,
+        table: RouteTable,
+        clusters: Clusters,
+        passthrough: PassthroughClusters,
+        namespace: str,
+        policy: OutboundPolicy,
+        own_ports: Collection[int],
     ) -> None:
         self.table = table
         self.clusters = clusters
@@ -55,7 +62,7 @@ class Mesh:
         self.policy: OutboundPolicy = policy
         self.own_ports = own_ports
         """Ports of this sidecar: a request past the mesh must not come back to them."""
-        self.passthrough = PassthroughClusters()
+        self.passthrough = passthrough
         self.discoverer: Discoverer | None = None
         """None: there is no control to ask."""
 
@@ -63,9 +70,10 @@ class Mesh:
 class PassthroughClusters:
     """Clusters of one address each, for destinations outside the mesh."""
 
-    __slots__ = ("_clusters",)
+    __slots__ = ("_clusters", "_metrics")
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._clusters: OrderedDict[tuple[str, int], Cluster] = OrderedDict()
 
     def get(self, host: str, port: int) -> Cluster:
@@ -73,7 +81,7 @@ class PassthroughClusters:
         key = (host, port)
         cluster = self._clusters.get(key)
         if cluster is None:
-            cluster = self._clusters[key] = Cluster(PASSTHROUGH, ServicePolicy())
+            cluster = self._clusters[key] = Cluster(PASSTHROUGH, ServicePolicy(), self._metrics)
             cluster.update((Endpoint(f"{host}:{port}", host, port),), cluster.policy)
             if len(self._clusters) > MAX_PASSTHROUGH_CLUSTERS:
                 self._clusters.popitem(last=False)[1].drain()

@@ -12,32 +12,28 @@ from remora.model.policies import RetryBudget
 
 
 class Budget:
-    """Of one cluster. `live` is kept by whoever begins and ends requests."""
+    """Of one cluster."""
 
-    __slots__ = ("_config", "live", "retrying")
+    __slots__ = ("_config", "retrying", "waiting")
 
     def __init__(self, config: RetryBudget) -> None:
         self._config = config
-        self.live = 0
-        """Requests in flight, the retried ones included."""
         self.retrying = 0
-        """Those of them that are being retried."""
+        """Requests that are being retried."""
+        self.waiting = 0
+        """Those of them that have no attempt in flight now."""
 
     def configure(self, config: RetryBudget) -> None:
         self._config = config
 
-    @property
-    def limit(self) -> int:
-        """How many may be retrying if one more begins to."""
-        config = self._config
-        return max(config.minimum, int(config.share * (self.live - self.retrying - 1)))
+    def has_room(self, active: int) -> bool:
+        """Whether one more request may be retried; its attempt is over, `active` attempts of others are in flight."""
+        others = active + self.waiting - self.retrying
+        return self.retrying < max(self._config.minimum, int(self._config.share * others))
 
-    def take(self) -> bool:
-        """Begin to retry one of the requests in flight, if there is room. Who took gives back."""
-        if self.retrying >= self.limit:
-            return False
+    def take(self) -> None:
+        """A request begins to be retried, and waits for its turn. Who takes gives back."""
         self.retrying += 1
-        return True
 
     def give_back(self) -> None:
         """The retried request is over."""

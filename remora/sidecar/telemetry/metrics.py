@@ -63,10 +63,12 @@ class Metrics:
         "config_rejected",
         "connections",
         "detected",
+        "ejections",
         "grpc",
         "overflowed",
         "requests",
         "retries",
+        "retries_denied",
         "server_names",
         "tcp",
     )
@@ -76,6 +78,10 @@ class Metrics:
         """By the values of RequestLabels, in their order."""
         self.retries: dict[tuple[str, str], int] = {}
         """By (service, reason)."""
+        self.retries_denied: dict[tuple[str], int] = {}
+        """By (service,): retries that the budget had no room for."""
+        self.ejections: dict[tuple[str], int] = {}
+        """By (service,)."""
         self.grpc: dict[tuple[str, str, str], GrpcSeries] = {}
         """By (direction, service, method)."""
         self.tcp: dict[tuple[str, str, str, str], TcpSeries] = {}
@@ -136,6 +142,14 @@ class Metrics:
         if key not in self.server_names and len(self.server_names) >= MAX_SERVER_NAMES:
             key = (listener, _OTHER)
         self.server_names[key] = self.server_names.get(key, 0) + connections
+
+    def count_ejection(self, service: str, ejections: int = 1) -> None:
+        """Count an endpoint that is left out because it fails."""
+        self.ejections[service,] = self.ejections.get((service,), 0) + ejections
+
+    def count_retry_denied(self, service: str, retries: int = 1) -> None:
+        """Count a retry that the budget had no room for."""
+        self.retries_denied[service,] = self.retries_denied.get((service,), 0) + retries
 
     def count_retry(self, service: str, reason: str, retries: int = 1) -> None:
         """Count a retry."""

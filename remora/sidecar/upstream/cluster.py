@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from remora.model.names import ServiceName
-from remora.model.policies import ServicePolicy
+from remora.model.policies import ServicePolicy, SuccessRate
 from remora.model.snapshot import Endpoint, Protocol, Snapshot
 from remora.sidecar.policy.balancer import Balancer, make_balancer
-from remora.sidecar.upstream.endpoint import UpstreamEndpoint
+from remora.sidecar.policy.outlier import below_the_others, eject, may_eject, return_due
+from remora.sidecar.policy.retry_budget import Budget
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.upstream.endpoint import Traffic, UpstreamEndpoint
 
-PANIC_SHARE = 0.5
-"""When fewer than this share of the endpoints is healthy, health is not believed and all are used (Envoy's panic)."""
+log = logging.getLogger(__name__)
 
 
 class Cluster:
     """The endpoints of one service."""
 
-    __slots__ = ("_balancer", "_usable", "declared", "endpoints", "name", "policy")
+    __slots__ = (
+        "_balancer",
+        "_judging",
+        "_metrics",
+        "_traffic",
+        "_usable",
+        "_waking",
+        "budget",
+        "declared",
+        "endpoints",
+        "name",
+        "policy",
+    )
 
-    def __init__(self, name: str, policy: ServicePolicy) -> None:
+    def __init__(self, name: str, policy: ServicePolicy, metrics: Metrics) -> None:
         self.name = name
         self.policy = policy
         self.endpoints: tuple[UpstreamEndpoint, ...] = ()
         self.declared: Protocol = "auto"
         """What all its endpoints say that they speak; `auto` where they do not, or do not agree."""
+        self.budget = Budget(policy.retry.budget)
+        self._metrics = metrics
+        self._traffic = Traffic(self._on_failure)
         self._usable: Sequence[UpstreamEndpoint] = ()
         self._balancer: Balancer | None = None
+        self._waking: asyncio.TimerHandle | None = None
+        """For the next endpoint that comes back from its ejection."""
+        self._judging: asyncio.TimerHandle | None = None
+        """For the end of the interval of success rates."""
+
+    @property
+    def active(self) -> int:
+        """Attempts in flight."""
+        return self._traffic.active
 
     def pick(self, tried: Sequence[UpstreamEndpoint] = ()) -> UpstreamEndpoint | None:
         """The endpoint for the next attempt, none of `tried` if there is another; None when there is none at all.
@@ -55,39 +83,106 @@ class Cluster:
     def update(self, endpoints: Iterable[Endpoint], policy: ServicePolicy) -> None:
         """Take over a newer set. Endpoints that stay keep their connections; those that go are drained."""
         known = {endpoint.endpoint.id: endpoint for endpoint in self.endpoints}
-        self.policy = policy
-        self.endpoints = tuple(_kept_or_new(known, endpoint, policy) for endpoint in endpoints)
+        before, self.policy = self.policy, policy
+        self.budget.configure(policy.retry.budget)
+        self.endpoints = tuple(self._kept_or_new(known, endpoint) for endpoint in endpoints)
         for gone in set(known.values()).difference(self.endpoints):
             gone.drain()
         said = {endpoint.endpoint.protocol for endpoint in self.endpoints}
         self.declared = said.pop() if len(said) == 1 else "auto"
-        healthy = [endpoint for endpoint in self.endpoints if endpoint.endpoint.healthy]
-        self._usable = healthy if len(healthy) >= PANIC_SHARE * len(self.endpoints) else self.endpoints
-        self._balancer = make_balancer(policy.balancer.kind, self._usable, random.random) if self._usable else None
+        self._choose()
+        self._wake_for_returns()
+        if policy.outlier.success_rate != before.outlier.success_rate or self._judging is None:
+            self._judge_later()
+
+    def _choose(self) -> None:
+        """Which endpoints get requests from now on. Called whenever one has changed, so that requests need not look."""
+        endpoints, policy = self.endpoints, self.policy.balancer
+        well = [endpoint for endpoint in endpoints if endpoint.is_well]
+        self._usable = well if len(well) >= policy.panic_share * len(endpoints) else endpoints
+        self._balancer = make_balancer(policy.kind, self._usable, random.random) if self._usable else None
+
+    def _on_failure(self, endpoint: UpstreamEndpoint) -> None:
+        """An attempt failed there."""
+        policy, state = self.policy.outlier, endpoint.outlier
+        state.failures += 1
+        if self._traffic.counts:
+            state.failed += 1
+        if policy.consecutive and state.failures >= policy.consecutive and not state.ejected_until:
+            self._eject(endpoint)
+
+    def _eject(self, endpoint: UpstreamEndpoint) -> None:
+        policy = self.policy.outlier
+        ejected = sum(1 for other in self.endpoints if other.outlier.ejected_until)
+        if endpoint not in self.endpoints or not may_eject(policy, ejected, len(self.endpoints)):
+            return
+        eject(policy, endpoint.outlier, time.monotonic())
+        self._metrics.count_ejection(self.name)
+        log.warning("%s: endpoint %s is ejected, it fails", self.name, endpoint.endpoint.id)
+        self._choose()
+        self._wake_for_returns()
+
+    def _judge_later(self) -> None:
+        """Judge success rates at the end of each interval, if that is asked for."""
+        if self._judging is not None:
+            self._judging.cancel()
+            self._judging = None
+        rate = self.policy.outlier.success_rate
+        self._traffic.counts = rate is not None
+        if rate is not None and self.endpoints:
+            self._judging = asyncio.get_running_loop().call_later(rate.interval_s, self._judge, rate)
+
+    def _judge(self, rate: SuccessRate) -> None:
+        self._judging = None
+        candidates = [endpoint for endpoint in self.endpoints if not endpoint.outlier.ejected_until]
+        for index in below_the_others(rate, [endpoint.outlier for endpoint in candidates]):
+            self._eject(candidates[index])
+        self._judge_later()
+
+    def _wake_for_returns(self) -> None:
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
+        times = [endpoint.outlier.ejected_until for endpoint in self.endpoints if endpoint.outlier.ejected_until]
+        if times:
+            delay = max(0.0, min(times) - time.monotonic())
+            self._waking = asyncio.get_running_loop().call_later(delay, self._take_back)
+
+    def _take_back(self) -> None:
+        self._waking = None
+        now = time.monotonic()
+        returned = [endpoint for endpoint in self.endpoints if return_due(endpoint.outlier, now)]
+        if returned:
+            self._choose()
+        self._wake_for_returns()
 
     def drain(self) -> None:
         """Let go of all endpoints."""
         self.update((), self.policy)
 
     def abort(self) -> None:
+        for handle in (self._waking, self._judging):
+            if handle is not None:
+                handle.cancel()
+        self._waking = self._judging = None
         for endpoint in self.endpoints:
             endpoint.abort()
 
-
-def _kept_or_new(known: dict[str, UpstreamEndpoint], endpoint: Endpoint, policy: ServicePolicy) -> UpstreamEndpoint:
-    kept = known.get(endpoint.id)
-    if kept is None or not kept.is_same_place(endpoint):
-        return UpstreamEndpoint(endpoint, policy.timeouts)
-    kept.update(endpoint, policy.timeouts)
-    return kept
+    def _kept_or_new(self, known: Mapping[str, UpstreamEndpoint], endpoint: Endpoint) -> UpstreamEndpoint:
+        kept, timeouts = known.get(endpoint.id), self.policy.timeouts
+        if kept is None or not kept.is_same_place(endpoint):
+            return UpstreamEndpoint(endpoint, timeouts, self._traffic)
+        kept.update(endpoint, timeouts)
+        return kept
 
 
 class Clusters:
     """All clusters of one sidecar's mesh services, by name."""
 
-    __slots__ = ("_by_name",)
+    __slots__ = ("_by_name", "_metrics")
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._by_name: dict[ServiceName, Cluster] = {}
 
     def __iter__(self) -> Iterator[Cluster]:
@@ -105,7 +200,7 @@ class Clusters:
             policy = policies.get(name, ServicePolicy())
             cluster = self._by_name.get(name)
             if cluster is None:
-                cluster = self._by_name[name] = Cluster(name, policy)
+                cluster = self._by_name[name] = Cluster(name, policy, self._metrics)
             elif cluster.policy == policy and tuple(e.endpoint for e in cluster.endpoints) == endpoint_set.endpoints:
                 continue
             cluster.update(endpoint_set.endpoints, policy)

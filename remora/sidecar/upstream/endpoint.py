@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from remora.model.policies import Timeouts
 from remora.model.snapshot import Endpoint
+from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.policy.outlier import OutlierState
 from remora.sidecar.upstream.pool import Pool, UpstreamProtocol
 
 CONNECT_BACKOFF_BASE_S = 0.5
@@ -16,6 +19,20 @@ CONNECT_BACKOFF_CAP_S = 30.0
 _DECLARED: dict[str, UpstreamProtocol] = {"http1": "http1", "h2": "h2", "grpc": "h2"}
 
 
+class Traffic:
+    """What the endpoints of one cluster have in common: their requests in flight, and who hears of failures."""
+
+    __slots__ = ("active", "counts", "on_failure")
+
+    def __init__(self, on_failure: Callable[[UpstreamEndpoint], None]) -> None:
+        self.active = 0
+        """Attempts in flight."""
+        self.counts = False
+        """Whether successes and failures are counted, for success rates."""
+        self.on_failure = on_failure
+        """Called with the endpoint at which an attempt failed."""
+
+
 class UpstreamEndpoint:
     """One endpoint of a cluster. Survives snapshots for as long as its address and protocol stay the same."""
 
@@ -23,15 +40,20 @@ class UpstreamEndpoint:
         "_connect_failures",
         "_pools",
         "_timeouts",
+        "_traffic",
         "active",
         "endpoint",
+        "outlier",
         "unreachable_until",
         "weight",
     )
 
-    def __init__(self, endpoint: Endpoint, timeouts: Timeouts) -> None:
+    def __init__(self, endpoint: Endpoint, timeouts: Timeouts, traffic: Traffic) -> None:
         self.endpoint = endpoint
+        self._traffic = traffic
         self.active = 0
+        """Attempts in flight."""
+        self.outlier = OutlierState()
         self.weight = max(1, endpoint.weight)
         self.unreachable_until = 0.0
         """On the monotonic clock; 0: the last connect succeeded. Until then others are preferred."""
@@ -43,6 +65,30 @@ class UpstreamEndpoint:
     def connections(self) -> int:
         """Open connections, of all protocols."""
         return sum(pool.connections for pool in self._pools.values())
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing speaks against it: neither itself, nor what we have seen of it."""
+        return self.endpoint.healthy and not self.outlier.ejected_until
+
+    def begin(self) -> None:
+        """An attempt begins. Who begins one ends it."""
+        self.active += 1
+        self._traffic.active += 1
+
+    def end(self, outcome: Outcome) -> None:
+        """An attempt is over."""
+        self.active -= 1
+        traffic = self._traffic
+        traffic.active -= 1
+        if outcome is Outcome.OK:
+            outlier = self.outlier
+            if outlier.failures:
+                outlier.failures = 0
+            if traffic.counts:
+                outlier.succeeded += 1
+        elif outcome is Outcome.FAILED:
+            traffic.on_failure(self)
 
     def pool(self, downstream: UpstreamProtocol) -> Pool:
         """The pool for a request that came by `downstream`; an endpoint that declares a protocol gets that one, but

@@ -35,5 +35,5 @@ def _merge_endpoint(seen: Sequence[tuple[int, EndpointView]]) -> EndpointView:
 
 
 def _worst(states: Iterable[EndpointState]) -> EndpointState:
-    order: tuple[EndpointState, ...] = ("healthy", "unreachable", "unhealthy")
+    order: tuple[EndpointState, ...] = ("healthy", "unreachable", "ejected", "unhealthy")
     return max(states, key=order.index)

@@ -90,7 +90,7 @@ class Play:
 
     def __init__(self, policy: ServicePolicy | None = None) -> None:
         self.policy = policy or ServicePolicy(balancer=Balancer("round_robin"))
-        self.cluster = Cluster("shop.default", self.policy)
+        self.cluster = Cluster("shop.default", self.policy, Metrics())
         self.cluster.update((Endpoint("a", "127.0.0.1", 1), Endpoint("b", "127.0.0.1", 2)), self.policy)
         self.upstreams = [Upstream(), Upstream()]
         for endpoint, upstream in zip(self.cluster.endpoints, self.upstreams, strict=True):

@@ -9,8 +9,9 @@ from remora.model.names import service_name
 from remora.model.policies import Balancer, ServicePolicy, Timeouts
 from remora.model.routes import Backend, Route, RouteMatch
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
+from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster, Clusters
-from remora.sidecar.upstream.endpoint import CONNECT_BACKOFF_CAP_S, UpstreamEndpoint
+from remora.sidecar.upstream.endpoint import CONNECT_BACKOFF_CAP_S, Traffic, UpstreamEndpoint
 
 
 def endpoint(name: str, **fields: object) -> Endpoint:
@@ -18,7 +19,7 @@ def endpoint(name: str, **fields: object) -> Endpoint:
 
 
 def cluster(*endpoints: Endpoint) -> Cluster:
-    made = Cluster("shop.default", ServicePolicy(balancer=Balancer("round_robin")))
+    made = Cluster("shop.default", ServicePolicy(balancer=Balancer("round_robin")), Metrics())
     made.update(endpoints, made.policy)
     return made
 
@@ -81,7 +82,7 @@ def test_a_version_has_the_policy_of_the_service_that_routes_to_it() -> None:
     policy = ServicePolicy(balancer=Balancer("random"), origin=Origin("TrafficPolicy", "default", "shop"))
     split = Route("r", Origin("HTTPRoute", "default", "shop"), RouteMatch(), (Backend(canary),))
     endpoint_sets = {name: EndpointSet(name, (endpoint("a"),)) for name in (shop, canary)}
-    clusters = Clusters()
+    clusters = Clusters(Metrics())
     clusters.update(Snapshot(1, {shop: Service(shop, (split,), policy)}, endpoint_sets))
     found = clusters.get(canary)
     assert found is not None
@@ -91,7 +92,7 @@ def test_a_version_has_the_policy_of_the_service_that_routes_to_it() -> None:
 
 
 def test_an_endpoint_that_stays_away_for_long_is_tried_again_at_times() -> None:
-    away = UpstreamEndpoint(endpoint("a"), Timeouts())
+    away = UpstreamEndpoint(endpoint("a"), Timeouts(), Traffic(lambda _: None))
     for _ in range(1100):  # from 1024 on 2**n is no float any more
         away._on_connect(False)
     assert 0 < away.unreachable_until - time.monotonic() <= CONNECT_BACKOFF_CAP_S
