@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from remora.model.policies import RetryPolicy
 from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import Fields, RequestHead
@@ -18,7 +19,7 @@ Direction = Literal["inbound", "outbound"]
 class Decision:
     """Where a request goes and under which rules."""
 
-    __slots__ = ("cluster", "filters", "idle_timeout_s", "request_timeout_s", "retry", "route", "service")
+    __slots__ = ("cluster", "filters", "gates", "idle_timeout_s", "request_timeout_s", "retry", "route", "service")
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Decision:
         request_timeout_s: float,
         idle_timeout_s: float,
         filters: tuple[CompiledFilters, ...] = (),
+        gates: tuple[Gate, ...] = (),
     ) -> None:
         self.service = service
         """The service that was asked for."""
@@ -40,11 +42,20 @@ class Decision:
         self.idle_timeout_s = idle_timeout_s
         self.filters = filters
         """Of the route, then of the backend."""
+        self.gates = gates
+        """What the request passes first, in this order."""
 
     def with_idle_timeout(self, seconds: float) -> Decision:
         """The same with another limit of silence."""
         return Decision(
-            self.service, self.route, self.cluster, self.retry, self.request_timeout_s, seconds, self.filters
+            self.service,
+            self.route,
+            self.cluster,
+            self.retry,
+            self.request_timeout_s,
+            seconds,
+            self.filters,
+            self.gates,
         )
 
 

@@ -19,10 +19,11 @@ from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.clock import RequestClock
 from remora.sidecar.exchange.decision import Decision, Discovery, LocalAnswer, Refusal
 from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.exchange.gate import Asked, Delayed, Stopped
 from remora.sidecar.exchange.repeats import MAX_RESENDS, Repeats
 from remora.sidecar.exchange.replay import REPLAY_BYTES, Replay
 from remora.sidecar.exchange.try_timer import TryTimer
-from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.policy.outcome import FAILED_GRPC, Outcome
 from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry, wait_asked_for
 from remora.sidecar.telemetry.grpc import CallCounter
 from remora.sidecar.telemetry.metrics import REFUSED_FLAG, STATUS_CLASSES, grpc_status_name
@@ -60,6 +61,7 @@ class Exchange(RequestClock):
         "_committed",
         "_counter",
         "_downstream",
+        "_entered",
         "_grpc_status",
         "_proxy",
         "_request_bytes",
@@ -86,6 +88,8 @@ class Exchange(RequestClock):
         self.decision: Decision | None = None
         self.done = False
         """The downstream has its answer, or is gone."""
+        self._entered = 0
+        """How many of the decision's gates have let it go on."""
         self._attempt: Attempt | None = None
         self._blocked = False
         """The downstream is slow: attempts must not read on."""
@@ -143,7 +147,46 @@ class Exchange(RequestClock):
             self.limit_total(decision.request_timeout_s)
         else:
             self.limit_silence(decision.idle_timeout_s)
+        self._enter()
+
+    def _enter(self) -> None:
+        """Pass the gates that are left, then try."""
+        decision = self.decision
+        assert decision is not None, "gates are those of a decision"
+        gates = decision.gates
+        while self._entered < len(gates):
+            verdict = gates[self._entered].enter(self.head, time.monotonic(), random.random())
+            if isinstance(verdict, Stopped):
+                self._stop(verdict)
+                return
+            self._entered += 1
+            if verdict is not None:
+                self._hold(verdict)
+                return
         self._try()
+
+    def _stop(self, stopped: Stopped) -> None:
+        decision = self.decision
+        assert decision is not None, "gates are those of a decision"
+        self._refuse(stopped.failure, stopped.detail, decision.service, decision.route, stopped.fields)
+
+    def _hold(self, verdict: Delayed | Asked) -> None:
+        """Wait, as a gate says, before the next one."""
+        if isinstance(verdict, Asked):
+            asyncio.get_running_loop().create_task(self._wait_for(verdict))
+        else:
+            asyncio.get_running_loop().call_later(verdict.seconds, self._go_on, verdict.then)
+
+    async def _wait_for(self, asked: Asked) -> None:
+        self._go_on(await asked.answer)
+
+    def _go_on(self, stopped: Stopped | None) -> None:
+        if self.done:
+            return
+        if stopped is not None:
+            self._stop(stopped)
+        else:
+            self._enter()
 
     def _begin_call(self, decision: Decision) -> None:
         head, service, proxy = self.head, decision.cluster.name, self._proxy
@@ -369,10 +412,11 @@ class Exchange(RequestClock):
         detail = failure.sentence.format(**{"service": service, **details})
         self._refuse(failure, detail, service, decision.route if decision is not None else "")
 
-    def _refuse(self, failure: Failure, detail: str, service: str, route: str) -> None:
+    def _refuse(self, failure: Failure, detail: str, service: str, route: str, fields: Fields = _NO_FIELDS) -> None:
         if self.done:
             return
         head, body = failures.answer(failure, self.head, detail)
+        head.fields += fields
         log.debug("%s %s%s: %s", failure.flag, service, self.head.path.decode("latin-1"), detail)
         self._grpc_status = b"%d" % failure.grpc_status
         self._answer(head, body)
@@ -485,7 +529,20 @@ class Exchange(RequestClock):
         decision = self.decision
         if decision is not None:
             service, route = decision.cluster.name, decision.route
+            if self._entered:
+                self._leave(decision, flag)
         self._count(flag, service, route)
+
+    def _leave(self, decision: Decision, flag: str) -> None:
+        """Tell the gates that it has passed how it went."""
+        outcome = Outcome.OK
+        if flag == failures.DOWNSTREAM_GONE_FLAG:
+            outcome = Outcome.UNKNOWN
+        elif flag or self._status >= 500 or (self.is_grpc and self._grpc_status in FAILED_GRPC):
+            outcome = Outcome.FAILED
+        now = time.monotonic()
+        for gate in decision.gates[: self._entered]:
+            gate.leave(outcome, now, now - self.started)
 
     def _count(self, flag: str, service: str, route: str) -> None:
         head, metrics = self.head, self._proxy.metrics

@@ -70,7 +70,7 @@ class TunnelExchange(Exchange):
         self.decision = decision
         # What the downstream has to say comes later: the total counts from now on.
         self.limit_total(decision.request_timeout_s)
-        self._try()
+        self._enter()
 
     @property
     def body_ended(self) -> bool:

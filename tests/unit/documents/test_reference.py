@@ -45,8 +45,8 @@ def test_a_field_without_meaning_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_meaning_without_field_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference_module, "MEANINGS", {**reference_module.MEANINGS, "Retry.budget": "…"})
-    with pytest.raises(ReferenceGapError, match=r"Retry\.budget"):
+    monkeypatch.setattr(reference_module, "MEANINGS", {**reference_module.MEANINGS, "Retry.jitter": "…"})
+    with pytest.raises(ReferenceGapError, match=r"Retry\.jitter"):
         reference()
 
 

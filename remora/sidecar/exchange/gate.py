@@ -1,0 +1,56 @@
+"""Gates: what may hold up or refuse a request before it goes upstream, and hears how it ended.
+
+Rate limits, faults, admission control and adaptive concurrency are gates. A request passes those of its decision in
+their order; most decisions have none, and their requests pay nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from abc import abstractmethod
+
+from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.wire.heads import Fields, RequestHead
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stopped:
+    """The request goes no further."""
+
+    failure: Failure
+    detail: str
+    """The sentence for people."""
+    fields: Fields = dataclasses.field(default_factory=list)
+    """Added to the answer, such as Retry-After."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Delayed:
+    """The request goes on after so many seconds, and then to `then`, if that is set."""
+
+    seconds: float
+    then: Stopped | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody else is asked; the future's result is None to go on."""
+
+    answer: asyncio.Future[Stopped | None]
+
+
+Verdict = Stopped | Delayed | Asked | None
+"""None: the request goes on."""
+
+
+class Gate:
+    """One of them, for all requests of a service or a route. Keeps its state over snapshots."""
+
+    @abstractmethod
+    def enter(self, head: RequestHead, now: float, random: float) -> Verdict:
+        """A request comes. `now` is of the monotonic clock, `random` in [0, 1)."""
+
+    def leave(self, outcome: Outcome, now: float, seconds: float) -> None:
+        """A request that went on here is over, `seconds` after it began. Called once for each."""
