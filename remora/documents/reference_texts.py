@@ -381,8 +381,8 @@ MEANINGS: dict[str, str] = {
     "Retry.attempts": "retries, beside the first try; 0: none",
     "Retry.codes": "HTTP statuses worth a retry",
     "Retry.grpcStatuses": "gRPC statuses worth a retry",
-    "Retry.on": "failures of a try that count, beside statuses; what may have been executed is tried again only if that "
-    "is safe; `Reset` takes in a try without an answer in time",
+    "Retry.on": "failures of a try that count, beside statuses; what may have been executed is tried again only where "
+    "that is safe; `Reset` takes in a try without an answer in time",
     "Retry.idempotencyHeader": "a request with this header is safe to execute twice, whatever its method",
     "Retry.perTryTimeout": "of one try, from the end of the request to the answer's beginning",
     "Retry.backoff": "how long to wait before a retry, unless the answer says so (`Retry-After`, "

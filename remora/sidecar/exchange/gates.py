@@ -9,8 +9,8 @@ from remora.model.snapshot import Service, Snapshot
 from remora.sidecar.exchange.gate import Gate
 
 GateMaker = Callable[[Service, Gate | None], Gate | None]
-"""Makes the gate of one kind for a service; None: the service has none. It is given the one that it made before, and may
-return that, configured anew."""
+"""Makes the gate of one kind for a service; None: the service has none. It is given the one that it made before, and
+may return that, configured anew."""
 
 
 class Gates:
