@@ -223,7 +223,11 @@ class Attempt:
 
     def _end_stream(self) -> None:
         """The answer is complete; an upstream that answered early need not get the rest of the request."""
-        self._end(Outcome.FAILED if self._failed else Outcome.OK)
+        self._over = True
+        if self._failed:
+            self.endpoint.end(Outcome.FAILED)
+        else:
+            self.endpoint.end_well()
         if self._stream is not None and not self._exchange.body_ended:
             self._stream.reset(ResetReason.CANCELLED)
 

@@ -63,6 +63,7 @@ class Exchange(RequestClock):
         "_downstream",
         "_entered",
         "_grpc_status",
+        "_per_try_s",
         "_proxy",
         "_request_bytes",
         "_request_ended",
@@ -104,6 +105,8 @@ class Exchange(RequestClock):
         self._request_bytes = 0
         self._response_bytes = 0
         self.is_grpc = head.content_type is not None and head.is_grpc
+        self._per_try_s = 0.0
+        """Limit of one try; 0: none."""
         self._try_timer: TryTimer | None = None
         self._counter: CallCounter | None = None
         """Of this call's messages, from when it is decided where it goes."""
@@ -123,6 +126,7 @@ class Exchange(RequestClock):
         if isinstance(decision, Decision):
             for filters in decision.filters:
                 filters.edit_request(self.head)
+            self._per_try_s = decision.retry.per_try_s
             self._begin(decision)
         elif isinstance(decision, Refusal):
             self._refuse(decision.failure, decision.detail, decision.service, decision.route)
@@ -147,7 +151,10 @@ class Exchange(RequestClock):
             self.limit_total(decision.request_timeout_s)
         else:
             self.limit_silence(decision.idle_timeout_s)
-        self._enter()
+        if decision.gates:
+            self._enter()
+        else:
+            self._try()
 
     def _enter(self) -> None:
         """Pass the gates that are left, then try."""
@@ -213,22 +220,17 @@ class Exchange(RequestClock):
         self._attempt = attempt = self.attempt_type(self, endpoint)
         if self._blocked:
             attempt.pause()
-        if self._request_ended:
+        if self._per_try_s:
             self._time_try()
         attempt.start(self._proxy.protocol)
 
     def _time_try(self) -> None:
-        """The request has been sent, or is about to be: from now on the time of one try counts."""
-        decision = self.decision
-        if decision is None or not decision.retry.per_try_s:
+        """The time of one try counts from the end of the request on."""
+        if not self._request_ended:
             return
         if self._try_timer is None:
             self._try_timer = TryTimer(self.on_try_timeout)
-        self._proxy.timers.start(self._try_timer, decision.retry.per_try_s)
-
-    def _stop_timing_try(self) -> None:
-        if self._try_timer is not None:
-            self._proxy.timers.cancel(self._try_timer)
+        self._proxy.timers.start(self._try_timer, self._per_try_s)
 
     def on_try_timeout(self) -> None:
         """The attempt has had its time."""
@@ -339,7 +341,7 @@ class Exchange(RequestClock):
         elif failure is AttemptFailure.CONNECT:
             self.fail(failures.CONNECT_FAILURE, reason=reason)
         elif failure is AttemptFailure.TIMEOUT:
-            self.fail(failures.TIMEOUT, seconds=0.0 if self.decision is None else self.decision.retry.per_try_s)
+            self.fail(failures.TIMEOUT, seconds=self._per_try_s)
         else:
             self.fail(failures.UPSTREAM_RESET, reason=reason)
 
@@ -353,23 +355,23 @@ class Exchange(RequestClock):
         self._status = head.status
         self._committed = True
         self.replay = None
-        self._stop_timing_try()
+        if self._try_timer is not None:
+            self._proxy.timers.cancel(self._try_timer)
         decision = self.decision
         if head.content_length is None and not end and decision is not None:
             # Nobody knows how long this goes on: a streaming answer, limited by silence.
             self.limit_silence(decision.idle_timeout_s)
-        self._send_head(head, end)
+        if decision is not None and decision.filters:
+            self._edit_response(decision, head)
+        self._downstream.send_head(head, end)
         if end:
             self._grpc_status = field_value(head.fields, b"grpc-status") if self.is_grpc else None
             self._finish("")
 
-    def _send_head(self, head: ResponseHead, end: bool) -> None:
-        decision = self.decision
-        if decision is not None:
-            # The backend's first: they are nearer to it.
-            for filters in reversed(decision.filters):
-                filters.edit_response(self.head, head)
-        self._downstream.send_head(head, end)
+    def _edit_response(self, decision: Decision, head: ResponseHead) -> None:
+        # The backend's first: they are nearer to it.
+        for filters in reversed(decision.filters):
+            filters.edit_response(self.head, head)
 
     def forward_data(self, data: bytes, end: bool) -> None:
         self.heard = True
@@ -428,7 +430,9 @@ class Exchange(RequestClock):
             body = b""
         self._status = head.status
         self._response_bytes += len(body)
-        self._send_head(head, not body)
+        if self.decision is not None:
+            self._edit_response(self.decision, head)
+        self._downstream.send_head(head, not body)
         if body:
             self._downstream.send_data(body, True)
 
@@ -479,7 +483,7 @@ class Exchange(RequestClock):
         if decision is not None and not self._status:
             # The total counts from the end of the request (Envoy's route timeout), while no answer has begun.
             self.limit_total(decision.request_timeout_s)
-            if self._attempt is not None:
+            if self._per_try_s and self._attempt is not None:
                 self._time_try()
 
     def on_reset(self, reason: ResetReason) -> None:
@@ -516,7 +520,8 @@ class Exchange(RequestClock):
         self.replay = None
         if self.timer is not None:
             self._proxy.timers.cancel(self)
-        self._stop_timing_try()
+        if self._try_timer is not None:
+            self._proxy.timers.cancel(self._try_timer)
         repeats = self.repeats
         if repeats is not None:
             repeats.end()

@@ -31,6 +31,10 @@ class OutlierState:
         """0: it is not ejected."""
         self.returned_at = 0.0
 
+    def on_success(self) -> None:
+        self.failures = 0
+        self.succeeded += 1
+
 
 def may_eject(config: Outlier, ejected: int, endpoints: int) -> bool:
     """Whether one more of the endpoints may be left out."""

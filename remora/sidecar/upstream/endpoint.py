@@ -76,19 +76,23 @@ class UpstreamEndpoint:
         self.active += 1
         self._traffic.active += 1
 
-    def end(self, outcome: Outcome) -> None:
-        """An attempt is over."""
+    def end_well(self) -> None:
+        """An attempt is over, and speaks for it."""
         self.active -= 1
         traffic = self._traffic
         traffic.active -= 1
+        if traffic.counts or self.outlier.failures:
+            self.outlier.on_success()
+
+    def end(self, outcome: Outcome) -> None:
+        """An attempt is over."""
         if outcome is Outcome.OK:
-            outlier = self.outlier
-            if outlier.failures:
-                outlier.failures = 0
-            if traffic.counts:
-                outlier.succeeded += 1
-        elif outcome is Outcome.FAILED:
-            traffic.on_failure(self)
+            self.end_well()
+            return
+        self.active -= 1
+        self._traffic.active -= 1
+        if outcome is Outcome.FAILED:
+            self._traffic.on_failure(self)
 
     def pool(self, downstream: UpstreamProtocol) -> Pool:
         """The pool for a request that came by `downstream`; an endpoint that declares a protocol gets that one, but
