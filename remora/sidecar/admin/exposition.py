@@ -44,6 +44,12 @@ class SidecarCollector:
         for service, count in self._metrics.ejections.items():
             ejections.add_metric(list(service), count)
         yield ejections
+        shadowed = CounterMetricFamily(
+            "mesh_shadowed", "Requests that a policy in shadow mode would have refused.", labels=["service", "policy"]
+        )
+        for where, count in self._metrics.shadowed.items():
+            shadowed.add_metric(list(where), count)
+        yield shadowed
         rejected = CounterMetricFamily("mesh_config_rejected", "Configurations that were not taken.")
         rejected.add_metric([], self._metrics.config_rejected)
         yield rejected

@@ -70,6 +70,7 @@ class Metrics:
         "retries",
         "retries_denied",
         "server_names",
+        "shadowed",
         "tcp",
     )
 
@@ -82,6 +83,8 @@ class Metrics:
         """By (service,): retries that the budget had no room for."""
         self.ejections: dict[tuple[str], int] = {}
         """By (service,)."""
+        self.shadowed: dict[tuple[str, str], int] = {}
+        """By (service, policy): requests that a policy in shadow mode would have refused."""
         self.grpc: dict[tuple[str, str, str], GrpcSeries] = {}
         """By (direction, service, method)."""
         self.tcp: dict[tuple[str, str, str, str], TcpSeries] = {}
@@ -146,6 +149,11 @@ class Metrics:
     def count_ejection(self, service: str, ejections: int = 1) -> None:
         """Count an endpoint that is left out because it fails."""
         self.ejections[service,] = self.ejections.get((service,), 0) + ejections
+
+    def count_shadowed(self, service: str, policy: str, requests: int = 1) -> None:
+        """Count a request that `policy`, in shadow mode, would have refused; named as its field: `breaker`."""
+        key = (service, policy)
+        self.shadowed[key] = self.shadowed.get(key, 0) + requests
 
     def count_retry_denied(self, service: str, retries: int = 1) -> None:
         """Count a retry that the budget had no room for."""
