@@ -1,9 +1,9 @@
-"""ServiceEndpoints → endpoints of the model, and the services that versions are."""
+"""ServiceEndpoints → endpoints of the model."""
 
 from __future__ import annotations
 
 from remora.documents.mesh import ServiceEndpoints, StaticEndpoint
-from remora.model.names import ServiceName, is_label, service_name, split_service_name
+from remora.model.names import ServiceName, service_name
 from remora.model.snapshot import Endpoint
 
 
@@ -13,16 +13,6 @@ def service_of(document: ServiceEndpoints) -> ServiceName:
 
 def static_endpoints(document: ServiceEndpoints) -> tuple[Endpoint, ...]:
     return tuple(_endpoint(endpoint) for endpoint in document.spec.endpoints)
-
-
-def version_service(service: ServiceName, version: str) -> ServiceName | None:
-    """The service that the instances of `version` also answer to: `reviews`, `v2` → `reviews-v2`.
-
-    None when there is no version or it cannot be part of a name.
-    """
-    name, namespace = split_service_name(service)
-    versioned = f"{name}-{version}"
-    return service_name(versioned, namespace) if version and is_label(versioned) else None
 
 
 def _endpoint(endpoint: StaticEndpoint) -> Endpoint:

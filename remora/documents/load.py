@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from remora.documents.conflicts import Candidate, settle
-from remora.documents.endpoints import service_of, static_endpoints, version_service
+from remora.documents.endpoints import service_of, static_endpoints
 from remora.documents.errors import DocumentError
 from remora.documents.gateway import GRPCRoute, HTTPRoute
 from remora.documents.kinds import Document, key_of
@@ -16,7 +16,7 @@ from remora.documents.parse import Parsed, parse_text
 from remora.documents.policies import compile_policy, targets
 from remora.documents.routes import RankedRoute, compile_routes
 from remora.documents.services import compile_service
-from remora.model.names import ServiceName
+from remora.model.names import ServiceName, version_service
 from remora.model.policies import ServicePolicy
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot, SnapshotError
 

@@ -33,6 +33,16 @@ def split_service_name(service: ServiceName) -> tuple[str, str]:
     return name, namespace
 
 
+def version_service(service: ServiceName, version: str) -> ServiceName | None:
+    """The service that the instances of `version` also answer to: `reviews`, `v2` → `reviews-v2`.
+
+    None when there is no version or it cannot be part of a name.
+    """
+    name, namespace = split_service_name(service)
+    versioned = f"{name}-{version}"
+    return service_name(versioned, namespace) if version and is_label(versioned) else None
+
+
 def split_authority(authority: str) -> tuple[str, int | None]:
     """(host in lower case, port or None) of an authority (RFC 3986 §3.2, no userinfo); [v6] loses its brackets.
 

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from remora.model.base import Struct
-from remora.model.names import ServiceName
+from remora.model.names import ServiceName, version_service
 from remora.model.policies import ServicePolicy
 from remora.model.routes import Route
 
@@ -63,6 +63,17 @@ class Snapshot(Struct, frozen=True):
     """etcd revision that this is as new as."""
     services: dict[ServiceName, Service] = msgspec.field(default_factory=dict)
     endpoints: dict[ServiceName, EndpointSet] = msgspec.field(default_factory=dict)
+    own: Service | None = None
+    """The service that the sidecar stands before, for what comes inbound; without routes. None: control has said
+    nothing of it, or there is no control."""
+
+    def inbound(self, service: ServiceName, version: str) -> Service | None:
+        """What holds for requests to an instance of `service`: what there is for its version comes first."""
+        if self.own is not None:
+            return self.own
+        versioned = version_service(service, version)
+        found = self.services.get(versioned) if versioned is not None else None
+        return found or self.services.get(service)
 
     def with_parts(
         self,
@@ -70,6 +81,7 @@ class Snapshot(Struct, frozen=True):
         services: tuple[Service, ...] = (),
         endpoint_sets: tuple[EndpointSet, ...] = (),
         removed: tuple[ServiceName, ...] = (),
+        own: Service | None = None,
     ) -> Snapshot:
         """A copy with these parts put in and `removed` services gone (routing, policy and endpoints)."""
         gone = frozenset(removed)
@@ -77,4 +89,6 @@ class Snapshot(Struct, frozen=True):
         new_endpoints = {name: part for name, part in self.endpoints.items() if name not in gone}
         new_services.update((part.name, part) for part in services)
         new_endpoints.update((part.service, part) for part in endpoint_sets)
-        return Snapshot(revision, new_services, new_endpoints)
+        if own is None and self.own is not None and self.own.name not in gone:
+            own = self.own
+        return Snapshot(revision, new_services, new_endpoints, own)

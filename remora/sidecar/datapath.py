@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from remora.model.address import Address
 from remora.model.names import ServiceName, service_name
-from remora.model.snapshot import Endpoint, Protocol, Snapshot
+from remora.model.snapshot import Endpoint, Protocol, Service, Snapshot
 from remora.sidecar.exchange.decision import Router
+from remora.sidecar.exchange.gate_makers import app_gates, backend_gates, service_gates
 from remora.sidecar.exchange.proxy import Proxy
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.listener.forwarding import Forwarding
@@ -25,7 +26,7 @@ from remora.sidecar.listener.outbound import Discoverer, Mesh, OutboundRouter, P
 from remora.sidecar.options import Options
 from remora.sidecar.routing.table import RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
-from remora.sidecar.upstream.cluster import Cluster, Clusters
+from remora.sidecar.upstream.cluster import Cluster, Clusters, policies_of
 
 if TYPE_CHECKING:
     from remora.sidecar.translate.translator import Translation
@@ -66,8 +67,18 @@ class DataPath:
         self.app: Cluster | None = None
         """None: the sidecar only calls."""
         table = RouteTable(Snapshot(), options.namespace)
-        passthrough = PassthroughClusters(metrics)
-        self._mesh = Mesh(table, self.clusters, passthrough, options.namespace, options.outbound_policy, self.own_ports)
+        self._mesh = Mesh(
+            table,
+            self.clusters,
+            PassthroughClusters(metrics),
+            options.namespace,
+            options.outbound_policy,
+            self.own_ports,
+            service_gates(metrics),
+            backend_gates(metrics),
+        )
+        self._router: InboundRouter | None = None
+        self._app_gates = app_gates(metrics)
         self._inbound: Listener | None = None
         self._outbound: list[Listener] = []
 
@@ -93,8 +104,22 @@ class DataPath:
     def use(self, snapshot: Snapshot) -> None:
         """Swap in a snapshot; one that does not compile changes nothing. A request keeps the one it started with."""
         table = RouteTable(snapshot, self._options.namespace)
+        mesh, policies = self._mesh, policies_of(snapshot)
         self.clusters.update(snapshot)
-        self._mesh.table = table
+        mesh.service_gates.update(snapshot.services)
+        mesh.backend_gates.update({name: Service(name, policy=policy) for name, policy in policies.items()})
+        mesh.table = table
+        self._use_inbound(snapshot)
+
+    def _use_inbound(self, snapshot: Snapshot) -> None:
+        """What the app's own service says of requests to it."""
+        options, router = self._options, self._router
+        if router is None or not options.service:
+            return
+        service = service_name(options.service, options.namespace)
+        own = snapshot.inbound(service, options.version)
+        self._app_gates.update({} if own is None else {service: own})
+        router.use(self._app_gates.of(service))
 
     def drain(self) -> None:
         """Answer what comes inbound, and tell callers to go elsewhere. Outbound works until the end."""
@@ -144,8 +169,9 @@ class DataPath:
         service = service_name(options.service, options.namespace) if options.service else "app"
         upstream = options.upstream
         app = Endpoint("app", upstream.host, upstream.port, options.upstream_protocol)
-        router = InboundRouter(service, app, options.keep_alive_s, self._metrics)
+        self._router = router = InboundRouter(service, app, options.keep_alive_s, self._metrics)
         self.app = router.cluster
+        self._use_inbound(self._mesh.table.snapshot)
         return router
 
     def _translation(self) -> Translation | None:

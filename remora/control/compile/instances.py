@@ -11,8 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from remora.control.store.keys import InstanceKey
-from remora.documents.endpoints import version_service
-from remora.model.names import ServiceName
+from remora.model.names import ServiceName, version_service
 from remora.model.snapshot import Endpoint, EndpointSet
 
 

@@ -45,6 +45,19 @@ class Decision:
         self.gates = gates
         """What the request passes first, in this order."""
 
+    def with_gates(self, gates: tuple[Gate, ...]) -> Decision:
+        """The same with other gates."""
+        return Decision(
+            self.service,
+            self.route,
+            self.cluster,
+            self.retry,
+            self.request_timeout_s,
+            self.idle_timeout_s,
+            self.filters,
+            gates,
+        )
+
     def with_idle_timeout(self, seconds: float) -> Decision:
         """The same with another limit of silence."""
         return Decision(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from remora.model.names import ServiceName
-from remora.model.snapshot import Service, Snapshot
+from remora.model.snapshot import Service
 from remora.sidecar.exchange.gate import Gate
 
 GateMaker = Callable[[Service, Gate | None], Gate | None]
@@ -23,14 +23,18 @@ class Gates:
         self._made: dict[ServiceName, tuple[Gate | None, ...]] = {}
         self._by_service: dict[ServiceName, tuple[Gate, ...]] = {}
 
-    def update(self, snapshot: Snapshot) -> None:
-        """Follow `snapshot`."""
+    def __bool__(self) -> bool:
+        """Whether any service has one."""
+        return bool(self._by_service)
+
+    def update(self, services: Mapping[ServiceName, Service]) -> None:
+        """Follow the services of a newer snapshot."""
         nothing: tuple[Gate | None, ...] = (None,) * len(self._makers)
         self._made = {
             name: tuple(
                 make(service, before) for make, before in zip(self._makers, self._made.get(name, nothing), strict=True)
             )
-            for name, service in snapshot.services.items()
+            for name, service in services.items()
         }
         gates = {name: tuple(gate for gate in made if gate is not None) for name, made in self._made.items()}
         self._by_service = {name: found for name, found in gates.items() if found}

@@ -7,6 +7,7 @@ import msgspec
 from remora.model.policies import RetryPolicy, ServicePolicy, Timeouts
 from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange.decision import Decided, Decision, Direction
+from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import RequestHead
@@ -34,6 +35,10 @@ class InboundRouter:
         cluster = Cluster(service, policy, metrics)
         cluster.update((app,), policy)
         self._decision = Decision(service, "app", cluster, policy.retry, timeouts.request_s, timeouts.idle_s)
+
+    def use(self, gates: tuple[Gate, ...]) -> None:
+        """From now on requests pass these."""
+        self._decision = self._decision.with_gates(gates)
 
     @property
     def cluster(self) -> Cluster:

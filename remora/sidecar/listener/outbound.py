@@ -14,6 +14,8 @@ from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.decision import Decided, Decision, Direction, Discovery, LocalAnswer, Refusal
 from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.exchange.gate import Gate
+from remora.sidecar.exchange.gates import Gates
 from remora.sidecar.routing.match import host_of
 from remora.sidecar.routing.table import CompiledService, RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
@@ -45,7 +47,17 @@ class Discoverer(Protocol):
 class Mesh:
     """The outbound side's view of the mesh, shared by all outbound listeners: replaced by each snapshot."""
 
-    __slots__ = ("clusters", "discoverer", "namespace", "own_ports", "passthrough", "policy", "table")
+    __slots__ = (
+        "backend_gates",
+        "clusters",
+        "discoverer",
+        "namespace",
+        "own_ports",
+        "passthrough",
+        "policy",
+        "service_gates",
+        "table",
+    )
 
     def __init__(
         self,
@@ -55,6 +67,8 @@ class Mesh:
         namespace: str,
         policy: OutboundPolicy,
         own_ports: Collection[int],
+        service_gates: Gates,
+        backend_gates: Gates,
     ) -> None:
         self.table = table
         self.clusters = clusters
@@ -63,8 +77,18 @@ class Mesh:
         self.own_ports = own_ports
         """Ports of this sidecar: a request past the mesh must not come back to them."""
         self.passthrough = passthrough
+        self.service_gates = service_gates
+        """By the service that is asked for."""
+        self.backend_gates = backend_gates
+        """By the service that the route chose."""
         self.discoverer: Discoverer | None = None
         """None: there is no control to ask."""
+
+    def gates(self, service: ServiceName, backend: ServiceName) -> tuple[Gate, ...]:
+        """What a request for `service` passes that goes to `backend`."""
+        if not self.service_gates and not self.backend_gates:
+            return ()
+        return self.service_gates.of(service) + self.backend_gates.of(backend)
 
 
 class PassthroughClusters:
@@ -143,7 +167,8 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
     filters = () if route.filters is None else (route.filters,)
     if backend.filters is not None:
         filters = (*filters, backend.filters)
-    return Decision(name, route.name, cluster, route.retry, route.request_timeout_s, idle_s, filters)
+    gates = mesh.gates(name, backend.service)
+    return Decision(name, route.name, cluster, route.retry, route.request_timeout_s, idle_s, filters, gates)
 
 
 def _decide_unrouted(mesh: Mesh, service: CompiledService) -> Decided:
@@ -152,7 +177,9 @@ def _decide_unrouted(mesh: Mesh, service: CompiledService) -> Decided:
     cluster = mesh.clusters.get(name)
     if cluster is None:
         return _refusal(failures.NO_ENDPOINT, name, service=name)
-    return Decision(name, "default", cluster, policy.retry, policy.timeouts.request_s, policy.timeouts.idle_s)
+    gates = mesh.gates(name, name)
+    timeouts = policy.timeouts
+    return Decision(name, "default", cluster, policy.retry, timeouts.request_s, timeouts.idle_s, (), gates)
 
 
 def _discover(mesh: Mesh, name: ServiceName) -> Discovery | None:

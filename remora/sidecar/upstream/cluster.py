@@ -193,7 +193,7 @@ class Clusters:
 
     def update(self, snapshot: Snapshot) -> None:
         """Follow `snapshot`: only clusters whose endpoints or policy changed are touched."""
-        policies = _policies(snapshot)
+        policies = policies_of(snapshot)
         for name in set(self._by_name) - set(snapshot.endpoints):
             self._by_name.pop(name).drain()
         for name, endpoint_set in snapshot.endpoints.items():
@@ -210,7 +210,7 @@ class Clusters:
             cluster.abort()
 
 
-def _policies(snapshot: Snapshot) -> dict[ServiceName, ServicePolicy]:
+def policies_of(snapshot: Snapshot) -> dict[ServiceName, ServicePolicy]:
     """Each service's policy; a backend without one of its own (a version) has that of the service that routes to it."""
     policies: dict[ServiceName, ServicePolicy] = {}
     for service in snapshot.services.values():

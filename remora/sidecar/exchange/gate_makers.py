@@ -1,0 +1,25 @@
+"""Which gates requests pass, and in which order: the one place that knows all kinds of them."""
+
+from __future__ import annotations
+
+from remora.sidecar.exchange.gates import GateMaker, Gates
+from remora.sidecar.telemetry.metrics import Metrics
+
+
+def service_gates(metrics: Metrics) -> Gates:  # noqa: ARG001
+    """At the caller, by the service that is asked for: faults first, then limits that callers enforce."""
+    makers: tuple[GateMaker, ...] = ()
+    return Gates(makers)
+
+
+def backend_gates(metrics: Metrics) -> Gates:  # noqa: ARG001
+    """At the caller, by the service that the route chose: what protects its instances."""
+    makers: tuple[GateMaker, ...] = ()
+    return Gates(makers)
+
+
+def app_gates(metrics: Metrics) -> Gates:  # noqa: ARG001
+    """Before the app, by its own service: who is over a limit is refused before he takes a place among those in
+    flight."""
+    makers: tuple[GateMaker, ...] = ()
+    return Gates(makers)
