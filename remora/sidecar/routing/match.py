@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from remora.model.names import split_authority
 from remora.model.regex import Regex, compile_regex
-from remora.model.routes import FieldMatch, Route
+from remora.model.routes import FieldMatch, PathMatch, Route, RouteMatch
 from remora.sidecar.wire.heads import RequestHead, field_value
 
 DEFAULT_PORT = 80
@@ -78,6 +78,22 @@ class _Port(Condition):
         return (DEFAULT_PORT if port is None else port) == self._port
 
 
+class _Path(Condition):
+    """Exact, or a prefix of whole segments."""
+
+    __slots__ = ("_below", "_exact")
+
+    def __init__(self, path: PathMatch) -> None:
+        is_prefix = path.kind == "prefix"
+        Condition.__init__(self, f"path is {'at or below ' if is_prefix else ''}{path.value}")
+        self._exact = path.value.encode()
+        self._below = self._exact.rstrip(b"/") + b"/" if is_prefix else None
+
+    def holds(self, head: RequestHead) -> bool:
+        path = head.path.partition(b"?")[0]
+        return path == self._exact or (self._below is not None and path.startswith(self._below))
+
+
 class _PathRegex(Condition):
     __slots__ = ("_regex",)
 
@@ -123,14 +139,38 @@ class _Query(Condition):
 
 def conditions_of(route: Route) -> tuple[Condition, ...]:
     """What must hold beside an exact path or a prefix. Raises RegexError."""
-    match = route.match
     found: list[Condition] = []
-    if match.method:
-        found.append(_Method(match.method))
     if route.grpc_only:
         found.append(_IsGrpc())
     if route.hostnames:
         found.append(_Host(route.hostnames))
+    return (*found, *_beside_path(route.match))
+
+
+class Matcher:
+    """Whether a request is one of those that some matches take; all are, where there are none."""
+
+    __slots__ = ("_any",)
+
+    def __init__(self, matches: Sequence[RouteMatch]) -> None:
+        """Raises RegexError."""
+        self._any = tuple(_all_conditions(match) for match in matches)
+
+    def takes(self, head: RequestHead) -> bool:
+        return not self._any or any(all(each.holds(head) for each in match) for match in self._any)
+
+
+def _all_conditions(match: RouteMatch) -> tuple[Condition, ...]:
+    path = match.path
+    if path is None or path.kind == "regex":
+        return _beside_path(match)
+    return (_Path(path), *_beside_path(match))
+
+
+def _beside_path(match: RouteMatch) -> tuple[Condition, ...]:
+    found: list[Condition] = []
+    if match.method:
+        found.append(_Method(match.method))
     if match.port is not None:
         found.append(_Port(match.port))
     if match.path is not None and match.path.kind == "regex":
