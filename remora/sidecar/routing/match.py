@@ -133,7 +133,7 @@ class _Query(Condition):
     def holds(self, head: RequestHead) -> bool:
         value = query_value(head.path, self._name)
         if self._regex is not None:
-            return value is not None and self._regex.fullmatch(value.encode("latin-1")) is not None
+            return value is not None and self._regex.fullmatch(value.encode()) is not None
         return value == self._value
 
 

@@ -165,6 +165,7 @@ def grpc_head(head: RequestHead) -> RequestHead:
         request_id=head.request_id,
         grpc_timeout=head.grpc_timeout,
         hop_fields=head.hop_fields,
+        peer=head.peer,
     )
 
 

@@ -216,6 +216,7 @@ def call_head(head: RequestHead, binding: Binding) -> RequestHead:
         request_id=head.request_id,
         grpc_timeout=head.grpc_timeout,
         hop_fields=head.hop_fields,
+        peer=head.peer,
     )
 
 

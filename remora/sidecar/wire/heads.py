@@ -71,6 +71,7 @@ class RequestHead:
         "hop_fields",
         "method",
         "path",
+        "peer",
         "request_id",
         "scheme",
         "trace_parent",
@@ -95,6 +96,7 @@ class RequestHead:
         upgrade: bytes | None = None,
         hop_fields: Fields | None = None,
         was_forwarded: bool = False,
+        peer: str = "",
     ) -> None:
         self.method = method
         self.path = path
@@ -119,6 +121,8 @@ class RequestHead:
         """What this sidecar adds, written behind `fields`: X-Forwarded-*, Via."""
         self.was_forwarded = was_forwarded
         """Whether `fields` has any of FORWARDED."""
+        self.peer = peer
+        """The address that the connection came from, without its port; empty: nobody knows."""
 
     @property
     def asks_for_tunnel(self) -> bool:

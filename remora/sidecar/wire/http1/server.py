@@ -20,6 +20,7 @@ from remora.sidecar.wire.http1.stream import ServerStream
 from remora.sidecar.wire.http1.tunnel import ServerTunnel
 from remora.sidecar.wire.limits import RequestLimits
 from remora.sidecar.wire.patience import Patience, Wait
+from remora.sidecar.wire.peer import peer_of
 from remora.sidecar.wire.reads import LARGE_READ_BYTES, bound_reads
 from remora.sidecar.wire.refused import RefusedError
 from remora.sidecar.wire.stream import SOCKET_HIGH_WATER, RequestHandlerFactory, ResetReason
@@ -42,6 +43,7 @@ class Http1ServerConnection(asyncio.Protocol):
         "_on_closed",
         "_on_refused",
         "_patience",
+        "_peer",
         "_pipeline",
         "_reader",
         "_reading",
@@ -74,6 +76,7 @@ class Http1ServerConnection(asyncio.Protocol):
         """The tunnel that is asked for, or open; it is the transport's protocol then."""
         self._closing = False
         self._reading = True
+        self._peer = ""
         self.transport: asyncio.Transport | None = None
         self.is_draining = False
 
@@ -81,6 +84,7 @@ class Http1ServerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._peer = peer_of(self.transport)
         self.transport.set_write_buffer_limits(SOCKET_HIGH_WATER, 0)
         self._patience.begin(self)
 
@@ -203,6 +207,7 @@ class Http1ServerConnection(asyncio.Protocol):
 
     def _serve(self, message: Message) -> None:
         stream = self._stream
+        message.head.peer = self._peer
         stream.begin(message)
         if not message.end and message.head.asks_for_tunnel:
             self._serve_tunnel(message)

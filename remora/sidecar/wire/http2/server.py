@@ -14,6 +14,7 @@ from remora.sidecar.wire.http2.limits import DEFAULT_LIMITS, Http2Limits
 from remora.sidecar.wire.http2.stream import NOBODY, NOT_SILENT, Http2Stream
 from remora.sidecar.wire.http2.tunnels import answer_to_peer, request_to_handlers
 from remora.sidecar.wire.patience import Patience, Wait
+from remora.sidecar.wire.peer import peer_of
 from remora.sidecar.wire.problem import problem
 from remora.sidecar.wire.refused import RefusedError
 from remora.sidecar.wire.stream import RequestHandlerFactory, ResetReason
@@ -87,6 +88,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         "_on_closed",
         "_on_refused",
         "_patience",
+        "_peer",
     )
 
     def __init__(
@@ -104,6 +106,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         self._on_closed = on_closed
         self._on_refused = on_refused
         self._last_stream_id = 0
+        self._peer = ""
         self._goaway_id = frames.MAX_STREAM_ID
         """The last stream that we take, as our GOAWAY said."""
         self._draining = False
@@ -111,6 +114,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._peer = peer_of(transport)
         self.wait_for_head()
         self._patience.begin(self)
 
@@ -197,6 +201,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
                 raise Http2StreamError(ErrorCode.PROTOCOL_ERROR, "a content-length, but no body")
         self._guard.progress = True
         self.streams[stream_id] = stream
+        head.peer = self._peer
         handler = self._factory(stream, head, end)
         if self.streams.get(stream_id) is stream and not stream.abandoned:
             stream.handler = handler

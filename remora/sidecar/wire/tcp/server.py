@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.peer import peer_of
 from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, ResetReason
 from remora.sidecar.wire.tcp.raw import RawStream
 
@@ -27,7 +28,7 @@ class TcpServerConnection(RawStream):
         transport.set_protocol(self)
         if seen:
             self.data_received(seen)
-        head = RequestHead(b"CONNECT", b"", authority, [], scheme=b"tls" if is_tls else b"tcp")
+        head = RequestHead(b"CONNECT", b"", authority, [], scheme=b"tls" if is_tls else b"tcp", peer=peer_of(transport))
         handler = self._factory(self, head, False)
         # Even of a connection that is lost, or was refused just now: connection_lost comes, and is to be told.
         self._handler = handler
