@@ -13,7 +13,7 @@ from remora.sidecar.wire.heads import Fields, ResponseHead, field_value
 from remora.sidecar.wire.stream import ClientConnection, ResetReason, ResponseStream
 
 if TYPE_CHECKING:
-    from remora.sidecar.exchange.exchange import Exchange
+    from remora.sidecar.exchange.answering import Answering
 
 
 _NOT_ITS_FAULT = frozenset((ResetReason.STALE, ResetReason.REFUSED))
@@ -34,7 +34,7 @@ class Attempt:
         "endpoint",
     )
 
-    def __init__(self, exchange: Exchange, endpoint: UpstreamEndpoint) -> None:
+    def __init__(self, exchange: Answering, endpoint: UpstreamEndpoint) -> None:
         self._exchange = exchange
         self.endpoint = endpoint
         self._pool: Pool | None = None

@@ -76,6 +76,9 @@ class TunnelExchange(Exchange):
     def body_ended(self) -> bool:
         return self._request_ended or self.is_refused
 
+    def _new_attempt(self, endpoint: UpstreamEndpoint) -> Attempt:
+        return TunnelAttempt(self, endpoint)
+
     # ── the answer ──
 
     def open(self, head: ResponseHead) -> None:
@@ -136,9 +139,8 @@ class TunnelAttempt(Attempt):
 
     __slots__ = ("_tunnel",)
 
-    def __init__(self, exchange: Exchange, endpoint: UpstreamEndpoint) -> None:
+    def __init__(self, exchange: TunnelExchange, endpoint: UpstreamEndpoint) -> None:
         super().__init__(exchange, endpoint)
-        assert isinstance(exchange, TunnelExchange), "made by it"
         self._tunnel = exchange
 
     def start(self, downstream: UpstreamProtocol) -> None:
@@ -180,6 +182,3 @@ class TunnelAttempt(Attempt):
         else:
             # The attempt is over with the tunnel, not with this direction.
             self._tunnel.forward_data(data, end)
-
-
-TunnelExchange.attempt_type = TunnelAttempt

@@ -1,0 +1,240 @@
+"""What an exchange is of attempts: it makes them one after another, each timed, until one has an answer to forward.
+
+Until then the request's body is kept (`replay.py`), so that another attempt can be made; what has come to nothing is
+remembered in `repeats.py`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from remora.sidecar.exchange import failures
+from remora.sidecar.exchange.clock import RequestClock
+from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.exchange.repeats import MAX_RESENDS, Repeats
+from remora.sidecar.exchange.replay import REPLAY_BYTES, Replay
+from remora.sidecar.exchange.try_timer import TryTimer
+from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry, wait_asked_for
+from remora.sidecar.upstream.endpoint import UpstreamEndpoint
+from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.stream import RequestStream, ResetReason
+
+if TYPE_CHECKING:
+    from remora.sidecar.exchange.attempt import Attempt
+    from remora.sidecar.exchange.decision import Decision
+    from remora.sidecar.exchange.proxy import Proxy
+
+MAX_ASKED_WAIT_S = 60.0
+"""An upstream that asks to wait longer before another try is taken at its word by its client, not by us."""
+
+_NO_FIELDS: Fields = []
+
+
+class Tries(RequestClock):
+    """The attempts of one request."""
+
+    __slots__ = (
+        "_attempt",
+        "_blocked",
+        "_committed",
+        "_downstream",
+        "_per_try_s",
+        "_proxy",
+        "_request_ended",
+        "_try_timer",
+        "decision",
+        "done",
+        "head",
+        "repeats",
+        "replay",
+    )
+
+    def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
+        RequestClock.__init__(self, proxy.timers)
+        self._proxy = proxy
+        self._downstream = downstream
+        self.head = head
+        self._request_ended = end
+        self.decision: Decision | None = None
+        self.done = False
+        """The downstream has its answer, or is gone."""
+        self._attempt: Attempt | None = None
+        self._blocked = False
+        """The downstream is slow: attempts must not read on."""
+        self._committed = False
+        """There will be no other attempt: an answer is being forwarded, or the body is too long to be kept."""
+        self.replay: Replay | None = None
+        """The body so far, unless there is none or it is no longer kept."""
+        self.repeats: Repeats | None = None
+        """What attempts have come to nothing, if any."""
+        self._per_try_s = 0.0
+        """Limit of one try; 0: none."""
+        self._try_timer: TryTimer | None = None
+
+    @abstractmethod
+    def fail(self, failure: Failure, **details: object) -> None:
+        """Answer with `failure`, in place of an answer from upstream."""
+
+    @abstractmethod
+    def _new_attempt(self, endpoint: UpstreamEndpoint) -> Attempt:
+        """One that has not started."""
+
+    def _try(self) -> None:
+        decision, repeats = self.decision, self.repeats
+        assert decision is not None, "attempts are made once decided"
+        endpoint = decision.cluster.pick(() if repeats is None else repeats.tried)
+        if endpoint is None:
+            self.fail(failures.NO_ENDPOINT, service=decision.cluster.name)
+            return
+        self._attempt_at(endpoint)
+
+    def _attempt_at(self, endpoint: UpstreamEndpoint) -> None:
+        head = self.head
+        if head.grpc_timeout is not None:
+            head.grpc_timeout = self.grpc_timeout_left(head.grpc_timeout)
+        self._attempt = attempt = self._new_attempt(endpoint)
+        if self._blocked:
+            attempt.pause()
+        if self._per_try_s:
+            self._time_try()
+        attempt.start(self._proxy.protocol)
+
+    def _time_try(self) -> None:
+        """The time of one try counts from the end of the request on."""
+        if not self._request_ended:
+            return
+        if self._try_timer is None:
+            self._try_timer = TryTimer(self.on_try_timeout)
+        self._proxy.timers.start(self._try_timer, self._per_try_s)
+
+    def on_try_timeout(self) -> None:
+        """The attempt has had its time."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.give_up(Outcome.FAILED)
+            self.on_attempt_failed(attempt.endpoint, AttemptFailure.TIMEOUT, AttemptFailure.TIMEOUT.value)
+
+    @property
+    def body_ended(self) -> bool:
+        """Whether the downstream has sent all of the request."""
+        return self._request_ended
+
+    def on_attempt_sent(self) -> None:
+        """The attempt has caught up with the request."""
+        if self.replay is not None and self.replay.size > REPLAY_BYTES:
+            self._commit()
+            self._downstream.resume()
+
+    def _commit(self) -> None:
+        self._committed = True
+        self.replay = None
+
+    # ── retries ──
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether executing the request twice does no harm."""
+        decision = self.decision
+        head = self.head
+        return decision is not None and is_safe(decision.retry, head.method, head.path, head.fields)
+
+    def retries_status(self, head: ResponseHead) -> bool:
+        """Whether an answer of HTTP is given up for another attempt."""
+        decision = self.decision
+        return decision is not None and head.status in decision.retry.codes and self._retries_answer(head.fields)
+
+    def retries_grpc_status(self, status: bytes, fields: Fields) -> bool:
+        """Whether an answer of gRPC `status` is given up for another attempt; `fields` are its last ones."""
+        decision = self.decision
+        if decision is None or not status.isdigit() or int(status) not in decision.retry.grpc_statuses:
+            return False
+        return self._retries_answer(fields)
+
+    def _retries_answer(self, fields: Fields) -> bool:
+        """Whether the policy, the budget and the server let an answer with these fields be tried again."""
+        if not self._can_retry(AttemptFailure.STATUS):
+            return False
+        wait_s = wait_asked_for(fields, time.time())
+        return wait_s is None or 0.0 <= wait_s < min(self.time_left(), MAX_ASKED_WAIT_S)
+
+    def _can_retry(self, failure: AttemptFailure) -> bool:
+        decision, repeats = self.decision, self.repeats
+        if decision is None or self._committed or self.done:
+            return False
+        if not may_retry(decision.retry, failure, 0 if repeats is None else repeats.retries, self.is_safe):
+            return False
+        cluster = decision.cluster
+        # While an answer is being judged, its attempt is not over yet.
+        others = cluster.active - (failure is AttemptFailure.STATUS)
+        if (repeats is not None and repeats.has_place) or cluster.budget.has_room(others):
+            return True
+        self._proxy.metrics.count_retry_denied(decision.service)
+        return False
+
+    def retry(self, endpoint: UpstreamEndpoint, failure: AttemptFailure, fields: Fields = _NO_FIELDS) -> None:
+        """Make another attempt, after a backoff or as long as the answer's `fields` ask for, elsewhere than at
+        `endpoint` if there is elsewhere."""
+        decision = self.decision
+        assert decision is not None, "only decided requests are retried"
+        self._attempt = None
+        repeats = self._repeat()
+        repeats.tried = (*repeats.tried, endpoint)
+        wait_s = wait_asked_for(fields, time.time()) if fields else None
+        if wait_s is None:
+            wait_s = backoff_s(decision.retry, repeats.retries, random.random())
+        self._proxy.metrics.count_retry(decision.service, failure.value)
+        repeats.wait(decision.cluster.budget, wait_s, self._try_again)
+
+    def _repeat(self) -> Repeats:
+        """Be ready for another attempt, which takes the body anew."""
+        self._downstream.resume()
+        if self.repeats is None:
+            self.repeats = Repeats()
+        return self.repeats
+
+    def _try_again(self) -> None:
+        if not self.done:
+            self._try()
+
+    def resend(self, endpoint: UpstreamEndpoint) -> None:
+        """The attempt met a connection that was closing, and nothing of it arrived: that is no try, so another is made
+        at once."""
+        decision, repeats = self.decision, self.repeats
+        assert decision is not None, "only decided requests are attempted"
+        self._attempt = None
+        if self.done:
+            return
+        if self._committed or (repeats is not None and repeats.resends >= MAX_RESENDS):
+            self.on_attempt_failed(endpoint, AttemptFailure.REFUSED, ResetReason.STALE.value)
+            return
+        self._repeat().resends += 1
+        self._proxy.metrics.count_retry(decision.service, ResetReason.STALE.value)
+        self._attempt_at(endpoint)
+
+    def on_attempt_failed(self, endpoint: UpstreamEndpoint, failure: AttemptFailure, reason: str) -> None:
+        """The attempt came to nothing before an answer; `reason` says how."""
+        if self._can_retry(failure):
+            self.retry(endpoint, failure)
+        elif failure is AttemptFailure.CONNECT:
+            self.fail(failures.CONNECT_FAILURE, reason=reason)
+        elif failure is AttemptFailure.TIMEOUT:
+            self.fail(failures.TIMEOUT, seconds=self._per_try_s)
+        else:
+            self.fail(failures.UPSTREAM_RESET, reason=reason)
+
+    # ── the body ──
+
+    def _keep(self, data: bytes, sending: bool) -> None:
+        replay = self.replay
+        if replay is None:
+            self.replay = replay = Replay()
+        replay.keep(data)
+        if replay.size > REPLAY_BYTES:
+            if sending:
+                self._commit()
+            else:
+                self._downstream.pause()
