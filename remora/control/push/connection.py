@@ -9,6 +9,7 @@ import msgspec
 
 from remora.control.push.resources import Resources
 from remora.control.push.session import Session
+from remora.model.names import ServiceName, is_label, service_name, version_service
 from remora.proto.mesh.v1 import discovery_pb2 as pb
 
 
@@ -43,7 +44,7 @@ class Connection:
     def __init__(self, hello: pb.Hello, peer: str, resources: Resources) -> None:
         self.hello = hello
         self.peer = peer
-        self.session = Session(resources)
+        self.session = Session(resources, _own_services(hello))
         self.connected_since = time.time()
         self.pushes = 0
         self.nacks = 0
@@ -119,3 +120,12 @@ class Connection:
             registered=self.registered,
             lease_id=self.lease_id,
         )
+
+
+def _own_services(hello: pb.Hello) -> tuple[ServiceName, ...]:
+    """What is said of a version comes before what is said of the service."""
+    if not is_label(hello.service) or not is_label(hello.namespace):
+        return ()
+    service = service_name(hello.service, hello.namespace)
+    versioned = version_service(service, hello.version)
+    return (service,) if versioned is None else (versioned, service)

@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from remora.control.push.connection import Connection
 from remora.control.push.debounce import Debounce
 from remora.control.push.metrics import PushMetrics
-from remora.control.push.resources import ENDPOINTS, SERVICE, Encoded, PushCatalog, Resources
+from remora.control.push.resources import ENDPOINTS, OWN, SERVICE, Encoded, PushCatalog, Resources
 from remora.model.names import ServiceName
 from remora.model.snapshot import EndpointSet
 from remora.proto.mesh.v1 import discovery_pb2 as pb
 
 _LOOK_AGAIN_S = 0.02
-_KIND_LABELS = {SERVICE: "service", ENDPOINTS: "endpoints"}
+_KIND_LABELS = {SERVICE: "service", ENDPOINTS: "endpoints", OWN: "own"}
 
 
 class Hub:
@@ -45,6 +45,7 @@ class Hub:
     def add(self, connection: Connection) -> None:
         self._connections.add(connection)
         self._watched[connection] = set()
+        self._watch(connection, connection.session.watched())
         self._metrics.sidecars.set(len(self._connections))
 
     def remove(self, connection: Connection) -> None:

@@ -13,9 +13,10 @@ from remora.proto.mesh.v1 import discovery_pb2 as pb
 
 SERVICE: Final = pb.Resource.SERVICE
 ENDPOINTS: Final = pb.Resource.ENDPOINTS
+OWN: Final = pb.Resource.OWN
 
 Key = tuple[int, ServiceName]
-"""(SERVICE or ENDPOINTS, service)."""
+"""(SERVICE, ENDPOINTS or OWN, service)."""
 
 
 class PushCatalog(Protocol):
@@ -40,8 +41,10 @@ class Encoded:
 
     __slots__ = ("backends", "key", "resource", "value")
 
-    def __init__(self, value: Service | EndpointSet, backends: frozenset[ServiceName]) -> None:
+    def __init__(self, value: Service | EndpointSet, backends: frozenset[ServiceName], *, is_own: bool = False) -> None:
         kind, name = (SERVICE, value.name) if isinstance(value, Service) else (ENDPOINTS, value.service)
+        if is_own:
+            kind = OWN
         self.key: Key = (kind, name)
         self.value = value
         self.backends = backends
@@ -56,6 +59,7 @@ class Resources:
         self._catalog = catalog
         self._services: dict[ServiceName, Encoded | None] = {}
         self._endpoints: dict[ServiceName, Encoded] = {}
+        self._own: dict[ServiceName, Encoded] = {}
 
     def __len__(self) -> int:
         return len(self._services) + len(self._endpoints)
@@ -69,6 +73,21 @@ class Resources:
         if name not in self._services:
             self._services[name] = self._encode_service(name)
         return self._services[name]
+
+    def own(self, name: ServiceName) -> Encoded | None:
+        """What the service's own sidecars need of it; None: nothing is said of it that concerns them."""
+        service = self.service(name)
+        if service is None or not isinstance(service.value, Service):
+            return None
+        value = msgspec.structs.replace(service.value, routes=(), hostnames=())
+        if value == Service(name):
+            self._own.pop(name, None)
+            return None
+        known = self._own.get(name)
+        if known is None or known.value != value:
+            # What callers alone need has changed as a rule: then the version stays.
+            known = self._own[name] = Encoded(value, frozenset(), is_own=True)
+        return known
 
     def endpoints(self, name: ServiceName) -> Encoded:
         """A service without instances has an empty set."""
@@ -92,6 +111,7 @@ class Resources:
         """No session needs it any more."""
         self._services.pop(name, None)
         self._endpoints.pop(name, None)
+        self._own.pop(name, None)
 
     def _refresh_service(self, name: ServiceName) -> bool:
         old = self._services[name]

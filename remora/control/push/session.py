@@ -33,8 +33,11 @@ class InFlight:
 class Session:
     """A connected sidecar's configuration."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, own: Iterable[ServiceName] = ()) -> None:
+        """`own`: the names of the service that the sidecar stands before; the first of which something is said
+        counts."""
         self._resources = resources
+        self._own = tuple(own)
         self._sent: dict[Key, Encoded] = {}
         self._subscribed: set[ServiceName] = set()
         self._unanswered: set[ServiceName] = set()
@@ -58,7 +61,7 @@ class Session:
 
     def watched(self) -> set[ServiceName]:
         """The services a change of which concerns this session."""
-        return self._subscribed.union((name for _, name in self._sent), (name for _, name in self._rejected))
+        return self._subscribed.union(self._own, (name for _, name in self._sent), (name for _, name in self._rejected))
 
     def holds(self, key: Key) -> list[Encoded]:
         """The versions of a resource that the sidecar may be using now: two while a change is under way."""
@@ -83,7 +86,8 @@ class Session:
 
     def changed(self, services: set[ServiceName], endpoint_sets: set[ServiceName], at: float) -> bool:
         """These have new versions since time `at`; whether that concerns this session."""
-        if self._subscribed & services:
+        if self._subscribed & services or (self._nonce and not services.isdisjoint(self._own)):
+            # Before the first delta there is nothing to change: it answers the first subscription.
             self._stale = True
         elif concerned := {name for name in endpoint_sets if self._uses_endpoints(name)}:
             self._stale_endpoints |= concerned
@@ -146,6 +150,9 @@ class Session:
 
     def _wanted(self) -> dict[Key, Encoded]:
         wanted: dict[Key, Encoded] = {}
+        own = self._usable(next(filter(None, map(self._resources.own, self._own)), None))
+        if own is not None:
+            wanted[own.key] = own
         for name in self._subscribed:
             service = self._usable(self._resources.service(name))
             if service is None:

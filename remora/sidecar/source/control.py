@@ -23,7 +23,7 @@ from remora.proto.channel import CALL_ERRORS
 from remora.proto.isolated import isolated
 from remora.proto.mesh.v1.discovery_pb2 import ControlMessage, Delta, Hello, SidecarMessage, Subscribe
 from remora.sidecar.source.backoff import Backoff
-from remora.sidecar.source.delta import decode, named_in
+from remora.sidecar.source.delta import decode, has_own, named_in
 from remora.sidecar.source.outbox import Outbox
 from remora.sidecar.source.registration import Registrar
 from remora.sidecar.source.stream import ControlStream, open_stream
@@ -298,6 +298,8 @@ class ControlSource:
             # The first delta of a stream answers all subscriptions: what it does not name is gone.
             self._fresh = False
             self._vanished = frozenset((*self._snapshot.services, *self._snapshot.endpoints)) - named
+            if not has_own(delta):
+                self._snapshot = msgspec.structs.replace(self._snapshot, own=None)
         refusal = self._try_apply(delta)
         if refusal:
             self._nacks += 1

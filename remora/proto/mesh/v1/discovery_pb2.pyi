@@ -146,9 +146,11 @@ class Resource(_message.Message):
         KIND_UNSPECIFIED: _ClassVar[Resource.Kind]
         SERVICE: _ClassVar[Resource.Kind]
         ENDPOINTS: _ClassVar[Resource.Kind]
+        OWN: _ClassVar[Resource.Kind]
     KIND_UNSPECIFIED: Resource.Kind
     SERVICE: Resource.Kind
     ENDPOINTS: Resource.Kind
+    OWN: Resource.Kind
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
