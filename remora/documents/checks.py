@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from remora.documents.durations import seconds
 from remora.documents.errors import Fault
+from remora.documents.fault_policy import FaultPolicy, InjectedFault
+from remora.documents.faults import unix_time
 from remora.documents.fields import URL_PATH
 from remora.documents.filter_checks import check_filters, has_redirect
 from remora.documents.gateway import (
@@ -30,7 +32,7 @@ from remora.documents.gateway import (
     SessionPersistence,
 )
 from remora.documents.kinds import Document, Route
-from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
+from remora.documents.mesh import ServiceEndpoints, TargetRef, TrafficPolicy
 from remora.model.regex import RegexError, compile_regex
 
 T = TypeVar("T")
@@ -50,7 +52,9 @@ def check(document: Document) -> list[Fault]:
         case ReferenceGrant():
             return list(_grant(document))
         case TrafficPolicy():
-            return list(_policy(document))
+            return list(_targets(document.spec.target_refs))
+        case FaultPolicy():
+            return list(_fault_policy(document))
         case ServiceEndpoints():
             return list(_endpoints(document))
 
@@ -188,13 +192,40 @@ def _grant(grant: ReferenceGrant) -> Iterator[Fault]:
         yield Fault("spec.to", "write at least one {kind: Service}")
 
 
-def _policy(policy: TrafficPolicy) -> Iterator[Fault]:
-    targets = policy.spec.target_refs
+def _targets(targets: Sequence[TargetRef]) -> Iterator[Fault]:
     if not targets:
         yield Fault("spec.targetRefs", "name at least one Service that this policy is for")
     for index, target in enumerate(targets):
         yield from _is_service(target.group, target.kind, f"spec.targetRefs[{index}]")
     yield from _twice(targets, lambda target: target.name, "spec.targetRefs", "name")
+
+
+def _fault_policy(policy: FaultPolicy) -> Iterator[Fault]:
+    spec = policy.spec
+    yield from _targets(spec.target_refs)
+    if not spec.faults:
+        yield Fault("spec.faults", "write at least one fault, with a delay, an abort, or both")
+    for index, fault in enumerate(spec.faults):
+        yield from _injected_fault(fault, f"spec.faults[{index}]")
+    if spec.expires is not None and not _is_time(spec.expires):
+        yield Fault("spec.expires", f"{spec.expires!r} is no date that a calendar has")
+
+
+def _injected_fault(fault: InjectedFault, place: str) -> Iterator[Fault]:
+    if fault.delay is None and fault.abort is None:
+        yield Fault(place, "write a delay, an abort, or both")
+    if fault.abort is not None and fault.abort.status is None and fault.abort.grpc_status is None:
+        yield Fault(f"{place}.abort", "write a status, a grpcStatus, or both")
+    for number, match in enumerate(fault.matches):
+        yield from _match(match, f"{place}.matches[{number}]")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        unix_time(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _endpoints(document: ServiceEndpoints) -> Iterator[Fault]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from remora.documents.fault_policy import FaultPolicy
 from remora.documents.gateway import API_VERSION as GATEWAY_API_VERSION
 from remora.documents.gateway import GRPCRoute, HTTPRoute, ReferenceGrant
 from remora.documents.mesh import API_VERSION as MESH_API_VERSION
@@ -11,13 +12,14 @@ from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
 from remora.model.base import Origin
 
 Route = HTTPRoute | GRPCRoute
-Document = HTTPRoute | GRPCRoute | ReferenceGrant | TrafficPolicy | ServiceEndpoints
+Document = HTTPRoute | GRPCRoute | ReferenceGrant | TrafficPolicy | FaultPolicy | ServiceEndpoints
 
 KINDS: dict[str, type[Document]] = {
     "HTTPRoute": HTTPRoute,
     "GRPCRoute": GRPCRoute,
     "ReferenceGrant": ReferenceGrant,
     "TrafficPolicy": TrafficPolicy,
+    "FaultPolicy": FaultPolicy,
     "ServiceEndpoints": ServiceEndpoints,
 }
 API_VERSIONS = {
@@ -25,6 +27,7 @@ API_VERSIONS = {
     "GRPCRoute": GATEWAY_API_VERSION,
     "ReferenceGrant": GATEWAY_API_VERSION,
     "TrafficPolicy": MESH_API_VERSION,
+    "FaultPolicy": MESH_API_VERSION,
     "ServiceEndpoints": MESH_API_VERSION,
 }
 

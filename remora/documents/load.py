@@ -9,13 +9,17 @@ from pathlib import Path
 from remora.documents.conflicts import Candidate, settle
 from remora.documents.endpoints import service_of, static_endpoints
 from remora.documents.errors import DocumentError
+from remora.documents.fault_policy import FaultPolicy
+from remora.documents.faults import compile_faults
 from remora.documents.gateway import GRPCRoute, HTTPRoute
 from remora.documents.kinds import Document, key_of
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
 from remora.documents.parse import Parsed, parse_text
 from remora.documents.policies import compile_policy, targets
+from remora.documents.references import subjects
 from remora.documents.routes import RankedRoute, compile_routes
 from remora.documents.services import compile_service
+from remora.model.limits import Fault
 from remora.model.names import ServiceName, version_service
 from remora.model.policies import ServicePolicy
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot, SnapshotError
@@ -55,6 +59,7 @@ def compile_snapshot(documents: Iterable[Document]) -> Snapshot:
     """All of these documents, checked and without conflicts, as a Snapshot of revision 0."""
     routes: dict[ServiceName, list[RankedRoute]] = defaultdict(list)
     policies: dict[ServiceName, ServicePolicy] = {}
+    faults: dict[ServiceName, list[Fault]] = defaultdict(list)
     endpoints: dict[ServiceName, dict[str, Endpoint]] = defaultdict(dict)
     for document in sorted(documents, key=key_of):
         match document:
@@ -63,15 +68,19 @@ def compile_snapshot(documents: Iterable[Document]) -> Snapshot:
                     routes[parent] += compiled
             case TrafficPolicy():
                 policies.update(dict.fromkeys(targets(document), compile_policy(document, 0)))
+            case FaultPolicy():
+                for target in subjects(document):
+                    faults[target] += compile_faults(document, 0)
             case ServiceEndpoints():
                 endpoints[service_of(document)].update((e.id, e) for e in static_endpoints(document))
     versions = _versions(endpoints)
     for version, base in versions.items():
         if version not in policies and base in policies:
             policies[version] = policies[base]
-    names = routes.keys() | policies.keys() | endpoints.keys()
+    names = routes.keys() | policies.keys() | faults.keys() | endpoints.keys()
     services: dict[ServiceName, Service] = {
-        name: compile_service(name, routes.get(name, ()), policies.get(name)) for name in sorted(names)
+        name: compile_service(name, routes.get(name, ()), policies.get(name), faults.get(name, ()))
+        for name in sorted(names)
     }
     sets = {name: _endpoint_set(name, by_id) for name, by_id in sorted(endpoints.items())}
     return Snapshot(0, services, sets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from remora.documents import reference_faults as faults
 from remora.model.policies import Outlier, RetryPolicy, Timeouts
 
 _RETRY = RetryPolicy()
@@ -136,6 +137,10 @@ spec:
 ```
 """
 
+_HTTP_MATCH = """\
+A request matches if all that is written holds.
+"""
+
 _HTTP_FILTER = """\
 What is done to a request or its answer on the way. The filters of a rule come first, then those of the backend that was
 chosen. Each type may stand once in a list, `RequestMirror` several times. Headers that frame a message or name its
@@ -163,6 +168,7 @@ FORMS: dict[str, str] = {
     "a header name (RFC 9110: letters, digits and !#$%&'*+-.^_`|~)": "header name",
     "a duration above zero such as 5s, 100ms or 1m30s": "duration above zero",
     "a duration such as 5s, 100ms or 1m30s (0s: no limit)": "duration",
+    faults.TIME_FORM: "time",
     "an absolute path: it starts with '/' and has only characters that a URL path may have": "path",
 }
 """Forms as errors tell them, and what the tables call them."""
@@ -172,13 +178,16 @@ ABOUT: dict[str, str] = {
     "GRPCRoute": _GRPC_ROUTE,
     "ReferenceGrant": _REFERENCE_GRANT,
     "TrafficPolicy": _TRAFFIC_POLICY,
+    "FaultPolicy": faults.FAULT_POLICY,
     "ServiceEndpoints": _SERVICE_ENDPOINTS,
+    "HTTPRouteMatch": _HTTP_MATCH,
     "HTTPFilter": _HTTP_FILTER,
     "GRPCFilter": _GRPC_FILTER,
     "SessionPersistence": _SESSION,
 }
 
 PARTS: dict[str, str] = {
+    "HTTPRouteMatch": "Match of HTTP",
     "HTTPFilter": "Filter of HTTP",
     "GRPCFilter": "Filter of gRPC",
     "SessionPersistence": "Session persistence",
@@ -186,6 +195,7 @@ PARTS: dict[str, str] = {
 """Types that stand in several places, and what their sections are called."""
 
 DEFAULTS: dict[str, str] = {
+    **faults.DEFAULTS,
     # What a document leaves out is the model's to decide.
     "Retry.attempts": f"`{_RETRY.attempts}`",
     "Retry.codes": f"`[{', '.join(map(str, _RETRY.codes))}]`",
@@ -246,6 +256,7 @@ _BACKENDS = "where requests go, by weight; at least one"
 _HEADERS = "headers that must be there, all of them"
 
 MEANINGS: dict[str, str] = {
+    **faults.MEANINGS,
     "Metadata.name": "unique among the kind and namespace",
     "Metadata.namespace": "of the document and of the services that it names",
     "Metadata.labels": "yours; the mesh does not read them",

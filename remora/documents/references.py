@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from remora.documents import faults
 from remora.documents.endpoints import service_of
 from remora.documents.errors import Fault
+from remora.documents.fault_policy import FaultPolicy
 from remora.documents.gateway import GRPCRoute, HTTPRoute, ReferenceGrant
 from remora.documents.kinds import Document
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
@@ -23,6 +25,8 @@ def subjects(document: Document) -> tuple[ServiceName, ...]:
             return ()
         case TrafficPolicy():
             return targets(document)
+        case FaultPolicy():
+            return faults.targets(document)
         case ServiceEndpoints():
             return (service_of(document),)
 
@@ -42,8 +46,8 @@ def _mentions(document: Document) -> Iterator[tuple[str, ServiceName]]:
             for index, parent in enumerate(document.spec.parent_refs):
                 yield f"spec.parentRefs[{index}]", parent_service(document, parent)
             yield from backend_places(document)
-        case TrafficPolicy():
-            for index, target in enumerate(targets(document)):
+        case TrafficPolicy() | FaultPolicy():
+            for index, target in enumerate(subjects(document)):
                 yield f"spec.targetRefs[{index}]", target
         case ReferenceGrant() | ServiceEndpoints():
             return

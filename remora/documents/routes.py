@@ -179,6 +179,11 @@ def _matches(document: RouteDocument, index: int) -> Iterator[tuple[Rank, RouteM
         yield _grpc_match(grpc_match)
 
 
+def compile_match(match: HTTPRouteMatch) -> RouteMatch:
+    """The model's match of one that stands elsewhere than in a route."""
+    return _http_match(match)[1]
+
+
 def _http_match(match: HTTPRouteMatch) -> tuple[Rank, RouteMatch]:
     rank = (
         1,

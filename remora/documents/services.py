@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from remora.documents.faults import in_order
 from remora.documents.routes import RankedRoute
+from remora.model.limits import Fault
 from remora.model.names import ServiceName
 from remora.model.policies import ServicePolicy
 from remora.model.snapshot import Service
@@ -12,8 +14,13 @@ from remora.model.snapshot import Service
 _DEFAULTS = ServicePolicy()
 
 
-def compile_service(name: ServiceName, routes: Iterable[RankedRoute], policy: ServicePolicy | None) -> Service:
-    """A service of the routes and the policy that were compiled for it."""
+def compile_service(
+    name: ServiceName,
+    routes: Iterable[RankedRoute],
+    policy: ServicePolicy | None,
+    faults: Iterable[Fault] = (),
+) -> Service:
+    """A service of the routes and policies that were compiled for it."""
     ordered = tuple(ranked.route for ranked in sorted(routes, key=lambda ranked: ranked.rank))
     hostnames = {host for route in ordered for host in route.hostnames if not host.startswith("*.")}
-    return Service(name, ordered, policy or _DEFAULTS, tuple(sorted(hostnames)))
+    return Service(name, ordered, policy or _DEFAULTS, tuple(sorted(hostnames)), in_order(faults))

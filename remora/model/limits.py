@@ -44,7 +44,11 @@ class RateLimit(Struct, frozen=True):
 
 
 class Fault(Struct, frozen=True):
-    """Done to a share of the requests on purpose, at the caller: first the delay, then the abort."""
+    """Done to a share of the requests on purpose, at the caller: first the delay, then the abort.
+
+    A request has one fault of a service at most. Those that it matches take their shares in their order: the second has
+    its share of the same requests, not of those that the first has left.
+    """
 
     origin: Origin
     matches: tuple[RouteMatch, ...] = ()
@@ -52,7 +56,8 @@ class Fault(Struct, frozen=True):
     delay_s: float = 0.0
     status: int = 0
     """HTTP status to abort with; 0: no abort."""
-    grpc_status: int | None = None
-    """What gRPC calls are aborted with; None: by `status`."""
+    grpc_status: int = 0
+    """What gRPC calls are aborted with, where there is a status."""
     until: float = 0.0
     """Unix time at which it ends by itself; 0: never."""
+    enabled: bool = True

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from remora.model.base import Struct
+from remora.model.limits import Fault
 from remora.model.names import ServiceName, version_service
 from remora.model.policies import ServicePolicy
 from remora.model.routes import Route
@@ -53,6 +54,8 @@ class Service(Struct, frozen=True):
     policy: ServicePolicy = ServicePolicy()
     hostnames: tuple[str, ...] = ()
     """Names beside the service's own by which callers reach it (hostnames of its routes, without `*`)."""
+    faults: tuple[Fault, ...] = ()
+    """What callers do to their own requests on purpose, in this order."""
 
 
 class Snapshot(Struct, frozen=True):

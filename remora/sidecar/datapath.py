@@ -74,7 +74,7 @@ class DataPath:
             options.namespace,
             options.outbound_policy,
             self.own_ports,
-            service_gates(metrics),
+            service_gates(metrics, faults=options.faults),
             backend_gates(metrics),
         )
         self._router: InboundRouter | None = None

@@ -59,5 +59,7 @@ class Options:
     """What the sidecar is called in Via; None: it adds none."""
     keep_alive_s: float = 60.0
     """For how long idle connections to the app are kept, at most; 0: as long as it keeps them."""
+    faults: bool = True
+    """Whether FaultPolicies have an effect here."""
     workers: int = 1
     """Processes that carry traffic. 1: this one, which then does all."""

@@ -29,6 +29,12 @@ def traffic_policy(service: str, **spec: Any) -> dict[str, Any]:
     return _document("mesh.remora.dev/v1alpha1", "TrafficPolicy", service, {"targetRefs": [_parent(service)], **spec})
 
 
+def fault_policy(service: str, *faults: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """A FaultPolicy for callers of `service`."""
+    spec = {"targetRefs": [_parent(service)], "faults": [*faults], **spec}
+    return _document("mesh.remora.dev/v1alpha1", "FaultPolicy", service, spec)
+
+
 def write(path: Path, *documents: dict[str, Any]) -> Path:
     """A file of `documents`."""
     path.write_text(yaml.safe_dump_all(documents))

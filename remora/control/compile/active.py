@@ -5,23 +5,27 @@ from __future__ import annotations
 import msgspec
 
 from remora.documents.endpoints import static_endpoints
+from remora.documents.fault_policy import FaultPolicy
+from remora.documents.faults import compile_faults
 from remora.documents.gateway import GRPCRoute, HTTPRoute, ReferenceGrant
 from remora.documents.kinds import Document
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
 from remora.documents.policies import compile_policy
 from remora.documents.routes import RoutesByParent, compile_routes
+from remora.model.limits import Fault
 from remora.model.policies import ServicePolicy
 from remora.model.snapshot import Endpoint
 
 
 class Active(msgspec.Struct, frozen=True):
-    """A document and what it compiles to; of the last three one is set, or none."""
+    """A document and what it compiles to; of what follows `revision` one is set, or none."""
 
     document: Document
     revision: int
     routes: RoutesByParent = msgspec.field(default_factory=dict)
     """By the service that they are for."""
     policy: ServicePolicy | None = None
+    faults: tuple[Fault, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
 
 
@@ -34,5 +38,7 @@ def activate(document: Document, revision: int, created: int) -> Active:
             return Active(document, revision)
         case TrafficPolicy():
             return Active(document, revision, policy=compile_policy(document, revision))
+        case FaultPolicy():
+            return Active(document, revision, faults=compile_faults(document, revision))
         case ServiceEndpoints():
             return Active(document, revision, endpoints=static_endpoints(document))

@@ -151,7 +151,8 @@ class Catalog:
         if not self._shelf.has(name) and self._instances.endpoints(name) is None:
             return None
         routes = [route for active in self._shelf.of_service(name) for route in active.routes.get(name, ())]
-        return compile_service(name, routes, self._policy(name))
+        faults = [fault for active in self._shelf.of_service(name) for fault in active.faults]
+        return compile_service(name, routes, self._policy(name), faults)
 
     def _policy(self, name: ServiceName) -> ServicePolicy | None:
         for candidate in (name, self._instances.base(name)):

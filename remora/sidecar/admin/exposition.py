@@ -44,6 +44,12 @@ class SidecarCollector:
         for service, count in self._metrics.ejections.items():
             ejections.add_metric(list(service), count)
         yield ejections
+        faults = CounterMetricFamily(
+            "mesh_faults", "Requests delayed or aborted on purpose.", labels=["service", "policy", "kind"]
+        )
+        for which, count in self._metrics.faults.items():
+            faults.add_metric(list(which), count)
+        yield faults
         shadowed = CounterMetricFamily(
             "mesh_shadowed", "Requests that a policy in shadow mode would have refused.", labels=["service", "policy"]
         )

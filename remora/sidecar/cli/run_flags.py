@@ -144,6 +144,14 @@ def _add_traffic_flags(flags: Flags, mesh: Group) -> None:
         metavar="NAME",
         help="add a Via field with this name to requests and answers; left out: none is added",
     )
+    flags.add(
+        mesh,
+        "--faults",
+        one_of("on", "off"),
+        default="on",
+        metavar="NAME",
+        help="on (default), or off: no FaultPolicy has an effect on what this sidecar sends, whatever it says",
+    )
 
 
 def _add_stay_flags(flags: Flags, mesh: Group) -> None:

@@ -46,6 +46,7 @@ def options(arguments: argparse.Namespace) -> Options:
         trust_forwarded=arguments.trust_forwarded,
         via=arguments.via,
         keep_alive_s=arguments.keep_alive,
+        faults=arguments.faults == "on",
         workers=arguments.workers,
         grpc_json=_grpc_json(arguments.grpc_json),
         cors_origins=frozenset(arguments.cors_origin),

@@ -44,12 +44,14 @@ DISCOVERY_TIMEOUT_S = 2.0
 class Exchange(Answering):
     """One request: the downstream's RequestHandler, and what its attempts report to."""
 
-    __slots__ = ("_entered",)
+    __slots__ = ("_entered", "_flag")
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
         Answering.__init__(self, proxy, downstream, head, end)
         self._entered = 0
         """How many of the decision's gates have let it go on."""
+        self._flag = ""
+        """How it counts if it goes well: what a gate has done to it."""
 
     # ── deciding ──
 
@@ -64,8 +66,8 @@ class Exchange(Answering):
     def _decide(self, *, final: bool) -> None:
         decision = self._proxy.router.decide(self.head, final=final)
         if isinstance(decision, Decision):
-            for filters in decision.filters:
-                filters.edit_request(self.head)
+            if not decision.gates:
+                self._edit_request(decision)
             self._per_try_s = decision.retry.per_try_s
             self._begin(decision)
         elif isinstance(decision, Refusal):
@@ -75,6 +77,10 @@ class Exchange(Answering):
             self._finish("", decision.service, decision.route)
         else:
             asyncio.get_running_loop().create_task(self._discover(decision))
+
+    def _edit_request(self, decision: Decision) -> None:
+        for filters in decision.filters:
+            filters.edit_request(self.head)
 
     async def _discover(self, discovery: Discovery) -> None:
         await asyncio.wait((discovery.answer,), timeout=DISCOVERY_TIMEOUT_S)
@@ -119,6 +125,9 @@ class Exchange(Answering):
             if verdict is not None:
                 self._hold(verdict)
                 return
+        if gates:
+            # They have seen the request as it came.
+            self._edit_request(decision)
         self._try()
 
     def _stop(self, stopped: Stopped) -> None:
@@ -131,6 +140,7 @@ class Exchange(Answering):
         if isinstance(verdict, Asked):
             asyncio.get_running_loop().create_task(self._wait_for(verdict))
         else:
+            self._flag = verdict.flag
             asyncio.get_running_loop().call_later(verdict.seconds, self._go_on, verdict.then)
 
     async def _wait_for(self, asked: Asked) -> None:
@@ -225,6 +235,7 @@ class Exchange(Answering):
             service, route = decision.cluster.name, decision.route
             if self._entered:
                 self._leave(decision, flag)
+                flag = flag or self._flag
         self._count(flag, service, route)
 
     def _leave(self, decision: Decision, flag: str) -> None:

@@ -40,9 +40,11 @@ UPSTREAM_RESET = Failure(
 UPSTREAM_PROTOCOL = Failure("UPE", 502, 13, "upstream_protocol", "{service}: the upstream broke the protocol")
 TIMEOUT = Failure("UT", 504, 4, "timeout", "{service} did not answer within {seconds:g} s")
 IDLE_TIMEOUT = Failure("SI", 504, 4, "idle_timeout", "{service}: nothing was said for {seconds:g} s")
+FAULT = Failure("FI", 503, 14, "fault_injected", "this request fails on purpose: {policy} says so")
 INTERNAL = Failure("", 500, 13, "internal", "the sidecar failed; its log says how")
 
 DOWNSTREAM_GONE_FLAG = "DC"
+FAULT_DELAY_FLAG = "DI"
 
 
 def answer(failure: Failure, head: RequestHead, detail: str) -> tuple[ResponseHead, bytes]:

@@ -32,6 +32,8 @@ class Delayed:
 
     seconds: float
     then: Stopped | None = None
+    flag: str = ""
+    """How the request counts if it goes well."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from remora.sidecar.exchange.faults import FaultGates
 from remora.sidecar.exchange.gates import GateMaker, Gates
 from remora.sidecar.telemetry.metrics import Metrics
 
 
-def service_gates(metrics: Metrics) -> Gates:  # noqa: ARG001
+def service_gates(metrics: Metrics, *, faults: bool) -> Gates:
     """At the caller, by the service that is asked for: faults first, then limits that callers enforce."""
-    makers: tuple[GateMaker, ...] = ()
+    makers: tuple[GateMaker, ...] = (FaultGates(metrics).make,) if faults else ()
     return Gates(makers)
 
 

@@ -154,13 +154,24 @@ class Matcher:
 
     def __init__(self, matches: Sequence[RouteMatch]) -> None:
         """Raises RegexError."""
-        self._any = tuple(_all_conditions(match) for match in matches)
+        self._any = tuple(all_conditions(match) for match in matches)
 
     def takes(self, head: RequestHead) -> bool:
         return not self._any or any(all(each.holds(head) for each in match) for match in self._any)
 
+    def missed(self, head: RequestHead) -> str:
+        """Why a request is none of them, for people; empty when it is."""
+        missed = [" and ".join(each.text for each in match if not each.holds(head)) for match in self._any]
+        return "" if "" in missed else "; or ".join(missed)
 
-def _all_conditions(match: RouteMatch) -> tuple[Condition, ...]:
+    def told(self) -> str:
+        """Which requests these are, for people."""
+        told = [" and ".join(each.text for each in match) for match in self._any]
+        return "all requests" if not told or "" in told else "; or ".join(told)
+
+
+def all_conditions(match: RouteMatch) -> tuple[Condition, ...]:
+    """What a match asks for that has no index for its path. Raises RegexError."""
     path = match.path
     if path is None or path.kind == "regex":
         return _beside_path(match)

@@ -64,6 +64,7 @@ class Metrics:
         "connections",
         "detected",
         "ejections",
+        "faults",
         "grpc",
         "overflowed",
         "requests",
@@ -85,6 +86,8 @@ class Metrics:
         """By (service,)."""
         self.shadowed: dict[tuple[str, str], int] = {}
         """By (service, policy): requests that a policy in shadow mode would have refused."""
+        self.faults: dict[tuple[str, str, str], int] = {}
+        """By (service, policy, kind): requests that were delayed or aborted on purpose."""
         self.grpc: dict[tuple[str, str, str], GrpcSeries] = {}
         """By (direction, service, method)."""
         self.tcp: dict[tuple[str, str, str, str], TcpSeries] = {}
@@ -154,6 +157,11 @@ class Metrics:
         """Count a request that `policy`, in shadow mode, would have refused; named as its field: `breaker`."""
         key = (service, policy)
         self.shadowed[key] = self.shadowed.get(key, 0) + requests
+
+    def count_fault(self, service: str, policy: str, kind: str, requests: int = 1) -> None:
+        """Count a request that is delayed or aborted on purpose."""
+        key = (service, policy, kind)
+        self.faults[key] = self.faults.get(key, 0) + requests
 
     def count_retry_denied(self, service: str, retries: int = 1) -> None:
         """Count a retry that the budget had no room for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from urllib.parse import unquote_to_bytes
 
+from remora.model.grpc import GRPC_OF_HTTP, HTTP_OF_GRPC
 from remora.sidecar.wire.grpc import status_fields
 from remora.sidecar.wire.heads import Fields, field_value
 
@@ -15,12 +16,6 @@ RESOURCE_EXHAUSTED = 8
 UNIMPLEMENTED = 12
 INTERNAL = 13
 UNAVAILABLE = 14
-
-HTTP_OF_GRPC = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
-"""By gRPC code (grpc-gateway, runtime/errors.go, HTTPStatusFromCode)."""
-
-_GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
-"""gRPC's doc/http-grpc-status-mapping.md."""
 
 STATUS_FIELDS = frozenset((b"grpc-status", b"grpc-message", b"grpc-status-details-bin"))
 
@@ -59,7 +54,7 @@ def status_of_http(http_status: int, content_type: bytes | None) -> GrpcStatus:
     """What an answer means that is no gRPC."""
     kind = (content_type or b"nothing").decode("latin-1")
     return GrpcStatus(
-        _GRPC_OF_HTTP.get(http_status, UNKNOWN),
+        GRPC_OF_HTTP.get(http_status, UNKNOWN),
         f"the app answered {http_status} with {kind}, not gRPC: does it speak gRPC on this port?",
     )
 

@@ -1,0 +1,96 @@
+"""Faults: requests that are held up or refused on purpose, as a FaultPolicy says."""
+
+from __future__ import annotations
+
+import time
+
+from remora.model.limits import Fault
+from remora.model.snapshot import Service
+from remora.sidecar.exchange.failures import FAULT, FAULT_DELAY_FLAG, Failure
+from remora.sidecar.exchange.gate import Delayed, Gate, Stopped, Verdict
+from remora.sidecar.routing.match import Matcher
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.wire.heads import RequestHead
+
+
+class InjectedFault:
+    """One of them, compiled."""
+
+    __slots__ = ("fault", "kind", "matcher", "policy", "verdict")
+
+    def __init__(self, fault: Fault) -> None:
+        """Raises RegexError."""
+        self.fault = fault
+        self.matcher = Matcher(fault.matches)
+        self.policy = f"{fault.origin.namespace}/{fault.origin.name}"
+        stopped = None
+        if fault.status:
+            failure = Failure(FAULT.flag, fault.status, fault.grpc_status, FAULT.code, FAULT.sentence)
+            stopped = Stopped(failure, FAULT.sentence.format(policy=fault.origin))
+        self.kind = "delay" if stopped is None else "abort"
+        self.verdict: Verdict = Delayed(fault.delay_s, stopped, FAULT_DELAY_FLAG) if fault.delay_s else stopped
+
+    def missed(self, head: RequestHead, wall: float) -> str:
+        """Why it is not for a request at all, for people; empty when chance decides. `wall` is Unix time."""
+        if not self.fault.enabled:
+            return "it is switched off (enabled: false)"
+        if self._is_over(wall):
+            return "it has expired"
+        return self.matcher.missed(head)
+
+    def is_for(self, head: RequestHead, wall: float) -> bool:
+        """Whether chance decides. `wall` is Unix time."""
+        return self.fault.enabled and not self._is_over(wall) and self.matcher.takes(head)
+
+    def _is_over(self, wall: float) -> bool:
+        return self.fault.until > 0.0 and wall >= self.fault.until
+
+
+class FaultGate(Gate):
+    """The faults of a service."""
+
+    __slots__ = ("_faults", "_metrics", "_service", "faults")
+
+    def __init__(self, service: Service, metrics: Metrics) -> None:
+        """Raises RegexError."""
+        self.faults = service.faults
+        self._faults = tuple(InjectedFault(fault) for fault in service.faults)
+        self._service: str = service.name
+        self._metrics = metrics
+
+    def enter(self, head: RequestHead, now: float, random: float) -> Verdict:  # noqa: ARG002
+        found = self.draw(head, time.time(), random)
+        if found is None:
+            return None
+        self._metrics.count_fault(self._service, found.policy, found.kind)
+        return found.verdict
+
+    def draw(self, head: RequestHead, wall: float, random: float) -> InjectedFault | None:
+        """The fault of a request, if any: those that are for it have their shares of [0, 1) side by side."""
+        for fault in self._faults:
+            if fault.is_for(head, wall):
+                if random < fault.fault.share:
+                    return fault
+                random -= fault.fault.share
+        return None
+
+    def considered(self) -> tuple[InjectedFault, ...]:
+        """All there are, in their order."""
+        return self._faults
+
+
+class FaultGates:
+    """Makes the gates of services that have faults."""
+
+    __slots__ = ("_metrics",)
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def make(self, service: Service, before: Gate | None) -> Gate | None:
+        """A GateMaker."""
+        if not service.faults:
+            return None
+        if isinstance(before, FaultGate) and before.faults == service.faults:
+            return before
+        return FaultGate(service, self._metrics)
