@@ -155,6 +155,23 @@ def test_versions_have_the_policy_of_their_base_unless_they_have_one(bench: Benc
     assert service.policy.balancer.kind == "random"
 
 
+def test_faults_come_with_the_document_that_wants_them_and_go_with_it(bench: Bench) -> None:
+    key = config_key("dev", "FaultPolicy", "default", "trial")
+    text = "apiVersion: mesh.remora.dev/v1alpha1\nkind: FaultPolicy\nmetadata: {name: trial}\nspec: "
+    bench.instance(REVIEWS, "a")
+    target = '{targetRefs: [{kind: Service, group: "", name: reviews}], faults: [{delay: 1s}]}'
+    assert bench.put(key, text + target).services == {REVIEWS}
+    service = bench.catalog.service(REVIEWS)
+    assert service is not None
+    assert [(str(fault.origin), fault.origin.revision) for fault in service.faults] == [
+        ("FaultPolicy default/trial", 2)
+    ]
+    assert bench.delete(key).services == {REVIEWS}
+    service = bench.catalog.service(REVIEWS)
+    assert service is not None
+    assert service.faults == ()
+
+
 def test_a_bad_document_changes_nothing_and_says_why(bench: Bench) -> None:
     bench.route(10)
     service = bench.catalog.service(REVIEWS)
