@@ -61,7 +61,7 @@ class DataPath:
         self._options = options
         self._metrics = metrics
         self._timers = TimerWheel()
-        self.clusters = Clusters(metrics)
+        self.clusters = Clusters(metrics, options.zone)
         self.own_ports: set[int] = set()
         """Ports of this sidecar. Traffic for them would go round in circles; whoever opens one adds it."""
         self.app: Cluster | None = None

@@ -1,21 +1,32 @@
-"""Load balancers: which of the usable endpoints gets the next request. Pure: the random number source is an argument.
+"""Load balancers: which of the usable endpoints gets the next request. Pure: chance and time are arguments.
 
 * least request: power of two choices (Mitzenmacher; Envoy's LEAST_REQUEST), load is requests in flight by weight;
 * round robin: smooth weighted (nginx), which is plain round robin when the weights are equal;
-* random: by weight.
+* random: by weight;
+* peak EWMA: power of two choices by the cost of `ewma.py`.
+
+Those that keep a key with its endpoint are in `hashing.py`.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from remora.model.policies import BalancerKind
+from remora.sidecar.policy.ewma import PeakEwma
 
 Random = Callable[[], float]
 """Gives numbers in [0, 1)."""
+
+Clock = Callable[[], float]
+"""Gives monotonic seconds."""
+
+_MAX_FIRST_STEPS = 20_000
+"""What finding a place to begin may cost weighted round robin, in endpoints looked at."""
 
 
 class Candidate(Protocol):
@@ -24,6 +35,8 @@ class Candidate(Protocol):
     active: int
     """Requests in flight."""
     weight: int
+    ewma: PeakEwma | None
+    """Set where peak EWMA chooses."""
 
 
 class Balancer(Protocol):
@@ -35,12 +48,13 @@ class Balancer(Protocol):
 class _Sampler:
     """Draws indexes in proportion to weights."""
 
-    __slots__ = ("_bounds", "_count")
+    __slots__ = ("_bounds", "_count", "uniform")
 
     def __init__(self, weights: Sequence[int]) -> None:
         self._count = len(weights)
-        uniform = len(set(weights)) <= 1
-        self._bounds = [] if uniform else list(itertools.accumulate(weights))
+        self.uniform = len(set(weights)) <= 1
+        """All weigh the same."""
+        self._bounds = [] if self.uniform else list(itertools.accumulate(weights))
 
     def draw(self, random: Random) -> int:
         if not self._bounds:
@@ -49,7 +63,11 @@ class _Sampler:
 
 
 class LeastRequest:
-    """Two drawn by weight, the one with fewer requests in flight for its weight wins; a tie goes to the first drawn."""
+    """Two drawn by weight, the one with fewer requests in flight for its weight wins; a tie goes to the first drawn.
+
+    Ties are what idle endpoints have, so these get their weight's share. Where weights differ, both draws may be the
+    same one: else the lighter of two would be looked at each time.
+    """
 
     __slots__ = ("_candidates", "_sampler")
 
@@ -58,15 +76,45 @@ class LeastRequest:
         self._sampler = _Sampler([candidate.weight for candidate in candidates])
 
     def pick(self, random: Random) -> int:
-        candidates = self._candidates
+        candidates, sampler = self._candidates, self._sampler
         if len(candidates) == 1:
             return 0
-        first = self._sampler.draw(random)
-        second = self._sampler.draw(random)
-        if first == second:
+        first = sampler.draw(random)
+        second = sampler.draw(random)
+        if first == second and sampler.uniform:
             second = (first + 1) % len(candidates)
         a, b = candidates[first], candidates[second]
-        return second if (b.active + 1) * a.weight < (a.active + 1) * b.weight else first
+        return second if b.active * a.weight < a.active * b.weight else first
+
+
+class PeakEwmaChoice:
+    """Two drawn by weight, the cheaper one wins; a tie goes to the first drawn."""
+
+    __slots__ = ("_candidates", "_clock", "_mean_weight", "_sampler")
+
+    def __init__(self, candidates: Sequence[Candidate], clock: Clock) -> None:
+        self._candidates = candidates
+        self._clock = clock
+        weights = [candidate.weight for candidate in candidates]
+        self._sampler = _Sampler(weights)
+        self._mean_weight = sum(weights) / len(weights)
+
+    def pick(self, random: Random) -> int:
+        sampler = self._sampler
+        if len(self._candidates) == 1:
+            return 0
+        first = sampler.draw(random)
+        second = sampler.draw(random)
+        if first == second and sampler.uniform:
+            second = (first + 1) % len(self._candidates)
+        now = self._clock()
+        return second if self.cost(second, now) < self.cost(first, now) else first
+
+    def cost(self, index: int, now: float) -> float:
+        """Of one more request there. What is idle and unknown costs nothing: the draw decides, which is by weight."""
+        candidate = self._candidates[index]
+        active = candidate.active * self._mean_weight / candidate.weight
+        return active if candidate.ewma is None else candidate.ewma.cost(now, active)
 
 
 class RoundRobin:
@@ -75,17 +123,24 @@ class RoundRobin:
     __slots__ = ("_credits", "_next", "_total", "_weights")
 
     def __init__(self, candidates: Sequence[Candidate], start: float = 0.0) -> None:
-        """`start` in [0, 1) is where the turn begins, so that many callers do not all begin with the same endpoint."""
-        self._weights = [candidate.weight for candidate in candidates]
+        """`start` in [0, 1) is where the turn begins, so that many callers do not all begin with the same endpoint, and
+        one that is made anew for each change does not always begin with the heaviest."""
+        divisor = math.gcd(*(candidate.weight for candidate in candidates))
+        self._weights = [candidate.weight // divisor for candidate in candidates]
         self._credits = [0] * len(candidates)
         self._total = sum(self._weights) if len(set(self._weights)) > 1 else 0
         self._next = int(start * len(candidates))
+        for _ in range(int(start * min(self._total, _MAX_FIRST_STEPS // len(candidates)))):
+            self._turn()
 
     def pick(self, random: Random) -> int:  # noqa: ARG002
         if not self._total:
             picked = self._next
             self._next = (picked + 1) % len(self._weights)
             return picked
+        return self._turn()
+
+    def _turn(self) -> int:
         balance = self._credits
         for index, weight in enumerate(self._weights):
             balance[index] += weight
@@ -106,10 +161,27 @@ class RandomChoice:
         return self._sampler.draw(random)
 
 
-def make_balancer(kind: BalancerKind, candidates: Sequence[Candidate], random: Random) -> Balancer:
-    """The balancer of `kind` over `candidates`, at least one, all of positive weight."""
+class Levels:
+    """First draws a group by its share, then has the group's own balancer pick. Indexes go on from group to group."""
+
+    __slots__ = ("_balancers", "_bounds", "_offsets")
+
+    def __init__(self, balancers: Sequence[Balancer], sizes: Sequence[int], shares: Sequence[float]) -> None:
+        self._balancers = balancers
+        self._offsets = [0, *itertools.accumulate(sizes)]
+        self._bounds = list(itertools.accumulate(shares))
+
+    def pick(self, random: Random) -> int:
+        level = bisect.bisect_right(self._bounds, random() * self._bounds[-1])
+        return self._offsets[level] + self._balancers[level].pick(random)
+
+
+def make_balancer(kind: BalancerKind, candidates: Sequence[Candidate], random: Random, clock: Clock) -> Balancer:
+    """The balancer of `kind`, which is none that hashes, over `candidates`, at least one, all of positive weight."""
     if kind == "round_robin":
         return RoundRobin(candidates, random())
     if kind == "random":
         return RandomChoice(candidates)
+    if kind == "peak_ewma":
+        return PeakEwmaChoice(candidates, clock)
     return LeastRequest(candidates)

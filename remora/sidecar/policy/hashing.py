@@ -12,23 +12,30 @@ for the next on the way (Mirrokni, Thorup, Zadimoghaddam 2016).
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
+import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from hashlib import blake2b
 from typing import Protocol
+
+from remora.model.policies import BalancerKind
 
 POINTS = 160
 """Of the lightest endpoint on a ring (ketama's). It does not depend on how many endpoints there are, so that one that
 comes or goes moves no key of the others (in Envoy's ring, which keeps its size, it does)."""
 
-MAX_RING_POINTS = 65536
-"""Where there would be more, all have fewer."""
+MAX_RING_POINTS = 32768
+"""Where there would be more, all have fewer: a ring is made while requests wait."""
 
-MAGLEV_SIZES = (251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65537)
-"""Primes; the table has at least a hundred entries for each unit of weight, if one of these is large enough."""
+MAGLEV_SIZES = (16381, 65537)
+"""Primes. The larger one, which Envoy always takes, is for over 163 units of weight: a table should have a hundred
+times as many entries. It is not fitted any closer, since another size moves nearly all keys."""
 
-_SPACE = 2.0**64
+_DIGEST = struct.Struct(">8Q")
+_POINTS_A_HASH = 8
+"""In one digest."""
 
 
 class Hashed(Protocol):
@@ -52,8 +59,16 @@ def share_of(data: bytes) -> float:
     return (hash_of(data) >> 11) / 2.0**53
 
 
+class HashBalancer(Protocol):
+    """Made anew for each set of endpoints; indexes are those of this set."""
+
+    def pick(self, key: int, passed_over: Collection[int] = ()) -> int:
+        """The index for a request of hash `key`; if it is one of `passed_over` or has too much load, the next on the
+        way that is not."""
+
+
 class RingHash:
-    """Made anew for each set of endpoints."""
+    """A key goes to the next point."""
 
     __slots__ = ("_bound", "_candidates", "_owners", "_points")
 
@@ -62,29 +77,33 @@ class RingHash:
         self._bound = bounded_load
         lightest = min(candidate.weight for candidate in candidates)
         scale = min(POINTS / lightest, MAX_RING_POINTS / sum(candidate.weight for candidate in candidates))
-        points = sorted(
-            (hash_of(b"%s_%d" % (candidate.key, number)), index)
-            for index, candidate in enumerate(candidates)
-            for number in range(max(1, round(scale * candidate.weight)))
-        )
-        self._points = array("Q", (point for point, _ in points))
-        self._owners = array("I", (owner for _, owner in points))
+        owners: dict[float, int] = {}
+        for index, candidate in enumerate(candidates):
+            for point in _points_of(candidate.key, max(1, round(scale * candidate.weight))):
+                # In a tie, which is most unlikely, the order of the candidates must not matter.
+                other = owners.get(point)
+                if other is None or candidate.key < candidates[other].key:
+                    owners[point] = index
+        self._points = array("d", sorted(owners))
+        self._owners = array("I", [owners[point] for point in self._points])
 
-    def pick(self, key: int) -> int:
-        """The index for a request of hash `key`."""
-        place = bisect.bisect_left(self._points, key) % len(self._owners)
-        if self._bound is None:
+    def pick(self, key: int, passed_over: Collection[int] = ()) -> int:
+        place = bisect.bisect_left(self._points, float(key)) % len(self._owners)
+        if self._bound is None and not passed_over:
             return self._owners[place]
-        return _first_with_room(self._candidates, self._bound, self._way(place))
+        return _first_with_room(self._candidates, self._bound, _round(self._owners, place), passed_over)
 
-    def _way(self, place: int) -> Iterator[int]:
-        owners = self._owners
-        for step in range(len(owners)):
-            yield owners[(place + step) % len(owners)]
+
+def _points_of(key: bytes, count: int) -> list[float]:
+    """On a ring that goes from 0 to 2**64; floats sort much faster than such numbers."""
+    points: list[float] = []
+    for number in range(0, count, _POINTS_A_HASH):
+        points += map(float, _DIGEST.unpack(blake2b(b"%s_%d" % (key, number)).digest()))
+    return points[:count]
 
 
 class Maglev:
-    """Made anew for each set of endpoints."""
+    """A key's place in the table names the endpoint."""
 
     __slots__ = ("_bound", "_candidates", "_table")
 
@@ -93,18 +112,46 @@ class Maglev:
         self._bound = bounded_load
         self._table = _maglev_table(candidates, _maglev_size(candidates))
 
-    def pick(self, key: int) -> int:
-        """The index for a request of hash `key`."""
+    def pick(self, key: int, passed_over: Collection[int] = ()) -> int:
         table = self._table
         place = key % len(table)
-        if self._bound is None:
+        if self._bound is None and not passed_over:
             return table[place]
-        return _first_with_room(self._candidates, self._bound, self._way(place))
+        return _first_with_room(self._candidates, self._bound, _round(table, place), passed_over)
 
-    def _way(self, place: int) -> Iterator[int]:
-        table = self._table
-        for step in range(len(table)):
-            yield table[(place + step) % len(table)]
+
+class HashLevels:
+    """First a group by its share, which a key draws for itself, then the group's own balancer. Indexes go on from group
+    to group."""
+
+    __slots__ = ("_balancers", "_bounds", "_offsets")
+
+    def __init__(self, balancers: Sequence[HashBalancer], sizes: Sequence[int], shares: Sequence[float]) -> None:
+        self._balancers = balancers
+        self._offsets = [0, *itertools.accumulate(sizes)]
+        self._bounds = list(itertools.accumulate(shares))
+
+    def pick(self, key: int, passed_over: Collection[int] = ()) -> int:
+        # Rings go by the key's upper half, so this takes the lower one.
+        drawn = (key & 0xFFFFFFFF) / 2.0**32
+        first = bisect.bisect_right(self._bounds, drawn * self._bounds[-1])
+        for step in range(len(self._balancers)):
+            level = (first + step) % len(self._balancers)
+            begin, end = self._offsets[level], self._offsets[level + 1]
+            among = [index - begin for index in passed_over if begin <= index < end]
+            if len(among) < end - begin:
+                return begin + self._balancers[level].pick(key, among)
+        return self._offsets[first] + self._balancers[first].pick(key)
+
+
+def make_hash_balancer(kind: BalancerKind, candidates: Sequence[Hashed], bounded_load: float | None) -> HashBalancer:
+    """The balancer of `kind`, which is one that hashes, over `candidates`, at least one, all of positive weight."""
+    return Maglev(candidates, bounded_load) if kind == "maglev" else RingHash(candidates, bounded_load)
+
+
+def _round(owners: Sequence[int], place: int) -> Iterator[int]:
+    for step in range(len(owners)):
+        yield owners[(place + step) % len(owners)]
 
 
 def _maglev_size(candidates: Sequence[Hashed]) -> int:
@@ -115,48 +162,57 @@ def _maglev_size(candidates: Sequence[Hashed]) -> int:
 
 def _maglev_table(candidates: Sequence[Hashed], size: int) -> array[int]:
     """The heavier an endpoint, the more often it has its turn: at `n` it has had `n · weight / heaviest` of them."""
-    offsets = [hash_of(b"offset " + candidate.key) % size for candidate in candidates]
+    places = [hash_of(b"offset " + candidate.key) % size for candidate in candidates]
     skips = [hash_of(b"skip " + candidate.key) % (size - 1) + 1 for candidate in candidates]
     heaviest = max(candidate.weight for candidate in candidates)
+    gains = [candidate.weight / heaviest for candidate in candidates]
     order = sorted(range(len(candidates)), key=lambda index: candidates[index].key)
-    table = array("I", [_FREE]) * size
+    table = [_FREE] * size
     due = [0.0] * len(candidates)
-    steps = [0] * len(candidates)
-    filled = 0
+    left = size
     while True:
         for index in order:
-            due[index] += candidates[index].weight / heaviest
+            due[index] += gains[index]
             if due[index] < 1.0:
                 continue
             due[index] -= 1.0
-            place = (offsets[index] + skips[index] * steps[index]) % size
+            place, skip = places[index], skips[index]
             while table[place] != _FREE:
-                steps[index] += 1
-                place = (offsets[index] + skips[index] * steps[index]) % size
+                place = (place + skip) % size
             table[place] = index
-            steps[index] += 1
-            filled += 1
-            if filled == size:
-                return table
+            places[index] = place
+            left -= 1
+            if not left:
+                return array("I", table)
 
 
 _FREE = 0xFFFFFFFF
 
 
-def _first_with_room(candidates: Sequence[Hashed], bound: float, way: Iterator[int]) -> int:
-    """The first on the way that may have one more; by its share of the weight. One always may: not all are above the
-    mean."""
-    total = sum(candidate.active for candidate in candidates) + 1
-    weight = sum(candidate.weight for candidate in candidates)
-    full: set[int] = set()
-    first = -1
+def _first_with_room(
+    candidates: Sequence[Hashed], bound: float | None, way: Iterator[int], passed_over: Collection[int]
+) -> int:
+    """The first on the way that may have one more, by its share of the weight. Of all, one always may: not all are
+    above the mean."""
+    skipped = set(passed_over)
+    second_best = first = -1
     for index in way:
         if first < 0:
             first = index
-        if index in full:
+        if index in skipped:
             continue
-        candidate = candidates[index]
-        if candidate.active < math.ceil(bound * total * candidate.weight / weight):
+        if bound is None or _has_room(candidates, bound, index):
             return index
-        full.add(index)
-    return first
+        if second_best < 0:
+            second_best = index
+        skipped.add(index)
+        if len(skipped) == len(candidates):
+            break
+    return second_best if second_best >= 0 else first
+
+
+def _has_room(candidates: Sequence[Hashed], bound: float, index: int) -> bool:
+    total = sum(candidate.active for candidate in candidates) + 1
+    weight = sum(candidate.weight for candidate in candidates)
+    candidate = candidates[index]
+    return candidate.active < math.ceil(bound * total * candidate.weight / weight)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from remora.model.policies import SlowStart
 
 STEPS = 10
 """How often in a window weights are reckoned anew."""
+
+_UNITS = 100
+"""Of whole weight: balancers take whole numbers."""
 
 
 def share(config: SlowStart, age_s: float) -> float:
@@ -13,3 +18,10 @@ def share(config: SlowStart, age_s: float) -> float:
     if age_s >= config.window_s:
         return 1.0
     return max(config.min_weight, age_s / config.window_s)
+
+
+def weights(config: SlowStart | None, plain: Sequence[int], ages_s: Sequence[float]) -> list[int] | None:
+    """What endpoints of these ages weigh for now, in proportion to each other; None: as ever, since none is new."""
+    if config is None or all(age >= config.window_s for age in ages_s):
+        return None
+    return [max(1, round(_UNITS * weight * share(config, age))) for weight, age in zip(plain, ages_s, strict=True)]

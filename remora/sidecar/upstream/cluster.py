@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from remora.model.names import ServiceName
 from remora.model.policies import ServicePolicy, SuccessRate
 from remora.model.snapshot import Endpoint, Protocol, Snapshot
-from remora.sidecar.policy.balancer import Balancer, make_balancer
+from remora.sidecar.policy.balancer import Balancer
 from remora.sidecar.policy.outlier import below_the_others, eject, may_eject, return_due
 from remora.sidecar.policy.retry_budget import Budget
+from remora.sidecar.policy.slow_start import STEPS
 from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.upstream.choice import NOTHING, balancer_among, choose, note_wellness
 from remora.sidecar.upstream.endpoint import Traffic, UpstreamEndpoint
 
 log = logging.getLogger(__name__)
@@ -25,19 +27,23 @@ class Cluster:
 
     __slots__ = (
         "_balancer",
+        "_easing",
         "_judging",
         "_metrics",
         "_traffic",
         "_usable",
         "_waking",
+        "_zone",
         "budget",
+        "choice",
         "declared",
         "endpoints",
         "name",
         "policy",
     )
 
-    def __init__(self, name: str, policy: ServicePolicy, metrics: Metrics) -> None:
+    def __init__(self, name: str, policy: ServicePolicy, metrics: Metrics, zone: str = "") -> None:
+        """`zone`: ours."""
         self.name = name
         self.policy = policy
         self.endpoints: tuple[UpstreamEndpoint, ...] = ()
@@ -46,8 +52,14 @@ class Cluster:
         self.budget = Budget(policy.retry.budget)
         self._metrics = metrics
         self._traffic = Traffic(self._on_failure)
+        self._zone = zone
+        self.choice = NOTHING
         self._usable: Sequence[UpstreamEndpoint] = ()
+        """Of the choice."""
         self._balancer: Balancer | None = None
+        """Of the choice."""
+        self._easing: asyncio.TimerHandle | None = None
+        """For the next step of slow starts."""
         self._waking: asyncio.TimerHandle | None = None
         """For the next endpoint that comes back from its ejection."""
         self._judging: asyncio.TimerHandle | None = None
@@ -72,13 +84,18 @@ class Cluster:
         return picked
 
     def _pick_better(self, picked: UpstreamEndpoint, tried: Sequence[UpstreamEndpoint]) -> UpstreamEndpoint:
+        """Instead of `picked`: another one that is used, or else one of another zone, the nearest first."""
         now = time.monotonic()
+        levels = self.choice.levels
+        for used in (self._usable, *([other for other in level.endpoints if other.is_well] for level in levels)):
+            candidates = [other for other in used if other not in tried and other.unreachable_until <= now]
+            if candidates:
+                return self._pick_once(candidates)
         fresh = [endpoint for endpoint in self._usable if endpoint not in tried]
-        reachable = [endpoint for endpoint in fresh if endpoint.unreachable_until <= now]
-        candidates = reachable or fresh
-        if not candidates:
-            return picked
-        return candidates[make_balancer(self.policy.balancer.kind, candidates, random.random).pick(random.random)]
+        return self._pick_once(fresh) if fresh else picked
+
+    def _pick_once(self, candidates: Sequence[UpstreamEndpoint]) -> UpstreamEndpoint:
+        return candidates[balancer_among(self.policy.balancer, candidates).pick(random.random)]
 
     def update(self, endpoints: Iterable[Endpoint], policy: ServicePolicy) -> None:
         """Take over a newer set. Endpoints that stay keep their connections; those that go are drained."""
@@ -97,10 +114,20 @@ class Cluster:
 
     def _choose(self) -> None:
         """Which endpoints get requests from now on. Called whenever one has changed, so that requests need not look."""
-        endpoints, policy = self.endpoints, self.policy.balancer
-        well = [endpoint for endpoint in endpoints if endpoint.is_well]
-        self._usable = well if len(well) >= policy.panic_share * len(endpoints) else endpoints
-        self._balancer = make_balancer(policy.kind, self._usable, random.random) if self._usable else None
+        now = time.monotonic()
+        note_wellness(self.endpoints, now, new=bool(self.choice.levels))
+        choice = self.choice = choose(self.endpoints, self.policy, self._zone, now, self.choice)
+        self._usable, self._balancer = choice.usable, choice.balancer
+        self._ease_on()
+
+    def _ease_on(self) -> None:
+        """Reckon the weights of slow starts anew, after a while."""
+        if self._easing is not None:
+            self._easing.cancel()
+            self._easing = None
+        slow_start = self.policy.balancer.slow_start
+        if slow_start is not None and self.choice.easing:
+            self._easing = asyncio.get_running_loop().call_later(slow_start.window_s / STEPS, self._choose)
 
     def _on_failure(self, endpoint: UpstreamEndpoint) -> None:
         """An attempt failed there."""
@@ -161,10 +188,10 @@ class Cluster:
         self.update((), self.policy)
 
     def abort(self) -> None:
-        for handle in (self._waking, self._judging):
+        for handle in (self._waking, self._judging, self._easing):
             if handle is not None:
                 handle.cancel()
-        self._waking = self._judging = None
+        self._waking = self._judging = self._easing = None
         for endpoint in self.endpoints:
             endpoint.abort()
 
@@ -179,10 +206,12 @@ class Cluster:
 class Clusters:
     """All clusters of one sidecar's mesh services, by name."""
 
-    __slots__ = ("_by_name", "_metrics")
+    __slots__ = ("_by_name", "_metrics", "_zone")
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, zone: str = "") -> None:
+        """`zone`: ours."""
         self._metrics = metrics
+        self._zone = zone
         self._by_name: dict[ServiceName, Cluster] = {}
 
     def __iter__(self) -> Iterator[Cluster]:
@@ -200,7 +229,7 @@ class Clusters:
             policy = policies.get(name, ServicePolicy())
             cluster = self._by_name.get(name)
             if cluster is None:
-                cluster = self._by_name[name] = Cluster(name, policy, self._metrics)
+                cluster = self._by_name[name] = Cluster(name, policy, self._metrics, self._zone)
             elif cluster.policy == policy and tuple(e.endpoint for e in cluster.endpoints) == endpoint_set.endpoints:
                 continue
             cluster.update(endpoint_set.endpoints, policy)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from remora.model.policies import Timeouts
 from remora.model.snapshot import Endpoint
+from remora.sidecar.policy.ewma import PeakEwma
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.policy.outlier import OutlierState
 from remora.sidecar.upstream.pool import Pool, UpstreamProtocol
@@ -43,9 +44,12 @@ class UpstreamEndpoint:
         "_traffic",
         "active",
         "endpoint",
+        "ewma",
         "outlier",
         "unreachable_until",
+        "was_away",
         "weight",
+        "well_since",
     )
 
     def __init__(self, endpoint: Endpoint, timeouts: Timeouts, traffic: Traffic) -> None:
@@ -55,6 +59,13 @@ class UpstreamEndpoint:
         """Attempts in flight."""
         self.outlier = OutlierState()
         self.weight = max(1, endpoint.weight)
+        """For balancers: less than its own in slow start."""
+        self.ewma: PeakEwma | None = None
+        """Set where peak EWMA chooses: somebody has to measure how long answers take."""
+        self.well_since: float | None = None
+        """On the monotonic clock; None: it is not well, or has not been looked at yet."""
+        self.was_away = False
+        """It has not been well at some time."""
         self.unreachable_until = 0.0
         """On the monotonic clock; 0: the last connect succeeded. Until then others are preferred."""
         self._connect_failures = 0
@@ -70,6 +81,11 @@ class UpstreamEndpoint:
     def is_well(self) -> bool:
         """Whether nothing speaks against it: neither itself, nor what we have seen of it."""
         return self.endpoint.healthy and not self.outlier.ejected_until
+
+    @property
+    def key(self) -> bytes:
+        """What it is known by on all rings: a new start at the same place changes nothing."""
+        return f"{self.endpoint.address}:{self.endpoint.port}".encode()
 
     def begin(self) -> None:
         """An attempt begins. Who begins one ends it."""
@@ -114,7 +130,6 @@ class UpstreamEndpoint:
     def update(self, endpoint: Endpoint, timeouts: Timeouts) -> None:
         """Take over what a newer snapshot says of the same place."""
         self.endpoint = endpoint
-        self.weight = max(1, endpoint.weight)
         if timeouts != self._timeouts:
             self._timeouts = timeouts
             for pool in self._pools.values():

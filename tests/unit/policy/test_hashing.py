@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remora.sidecar.policy.hashing import Maglev, RingHash, hash_of, share_of
+from remora.sidecar.policy.hashing import HashLevels, Maglev, RingHash, hash_of, share_of
 
 KINDS: list[type[RingHash] | type[Maglev]] = [RingHash, Maglev]
 KEYS = [hash_of(b"user-%d" % number) for number in range(5000)]
@@ -102,3 +102,43 @@ def test_one_hot_key_spreads_when_load_is_bounded(kind: type[RingHash] | type[Ma
         found[balancer.pick(KEYS[0])].active += 1
     assert max(endpoint.active for endpoint in found) <= 1.25 * 100 + 1
     assert min(endpoint.active for endpoint in found) > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(passed=st.sets(st.integers(0, 4)), key=st.integers(0, 2**64 - 1), bound=st.sampled_from([None, 1.25]))
+@settings(max_examples=60)
+def test_what_is_passed_over_is_picked_only_when_all_are(
+    kind: type[RingHash] | type[Maglev], passed: set[int], key: int, bound: float | None
+) -> None:
+    balancer = kind(endpoints(5), bound)
+    picked = balancer.pick(key, passed)
+    assert picked not in passed or len(passed) == 5
+    if balancer.pick(key) not in passed:
+        assert picked == balancer.pick(key)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_levels_share_keys_as_said_and_keep_them_even_within(kind: type[RingHash] | type[Maglev]) -> None:
+    levels = HashLevels([kind(endpoints(2)), kind(endpoints(3))], [2, 3], [0.7, 0.3])
+    seen = Counter(levels.pick(key) for key in KEYS)
+    assert abs(seen[0] + seen[1] - 3500) < 170
+    assert all(abs(seen[index] - 1750) < 0.35 * 1750 for index in (0, 1))
+    assert all(abs(seen[index] - 500) < 0.4 * 500 for index in (2, 3, 4))
+
+
+def test_a_key_whose_level_is_passed_over_goes_to_another() -> None:
+    levels = HashLevels([RingHash(endpoints(2)), RingHash(endpoints(3))], [2, 3], [1.0, 0.0])
+    assert {levels.pick(key, [0, 1]) for key in KEYS[:100]} == {2, 3, 4}
+    assert {levels.pick(key, range(5)) for key in KEYS[:100]} == {0, 1}
+
+
+@given(st.integers(3, 30), st.data())
+@settings(max_examples=20, deadline=None)
+def test_maglev_moves_little_when_endpoints_come(count: int, data: st.DataObject) -> None:
+    where = data.draw(st.integers(0, count - 1))
+    found = endpoints(count)
+    before, after = Maglev([*found[:where], *found[where + 1 :]]), Maglev(found)
+    kept = [key for key in KEYS if after.pick(key) != where]
+    moved = sum(before.pick(key) + (before.pick(key) >= where) != after.pick(key) for key in kept)
+    assert len(KEYS) - len(kept) < 1.3 * len(KEYS) / count
+    assert moved < 0.08 * len(kept)
