@@ -21,7 +21,7 @@ from demo.screen import Screen, Step, StepFailedError
 from demo.tally import Tally
 from demo.traffic import Traffic
 
-POLICIES = Path(__file__).parents[1] / "examples" / "policies"
+POLICIES = Path(__file__).parents[1] / "examples" / "policies" / "demo"
 
 INSTANCES = (
     *[("shop", "v1")] * 2,
@@ -118,7 +118,7 @@ class Story:
             step.note(f"etcd {self.mesh.parts.etcd_url}, control {self.mesh.parts.control_url}")
 
     async def _apply_policies(self) -> None:
-        async with self._screen.step("apply examples/policies: all reviews come from v1") as step:
+        async with self._screen.step("apply examples/policies/demo: all reviews come from v1") as step:
             files = sorted(POLICIES.glob("*.yaml"))
             await self.mesh.parts.apply(*files)
             step.note(", ".join(file.name for file in files))

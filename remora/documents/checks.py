@@ -32,7 +32,7 @@ from remora.documents.gateway import (
     SessionPersistence,
 )
 from remora.documents.kinds import Document, Route
-from remora.documents.mesh import ServiceEndpoints, TargetRef, TrafficPolicy
+from remora.documents.mesh import HashKey, ServiceEndpoints, TargetRef, TrafficPolicy
 from remora.model.regex import RegexError, compile_regex
 
 T = TypeVar("T")
@@ -40,6 +40,8 @@ T = TypeVar("T")
 _NEVER_IN_PATHS = ("//", "/./", "/../", "%2f", "%2F")
 _NEVER_AT_END = ("/.", "/..")
 _PATH = re.compile(URL_PATH)
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+\Z")
+_KEY_KINDS = {"Header": "header", "Cookie": "cookie", "QueryParam": "query parameter"}
 _GRPC_SERVICE = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*\Z")
 _GRPC_METHOD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\Z")
 
@@ -52,7 +54,7 @@ def check(document: Document) -> list[Fault]:
         case ReferenceGrant():
             return list(_grant(document))
         case TrafficPolicy():
-            return list(_targets(document.spec.target_refs))
+            return list(_policy(document))
         case FaultPolicy():
             return list(_fault_policy(document))
         case ServiceEndpoints():
@@ -192,12 +194,31 @@ def _grant(grant: ReferenceGrant) -> Iterator[Fault]:
         yield Fault("spec.to", "write at least one {kind: Service}")
 
 
+def _policy(policy: TrafficPolicy) -> Iterator[Fault]:
+    yield from _targets(policy.spec.target_refs)
+    yield from _hash_keys(policy.spec.split.sticky_by, "spec.split.stickyBy")
+
+
 def _targets(targets: Sequence[TargetRef]) -> Iterator[Fault]:
     if not targets:
         yield Fault("spec.targetRefs", "name at least one Service that this policy is for")
     for index, target in enumerate(targets):
         yield from _is_service(target.group, target.kind, f"spec.targetRefs[{index}]")
     yield from _twice(targets, lambda target: target.name, "spec.targetRefs", "name")
+
+
+def _hash_keys(keys: Sequence[HashKey], place: str) -> Iterator[Fault]:
+    yield from _twice(keys, lambda key: (key.type, key.name), place, "name")
+    for index, key in enumerate(keys):
+        if key.type == "SourceAddress":
+            if key.name is not None:
+                yield Fault(f"{place}[{index}].name", "does not go with type SourceAddress; take it out")
+        elif key.name is None:
+            yield Fault(f"{place}[{index}].name", f"name the {_KEY_KINDS[key.type]}")
+        elif key.type != "QueryParam" and _TOKEN.match(key.name) is None:
+            yield Fault(f"{place}[{index}].name", f"{key.name!r} is not the name of a {_KEY_KINDS[key.type]}")
+        if key.ttl is not None and key.type != "Cookie":
+            yield Fault(f"{place}[{index}].ttl", f"does not go with type {key.type}; only cookies are made")
 
 
 def _fault_policy(policy: FaultPolicy) -> Iterator[Fault]:

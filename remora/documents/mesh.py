@@ -46,6 +46,7 @@ MinEndpoints = Annotated[int, Meta(ge=2, le=1000)]
 Volume = Annotated[int, Meta(ge=1, le=1_000_000)]
 DeviationPercent = Annotated[int, Meta(ge=1, le=1000)]
 EndpointWeight = Annotated[int, Meta(ge=1, le=1000)]
+KeyName = Annotated[str, Meta(min_length=1, max_length=256)]
 Zone = Annotated[str, Meta(max_length=253)]
 
 
@@ -120,12 +121,27 @@ class PolicyTimeouts(DocumentPart, frozen=True):
     keep_alive: Duration | None = None
 
 
+class HashKey(DocumentPart, frozen=True):
+    """What of a request tells users apart."""
+
+    type: Literal["Header", "Cookie", "QueryParam", "SourceAddress"]
+    name: KeyName | None = None
+    ttl: Duration | None = None
+
+
+class Split(DocumentPart, frozen=True):
+    """How requests are split among backends with weights."""
+
+    sticky_by: tuple[HashKey, ...] = ()
+
+
 class TrafficPolicySpec(DocumentPart, frozen=True):
     target_refs: tuple[TargetRef, ...]
     balancer: Balancer = Balancer()
     retry: Retry = Retry()
     timeouts: PolicyTimeouts = PolicyTimeouts()
     outlier: Outlier = Outlier()
+    split: Split = Split()
 
 
 class TrafficPolicy(DocumentPart, frozen=True):

@@ -11,6 +11,8 @@ from remora.model.names import ServiceName, service_name
 from remora.model.policies import (
     Balancer,
     BalancerKind,
+    HashKey,
+    HashSource,
     Outlier,
     RetryBudget,
     RetryPolicy,
@@ -23,6 +25,12 @@ _BALANCERS: dict[str, BalancerKind] = {
     "LeastRequest": "least_request",
     "RoundRobin": "round_robin",
     "Random": "random",
+}
+_HASH_SOURCES: dict[str, HashSource] = {
+    "Header": "header",
+    "Cookie": "cookie",
+    "QueryParam": "query",
+    "SourceAddress": "address",
 }
 _GRPC_STATUSES: dict[str, int] = {name: number for number, name in enumerate(GRPC_STATUS_NAMES)}
 
@@ -39,8 +47,16 @@ def compile_policy(policy: TrafficPolicy, revision: int) -> ServicePolicy:
         retry=_retry(policy.spec.retry),
         timeouts=_timeouts(policy.spec.timeouts),
         outlier=_outlier(policy.spec.outlier),
+        sticky_by=tuple(hash_key(key) for key in policy.spec.split.sticky_by),
         origin=origin_of(policy, revision),
     )
+
+
+def hash_key(key: documents.HashKey) -> HashKey:
+    """The model's key of a checked one."""
+    name = key.name or ""
+    ttl_s = None if key.ttl is None else seconds(key.ttl)
+    return HashKey(_HASH_SOURCES[key.type], name.lower() if key.type == "Header" else name, ttl_s)
 
 
 def _retry(retry: documents.Retry) -> RetryPolicy:

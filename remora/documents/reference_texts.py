@@ -385,6 +385,13 @@ MEANINGS: dict[str, str] = {
     "TrafficPolicySpec.balancer": "who gets the next request",
     "TrafficPolicySpec.retry": "when to try again",
     "TrafficPolicySpec.timeouts": "how long to wait",
+    "TrafficPolicySpec.split": "how requests are split among backends with weights",
+    "Split.stickyBy": "what keeps a user with one backend, on every sidecar: the first of these that a request has. A "
+    "backend whose weight grows keeps those whom it had. Without any, and for requests without any, chance decides",
+    "HashKey.type": "`SourceAddress`: the first address of `X-Forwarded-For`, else that of the connection",
+    "HashKey.name": "of the header, cookie or query parameter",
+    "HashKey.ttl": "of a cookie: where a request has none of the keys, one is made that lives for so long; `0s`: until "
+    "the browser closes",
     "TargetRef.name": "the service",
     "TargetRef.group": 'must be `""`',
     "TargetRef.kind": "must be `Service`",

@@ -59,7 +59,7 @@ class Answering(Tries):
         if head.content_length is None and not end and decision is not None:
             # Nobody knows how long this goes on: a streaming answer, limited by silence.
             self.limit_silence(decision.idle_timeout_s)
-        if decision is not None and decision.filters:
+        if decision is not None and decision.edits_answer:
             self._edit_response(decision, head)
         self._downstream.send_head(head, end)
         if end:
@@ -70,6 +70,8 @@ class Answering(Tries):
         # The backend's first: they are nearer to it.
         for filters in reversed(decision.filters):
             filters.edit_response(self.head, head)
+        if decision.answer_fields:
+            head.fields = [*head.fields, *decision.answer_fields]
 
     def forward_data(self, data: bytes, end: bool) -> None:
         self.heard = True

@@ -15,11 +15,24 @@ from remora.sidecar.wire.heads import Fields, RequestHead
 
 Direction = Literal["inbound", "outbound"]
 
+_NO_FIELDS: Fields = []
+
 
 class Decision:
     """Where a request goes and under which rules."""
 
-    __slots__ = ("cluster", "filters", "gates", "idle_timeout_s", "request_timeout_s", "retry", "route", "service")
+    __slots__ = (
+        "answer_fields",
+        "cluster",
+        "edits_answer",
+        "filters",
+        "gates",
+        "idle_timeout_s",
+        "request_timeout_s",
+        "retry",
+        "route",
+        "service",
+    )
 
     def __init__(
         self,
@@ -44,10 +57,30 @@ class Decision:
         """Of the route, then of the backend."""
         self.gates = gates
         """What the request passes first, in this order."""
+        self.answer_fields = _NO_FIELDS
+        """Added to the answer, whoever makes it: cookies that keep a user where they are."""
+        self.edits_answer = bool(filters)
+        """Whether something is done to the answer."""
+
+    def add_to_answer(self, fields: Fields) -> None:
+        """Add `fields` to the answer."""
+        self.answer_fields = [*self.answer_fields, *fields]
+        self.edits_answer = True
 
     def with_gates(self, gates: tuple[Gate, ...]) -> Decision:
         """The same with other gates."""
-        return Decision(
+        copy = self._copy()
+        copy.gates = gates
+        return copy
+
+    def with_idle_timeout(self, seconds: float) -> Decision:
+        """The same with another limit of silence."""
+        copy = self._copy()
+        copy.idle_timeout_s = seconds
+        return copy
+
+    def _copy(self) -> Decision:
+        copy = Decision(
             self.service,
             self.route,
             self.cluster,
@@ -55,21 +88,10 @@ class Decision:
             self.request_timeout_s,
             self.idle_timeout_s,
             self.filters,
-            gates,
-        )
-
-    def with_idle_timeout(self, seconds: float) -> Decision:
-        """The same with another limit of silence."""
-        return Decision(
-            self.service,
-            self.route,
-            self.cluster,
-            self.retry,
-            self.request_timeout_s,
-            seconds,
-            self.filters,
             self.gates,
         )
+        copy.answer_fields, copy.edits_answer = self.answer_fields, self.edits_answer
+        return copy
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

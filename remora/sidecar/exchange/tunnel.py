@@ -94,6 +94,8 @@ class TunnelExchange(Exchange):
         series.opened += 1
         series.received_bytes += self._request_bytes
         self.limit_silence(decision.idle_timeout_s)
+        if decision.edits_answer:
+            self._edit_response(decision, head)
         self._downstream.send_head(head, False)
 
     def forward_data(self, data: bytes, end: bool) -> None:

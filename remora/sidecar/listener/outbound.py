@@ -17,10 +17,10 @@ from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.exchange.gates import Gates
 from remora.sidecar.routing.match import host_of
-from remora.sidecar.routing.table import CompiledService, RouteTable
+from remora.sidecar.routing.table import CompiledBackend, CompiledRoute, CompiledService, RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster, Clusters
-from remora.sidecar.wire.heads import RequestHead
+from remora.sidecar.wire.heads import Fields, RequestHead
 
 OutboundPolicy = Literal["allow-any", "registry-only"]
 
@@ -157,7 +157,8 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
         answer = route.filters.answer(head)
         if answer is not None:
             return LocalAnswer(*answer, name, route.name)
-    backend = route.backend(random.random())
+    answer_fields: Fields = []
+    backend = _backend(route, head, answer_fields)
     if backend is None:
         return _refusal(failures.NO_BACKEND, name, service=name, route=route.name)
     cluster = mesh.clusters.get(backend.service)
@@ -168,7 +169,19 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
     if backend.filters is not None:
         filters = (*filters, backend.filters)
     gates = mesh.gates(name, backend.service)
-    return Decision(name, route.name, cluster, route.retry, route.request_timeout_s, idle_s, filters, gates)
+    decision = Decision(name, route.name, cluster, route.retry, route.request_timeout_s, idle_s, filters, gates)
+    if answer_fields:
+        decision.add_to_answer(answer_fields)
+    return decision
+
+
+def _backend(route: CompiledRoute, head: RequestHead, answer_fields: Fields) -> CompiledBackend | None:
+    """The backend for `head`. What keeps its user there goes to `answer_fields`."""
+    if route.keys is not None:
+        key = route.keys.read(head, answer_fields, random.getrandbits(64))
+        if key is not None:
+            return route.backend_of(key)
+    return route.backend(random.random())
 
 
 def _decide_unrouted(mesh: Mesh, service: CompiledService) -> Decided:

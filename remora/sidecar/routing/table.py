@@ -6,8 +6,6 @@ They are indexed by path, so that a request looks at the few that its path can m
 
 from __future__ import annotations
 
-import bisect
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +13,13 @@ import msgspec
 
 from remora.model.base import Origin
 from remora.model.names import ServiceName, service_of_host
-from remora.model.policies import RetryPolicy, ServicePolicy
+from remora.model.policies import RetryPolicy
 from remora.model.routes import Backend, Route, RouteMatch
 from remora.model.snapshot import Service, Snapshot
 from remora.sidecar.routing.filters import CompiledFilters
+from remora.sidecar.routing.keys import KeyReader
 from remora.sidecar.routing.match import conditions_of, host_of
+from remora.sidecar.routing.split import Split
 from remora.sidecar.wire.heads import RequestHead
 
 MAX_AUTHORITIES = 4096
@@ -43,10 +43,11 @@ class CompiledRoute:
     """A route with everything decided that does not depend on the request."""
 
     __slots__ = (
-        "_bounds",
+        "_split",
         "backends",
         "conditions",
         "filters",
+        "keys",
         "name",
         "order",
         "prefix",
@@ -55,7 +56,8 @@ class CompiledRoute:
         "route",
     )
 
-    def __init__(self, order: int, route: Route, policy: ServicePolicy) -> None:
+    def __init__(self, order: int, route: Route, service: Service) -> None:
+        policy = service.policy
         self.order = order
         self.route = route
         self.name = route.name
@@ -65,7 +67,9 @@ class CompiledRoute:
         self.filters = CompiledFilters(route.filters, self.prefix) if route.filters else None
         used = [backend for backend in route.backends if backend.weight > 0]
         self.backends = tuple(CompiledBackend(backend, self.prefix) for backend in used)
-        self._bounds = list(itertools.accumulate(backend.weight for backend in used))
+        self._split = Split(service.name, used) if len(used) > 1 else None
+        self.keys = KeyReader(policy.sticky_by) if len(used) > 1 and policy.sticky_by else None
+        """What keeps a user with a backend; None: chance decides, or nothing has to."""
         timeout = route.request_timeout_s
         self.request_timeout_s = policy.timeouts.request_s if timeout is None else timeout
         self.retry = _retry_of(route, policy.retry)
@@ -73,8 +77,15 @@ class CompiledRoute:
     def backend(self, random: float) -> CompiledBackend | None:
         """Where this request goes, by weight; None when no backend takes any. `random` is in [0, 1)."""
         backends = self.backends
-        if len(backends) > 1:
-            return backends[bisect.bisect_right(self._bounds, random * self._bounds[-1])]
+        if self._split is not None:
+            return backends[self._split.draw(random)]
+        return backends[0] if backends else None
+
+    def backend_of(self, key: bytes) -> CompiledBackend | None:
+        """Where requests with `key` go, by weight, all to the same one; None when no backend takes any."""
+        backends = self.backends
+        if self._split is not None:
+            return backends[self._split.place(key)]
         return backends[0] if backends else None
 
     def matches(self, head: RequestHead) -> bool:
@@ -98,9 +109,9 @@ class CompiledService:
         """`namespace`: of the caller."""
         self.service = service
         used = _routes_for(service, namespace)
-        self.default = None if used else CompiledRoute(0, _default_route(service.name), service.policy)
+        self.default = None if used else CompiledRoute(0, _default_route(service.name), service)
         """Decides every request of a service without routes."""
-        routes = [CompiledRoute(order, route, service.policy) for order, route in enumerate(used)]
+        routes = [CompiledRoute(order, route, service) for order, route in enumerate(used)]
         by_prefix: dict[str, list[CompiledRoute]] = {}
         by_path: dict[str, list[CompiledRoute]] = {}
         for compiled in routes:
