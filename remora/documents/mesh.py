@@ -9,7 +9,6 @@ from msgspec import Meta
 from remora.documents.fields import (
     DocumentPart,
     Duration,
-    FieldName,
     Label,
     Metadata,
     Percent,
@@ -31,6 +30,14 @@ SafeMethod = Annotated[
         extra={"form": "an HTTP method in upper case (POST) or a gRPC method (/shop.v1.Orders/GetOrder)"},
     ),
 ]
+FieldNameOrNone = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9!#$%&'*+\-.^_`|~]*\Z",
+        max_length=256,
+        extra={"form": "a header name, or nothing"},
+    ),
+]
 HostOrAddress = Annotated[
     str,
     Meta(
@@ -40,6 +47,7 @@ HostOrAddress = Annotated[
     ),
 ]
 RetryCondition = Literal["ConnectFailure", "RefusedStream", "Reset"]
+HedgeAttempts = Annotated[int, Meta(ge=1, le=10)]
 BudgetMinimum = Annotated[int, Meta(ge=0, le=1000)]
 ConsecutiveFailures = Annotated[int, Meta(ge=0, le=1000)]
 MinEndpoints = Annotated[int, Meta(ge=2, le=1000)]
@@ -86,10 +94,17 @@ class Retry(DocumentPart, frozen=True):
     safe_methods: tuple[SafeMethod, ...] = ()
     """Methods that the service's owner declares safe to execute twice, beyond those that RFC 9110 says are."""
     on: tuple[RetryCondition, ...] | None = None
-    idempotency_header: FieldName | None = None
+    idempotency_header: FieldNameOrNone | None = None
     per_try_timeout: Duration | None = None
     backoff: Backoff = Backoff()
     budget: RetryBudget = RetryBudget()
+
+
+class Hedging(DocumentPart, frozen=True):
+    """Sends what keeps its caller waiting to another instance too."""
+
+    delay: PositiveDuration
+    attempts: HedgeAttempts = 1
 
 
 class SuccessRate(DocumentPart, frozen=True):
@@ -139,6 +154,7 @@ class TrafficPolicySpec(DocumentPart, frozen=True):
     target_refs: tuple[TargetRef, ...]
     balancer: Balancer = Balancer()
     retry: Retry = Retry()
+    hedging: Hedging | None = None
     timeouts: PolicyTimeouts = PolicyTimeouts()
     outlier: Outlier = Outlier()
     split: Split = Split()

@@ -13,6 +13,7 @@ from remora.model.policies import (
     BalancerKind,
     HashKey,
     HashSource,
+    Hedging,
     Outlier,
     RetryBudget,
     RetryPolicy,
@@ -44,7 +45,7 @@ def compile_policy(policy: TrafficPolicy, revision: int) -> ServicePolicy:
     """The model's policy of a checked document; what it leaves out has the model's defaults."""
     return ServicePolicy(
         balancer=Balancer(_BALANCERS[policy.spec.balancer.type]),
-        retry=_retry(policy.spec.retry),
+        retry=_retry(policy.spec.retry, policy.spec.hedging),
         timeouts=_timeouts(policy.spec.timeouts),
         outlier=_outlier(policy.spec.outlier),
         sticky_by=tuple(hash_key(key) for key in policy.spec.split.sticky_by),
@@ -59,14 +60,14 @@ def hash_key(key: documents.HashKey) -> HashKey:
     return HashKey(_HASH_SOURCES[key.type], name.lower() if key.type == "Header" else name, ttl_s)
 
 
-def _retry(retry: documents.Retry) -> RetryPolicy:
-    default = RetryPolicy()
+def _retry(retry: documents.Retry, hedging: documents.Hedging | None) -> RetryPolicy:
+    default, header = RetryPolicy(), retry.idempotency_header
     return RetryPolicy(
         attempts=default.attempts if retry.attempts is None else retry.attempts,
         codes=default.codes if retry.codes is None else retry.codes,
         grpc_statuses=_statuses(retry.grpc_statuses, default.grpc_statuses),
         safe_methods=retry.safe_methods,
-        idempotency_header=(retry.idempotency_header or default.idempotency_header).lower(),
+        idempotency_header=default.idempotency_header if header is None else header.lower(),
         on_connect=retry.on is None or "ConnectFailure" in retry.on,
         on_refused=retry.on is None or "RefusedStream" in retry.on,
         on_reset=retry.on is None or "Reset" in retry.on,
@@ -74,6 +75,7 @@ def _retry(retry: documents.Retry) -> RetryPolicy:
         backoff_base_s=_seconds(retry.backoff.base, default.backoff_base_s),
         backoff_cap_s=_seconds(retry.backoff.max, default.backoff_cap_s),
         budget=_budget(retry.budget),
+        hedging=None if hedging is None else Hedging(seconds(hedging.delay), hedging.attempts),
     )
 
 

@@ -116,9 +116,12 @@ spec:
 ```
 
 What may be retried: a request whose connection failed or whose stream was refused (it was surely not executed), always;
-any other failure only if the request is safe to execute twice: GET, HEAD, OPTIONS, TRACE, PUT, DELETE, and what
-`safeMethods` names. Each retry prefers an instance that was not tried, after a random wait of up to 25 ms, then 50, at
-most 250 ms. A request body of more than 64 KiB is streamed and not retried.
+any other failure only if the request is safe to execute twice: GET, HEAD, OPTIONS, TRACE, PUT, DELETE, what
+`safeMethods` names, and what has an `Idempotency-Key`. Each retry prefers an instance that was not tried, after a
+random wait of up to 25 ms, then 50, at most 250 ms, or as long as the answer asks for by `Retry-After` or
+`grpc-retry-pushback-ms`: where that is more than the request's time allows, the answer is passed on instead. A request
+body of more than 64 KiB is streamed and not retried. gRPC's retries have `grpc-previous-rpc-attempts`, as gRPC's own
+have.
 """
 
 _SERVICE_ENDPOINTS = """\
@@ -205,6 +208,7 @@ DEFAULTS: dict[str, str] = {
     "Outlier.maxEjection": f"`{_OUTLIER.max_s / 60:g}m`",
     "Outlier.maxEjectedPercent": f"`{_OUTLIER.max_share * 100:g}`",
     "Outlier.successRate": "off",
+    "TrafficPolicySpec.hedging": "off",
     "Retry.on": "all",
     "Retry.idempotencyHeader": "`Idempotency-Key`",
     "Retry.perTryTimeout": "no limit of its own",
@@ -384,6 +388,11 @@ MEANINGS: dict[str, str] = {
     "TrafficPolicySpec.targetRefs": "the services that this policy is for, of its own namespace; at least one",
     "TrafficPolicySpec.balancer": "who gets the next request",
     "TrafficPolicySpec.retry": "when to try again",
+    "TrafficPolicySpec.hedging": "send requests that wait for their answer to other instances too; the first good "
+    "answer counts, the others are given up. Only what is safe to execute twice, with at most 64 KiB of body, within "
+    "the retry budget",
+    "Hedging.delay": "without an answer so long after the request's end, or after the last hedge",
+    "Hedging.attempts": "so many beside the first try",
     "TrafficPolicySpec.timeouts": "how long to wait",
     "TrafficPolicySpec.split": "how requests are split among backends with weights",
     "Split.stickyBy": "what keeps a user with one backend, on every sidecar: the first of these that a request has. A "
@@ -401,13 +410,15 @@ MEANINGS: dict[str, str] = {
     "Retry.grpcStatuses": "gRPC statuses worth a retry",
     "Retry.on": "failures of a try that count, beside statuses; what may have been executed is tried again only where "
     "that is safe; `Reset` takes in a try without an answer in time",
-    "Retry.idempotencyHeader": "a request with this header is safe to execute twice, whatever its method",
-    "Retry.perTryTimeout": "of one try, from the end of the request to the answer's beginning",
+    "Retry.idempotencyHeader": "a request with this header is safe to execute twice, whatever its method; "
+    '`""`: no header says so',
+    "Retry.perTryTimeout": "of one try, from the end of the request to the answer's beginning; of hedged tries, the "
+    "newest counts",
     "Retry.backoff": "how long to wait before a retry, unless the answer says so (`Retry-After`, "
     "`grpc-retry-pushback-ms`)",
     "Backoff.base": "up to so long before the first retry, twice as long before the next",
     "Backoff.max": "never longer",
-    "Retry.budget": "how many requests may be retried at a time",
+    "Retry.budget": "how many requests may be retried or hedged at a time",
     "RetryBudget.percent": "of the requests in flight that are not being retried",
     "RetryBudget.minimum": "so many in any case",
     "Retry.safeMethods": "what may be executed twice though its method does not say so",

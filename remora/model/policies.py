@@ -57,6 +57,15 @@ class RetryBudget(Struct, frozen=True):
     minimum: int = 3
 
 
+class Hedging(Struct, frozen=True):
+    """Safe requests without an answer after `delay_s` are sent to another endpoint too; the first answer counts
+    (Dean and Barroso, The Tail at Scale; gRFC A6)."""
+
+    delay_s: float
+    attempts: int = 1
+    """How many beside the first, each `delay_s` after the one before."""
+
+
 class RetryPolicy(Struct, frozen=True):
     """When a request may be tried again on another endpoint. Defaults are the contract in the design."""
 
@@ -78,15 +87,8 @@ class RetryPolicy(Struct, frozen=True):
     backoff_base_s: float = 0.025
     backoff_cap_s: float = 0.25
     budget: RetryBudget = RetryBudget()
-
-
-class Hedging(Struct, frozen=True):
-    """Safe requests without an answer after `delay_s` are sent to another endpoint too; the first answer counts
-    (Dean and Barroso, The Tail at Scale; gRFC A6)."""
-
-    delay_s: float
-    attempts: int = 1
-    """How many beside the first."""
+    """Of retries and hedges."""
+    hedging: Hedging | None = None
 
 
 class Timeouts(Struct, frozen=True):
@@ -228,7 +230,6 @@ class ServicePolicy(Struct, frozen=True):
     sticky_by: tuple[HashKey, ...] = ()
     """What keeps a user with one backend of a weighted route; empty: chance decides each request."""
     retry: RetryPolicy = RetryPolicy()
-    hedging: Hedging | None = None
     timeouts: Timeouts = Timeouts()
     caps: Caps = Caps()
     breaker: Breaker | None = None

@@ -135,7 +135,8 @@ async def test_an_instance_that_dies_costs_no_declared_safe_call(tmp_path: Path)
         config = documents.write(
             tmp_path / "mesh.yaml",
             documents.endpoints("echo", *inbound, protocol="grpc"),
-            documents.traffic_policy("echo", retry={"safeMethods": ["/echo.Echo/Unary"]}),
+            # All that were on their way to it fail at once: more than the budget's three, perhaps.
+            documents.traffic_policy("echo", retry={"safeMethods": ["/echo.Echo/Unary"], "budget": {"minimum": 8}}),
         )
         flags = ("--config", str(config), "--outbound", "echo=127.0.0.1:0")
         caller = await stack.enter_async_context(running_sidecar(None, *flags))

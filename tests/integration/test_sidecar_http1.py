@@ -319,7 +319,7 @@ async def test_503_is_retried_on_the_other_endpoint_for_get_only(tmp_path: Path)
         config = documents.write(
             tmp_path / "mesh.yaml",
             documents.endpoints("orders", one.address, two.address),
-            documents.traffic_policy("orders", balancer={"type": "RoundRobin"}),
+            documents.traffic_policy("orders", balancer={"type": "RoundRobin"}, outlier={"consecutiveFailures": 0}),
         )
         flags = ("--config", str(config), "--outbound", "orders=127.0.0.1:0")
         async with running_sidecar(two.address, *flags) as sidecar, aiohttp.ClientSession() as client:

@@ -27,11 +27,10 @@ _NO_FIELDS: Fields = []
 class Answering(Tries):
     """The answer of one request, and how it is counted."""
 
-    __slots__ = ("_counter", "_grpc_status", "_request_bytes", "_response_bytes", "_status", "is_grpc")
+    __slots__ = ("_counter", "_grpc_status", "_request_bytes", "_response_bytes", "_status")
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
         Tries.__init__(self, proxy, downstream, head, end)
-        self.is_grpc = head.content_type is not None and head.is_grpc
         self._status = 0
         self._grpc_status: bytes | None = None
         self._request_bytes = 0
@@ -55,6 +54,8 @@ class Answering(Tries):
         self.replay = None
         if self._try_timer is not None:
             self._proxy.timers.cancel(self._try_timer)
+        if self.hedges is not None:
+            self._settle(self.hedges)
         decision = self.decision
         if head.content_length is None and not end and decision is not None:
             # Nobody knows how long this goes on: a streaming answer, limited by silence.

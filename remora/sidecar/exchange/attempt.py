@@ -56,6 +56,15 @@ class Attempt:
         """Whether the request's data can be passed to it."""
         return self._stream is not None
 
+    @property
+    def is_over(self) -> bool:
+        return self._over
+
+    @property
+    def is_forwarding(self) -> bool:
+        """Whether its answer is the one that is passed on."""
+        return self._forwarding
+
     def start(self, downstream: UpstreamProtocol) -> None:
         """Send the request on a free connection, or on the next that there is; the caller speaks `downstream`."""
         self.endpoint.begin()
@@ -196,7 +205,7 @@ class Attempt:
         elif reason is ResetReason.REFUSED:
             exchange.on_attempt_failed(self.endpoint, AttemptFailure.REFUSED, reason.value)
         elif reason is ResetReason.PROTOCOL_ERROR:
-            exchange.fail(failures.UPSTREAM_PROTOCOL)
+            exchange.on_broken_protocol()
         else:
             exchange.on_attempt_failed(self.endpoint, AttemptFailure.RESET, reason.value)
 

@@ -19,6 +19,7 @@ from remora.sidecar.exchange.answering import Answering
 from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.decision import Decision, Discovery, LocalAnswer, Refusal
 from remora.sidecar.exchange.gate import Asked, Delayed, Stopped
+from remora.sidecar.exchange.hedges import Hedges
 from remora.sidecar.exchange.replay import Replay
 from remora.sidecar.policy.outcome import FAILED_GRPC, Outcome
 from remora.sidecar.telemetry.grpc import CallCounter
@@ -97,6 +98,9 @@ class Exchange(Answering):
             self.limit_total(decision.request_timeout_s)
         else:
             self.limit_silence(decision.idle_timeout_s)
+        hedging = decision.retry.hedging
+        if hedging is not None:
+            self.hedges = Hedges(hedging, decision.cluster.budget, self.on_hedge_due)
         if decision.gates:
             self._enter()
         else:
@@ -195,6 +199,8 @@ class Exchange(Answering):
             self.limit_total(decision.request_timeout_s)
             if self._per_try_s and self._attempt is not None:
                 self._time_try()
+            if self.hedges is not None and self._attempt is not None:
+                self._hedge_later(self.hedges)
 
     def on_reset(self, reason: ResetReason) -> None:
         self._request_ended = True
@@ -205,6 +211,12 @@ class Exchange(Answering):
         attempt = self._attempt
         if attempt is None:
             return
+        if self.hedges is not None:
+            for rival in self.hedges.rivals:
+                if writable:
+                    rival.resume()
+                else:
+                    rival.pause()
         if writable:
             attempt.resume()
         else:
@@ -221,6 +233,9 @@ class Exchange(Answering):
             self._proxy.timers.cancel(self)
         if self._try_timer is not None:
             self._proxy.timers.cancel(self._try_timer)
+        if self.hedges is not None:
+            self._proxy.timers.cancel(self.hedges.timer)
+            self.hedges.give_up(Outcome.FAILED if flag == failures.TIMEOUT.flag else Outcome.UNKNOWN)
         repeats = self.repeats
         if repeats is not None:
             repeats.end()

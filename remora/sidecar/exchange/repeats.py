@@ -7,9 +7,22 @@ from collections.abc import Callable
 
 from remora.sidecar.policy.retry_budget import Budget
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
+from remora.sidecar.wire.heads import Fields, field_value
+
+PREVIOUS_ATTEMPTS = b"grpc-previous-rpc-attempts"
+_MAX_DIGITS = 6
 
 MAX_RESENDS = 3
 """How often a request is sent again because the connection was closing. Each time on another, so once is the rule."""
+
+
+def with_one_more_attempt(fields: Fields) -> Fields:
+    """A gRPC call's fields for its next attempt: they say how many there were before it (gRFC A6). A client that
+    retries by itself has said so already; ours come on top."""
+    said = field_value(fields, PREVIOUS_ATTEMPTS) or b""
+    made = int(said) + 1 if said.isdigit() and len(said) <= _MAX_DIGITS else 1
+    others = [field for field in fields if field[0].lower() != PREVIOUS_ATTEMPTS]
+    return [*others, (PREVIOUS_ATTEMPTS, b"%d" % made)]
 
 
 class Repeats:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.clock import RequestClock
 from remora.sidecar.exchange.failures import Failure
-from remora.sidecar.exchange.repeats import MAX_RESENDS, Repeats
+from remora.sidecar.exchange.hedges import Hedges
+from remora.sidecar.exchange.repeats import MAX_RESENDS, Repeats, with_one_more_attempt
 from remora.sidecar.exchange.replay import REPLAY_BYTES, Replay
 from remora.sidecar.exchange.try_timer import TryTimer
 from remora.sidecar.policy.outcome import Outcome
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 MAX_ASKED_WAIT_S = 60.0
 """An upstream that asks to wait longer before another try is taken at its word by its client, not by us."""
+
+HEDGE = "hedge"
+"""How one is counted among the retries."""
 
 _NO_FIELDS: Fields = []
 
@@ -49,6 +53,8 @@ class Tries(RequestClock):
         "decision",
         "done",
         "head",
+        "hedges",
+        "is_grpc",
         "repeats",
         "replay",
     )
@@ -58,6 +64,7 @@ class Tries(RequestClock):
         self._proxy = proxy
         self._downstream = downstream
         self.head = head
+        self.is_grpc = head.content_type is not None and head.is_grpc
         self._request_ended = end
         self.decision: Decision | None = None
         self.done = False
@@ -74,6 +81,8 @@ class Tries(RequestClock):
         self._per_try_s = 0.0
         """Limit of one try; 0: none."""
         self._try_timer: TryTimer | None = None
+        self.hedges: Hedges | None = None
+        """Set if the request may be hedged."""
 
     @abstractmethod
     def fail(self, failure: Failure, **details: object) -> None:
@@ -101,6 +110,8 @@ class Tries(RequestClock):
             attempt.pause()
         if self._per_try_s:
             self._time_try()
+        if self.hedges is not None:
+            self._hedge_later(self.hedges)
         attempt.start(self._proxy.protocol)
 
     def _time_try(self) -> None:
@@ -116,6 +127,8 @@ class Tries(RequestClock):
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.give_up(Outcome.FAILED)
+            if self.hedges is not None:
+                self.hedges.give_up(Outcome.FAILED)
             self.on_attempt_failed(attempt.endpoint, AttemptFailure.TIMEOUT, AttemptFailure.TIMEOUT.value)
 
     @property
@@ -155,7 +168,10 @@ class Tries(RequestClock):
         return self._retries_answer(fields)
 
     def _retries_answer(self, fields: Fields) -> bool:
-        """Whether the policy, the budget and the server let an answer with these fields be tried again."""
+        """Whether the policy, the budget and the server let an answer with these fields be tried again, or it is being
+        tried elsewhere already."""
+        if self.hedges is not None and self.hedges.rivals:
+            return True
         if not self._can_retry(AttemptFailure.STATUS):
             return False
         wait_s = wait_asked_for(fields, time.time())
@@ -180,6 +196,8 @@ class Tries(RequestClock):
         `endpoint` if there is elsewhere."""
         decision = self.decision
         assert decision is not None, "only decided requests are retried"
+        if self._others_go_on():
+            return
         self._attempt = None
         repeats = self._repeat()
         repeats.tried = (*repeats.tried, endpoint)
@@ -197,14 +215,19 @@ class Tries(RequestClock):
         return self.repeats
 
     def _try_again(self) -> None:
-        if not self.done:
-            self._try()
+        if self.done:
+            return
+        if self.is_grpc:
+            self.head.fields = with_one_more_attempt(self.head.fields)
+        self._try()
 
     def resend(self, endpoint: UpstreamEndpoint) -> None:
         """The attempt met a connection that was closing, and nothing of it arrived: that is no try, so another is made
         at once."""
         decision, repeats = self.decision, self.repeats
         assert decision is not None, "only decided requests are attempted"
+        if self._others_go_on():
+            return
         self._attempt = None
         if self.done:
             return
@@ -217,6 +240,8 @@ class Tries(RequestClock):
 
     def on_attempt_failed(self, endpoint: UpstreamEndpoint, failure: AttemptFailure, reason: str) -> None:
         """The attempt came to nothing before an answer; `reason` says how."""
+        if self._others_go_on():
+            return
         if self._can_retry(failure):
             self.retry(endpoint, failure)
         elif failure is AttemptFailure.CONNECT:
@@ -225,6 +250,68 @@ class Tries(RequestClock):
             self.fail(failures.TIMEOUT, seconds=self._per_try_s)
         else:
             self.fail(failures.UPSTREAM_RESET, reason=reason)
+
+    def on_broken_protocol(self) -> None:
+        """The attempt's answer was none."""
+        if not self._others_go_on():
+            self.fail(failures.UPSTREAM_PROTOCOL)
+
+    # ── hedges ──
+
+    def _hedge_later(self, hedges: Hedges) -> None:
+        """Unless there is an answer by then. The delay counts from the end of the request on."""
+        if hedges.left and self._request_ended:
+            self._proxy.timers.start(hedges.timer, hedges.policy.delay_s)
+
+    def on_hedge_due(self) -> None:
+        """The answer keeps its caller waiting."""
+        hedges, decision, attempt = self.hedges, self.decision, self._attempt
+        if hedges is None or decision is None or attempt is None or self._committed or not self.is_safe:
+            return
+        cluster = decision.cluster
+        if not cluster.budget.has_room(cluster.active - 1):
+            self._proxy.metrics.count_retry_denied(decision.service)
+            return
+        tried = () if self.repeats is None else self.repeats.tried
+        taken = (*tried, attempt.endpoint, *[rival.endpoint for rival in hedges.rivals])
+        endpoint = cluster.pick(taken)
+        if endpoint is None or endpoint in taken:
+            return
+        self._proxy.metrics.count_retry(decision.service, HEDGE)
+        if self.is_grpc:
+            self.head.fields = with_one_more_attempt(self.head.fields)
+        rival = self._new_attempt(endpoint)
+        hedges.add(rival)
+        if self._blocked:
+            rival.pause()
+        self._hedge_later(hedges)
+        rival.start(self._proxy.protocol)
+
+    def _others_go_on(self) -> bool:
+        """Whether other attempts are in flight, in place of one that has come to nothing."""
+        hedges, attempt = self.hedges, self._attempt
+        if hedges is None or not hedges.rivals or attempt is None:
+            return False
+        racing = [each for each in (attempt, *hedges.rivals) if not each.is_over]
+        over = [each.endpoint for each in (attempt, *hedges.rivals) if each.is_over]
+        repeats = self._repeat()
+        repeats.tried = (*repeats.tried, *over)
+        self._attempt = racing[0] if racing else None
+        hedges.keep(racing[1:])
+        return bool(racing)
+
+    def _settle(self, hedges: Hedges) -> None:
+        """One of the attempts has an answer to forward: the others are given up."""
+        self._proxy.timers.cancel(hedges.timer)
+        attempt, rivals = self._attempt, hedges.rivals
+        hedges.keep([])
+        if attempt is None:
+            return
+        for each in (attempt, *rivals):
+            if each.is_forwarding:
+                self._attempt = each
+            else:
+                each.give_up(Outcome.UNKNOWN)
 
     # ── the body ──
 

@@ -1,4 +1,4 @@
-"""The time of one try. Only requests whose policy limits it have such a timer."""
+"""The time of one try, or until a hedge. Only requests whose policy asks for it have such a timer."""
 
 from __future__ import annotations
 
