@@ -33,6 +33,7 @@ from remora.documents.gateway import (
 )
 from remora.documents.kinds import Document, Route
 from remora.documents.mesh import HashKey, ServiceEndpoints, TargetRef, TrafficPolicy
+from remora.documents.protection_policies import check_concurrency
 from remora.model.regex import RegexError, compile_regex
 
 T = TypeVar("T")
@@ -197,6 +198,7 @@ def _grant(grant: ReferenceGrant) -> Iterator[Fault]:
 def _policy(policy: TrafficPolicy) -> Iterator[Fault]:
     yield from _targets(policy.spec.target_refs)
     yield from _hash_keys(policy.spec.split.sticky_by, "spec.split.stickyBy")
+    yield from check_concurrency(policy.spec.concurrency)
 
 
 def _targets(targets: Sequence[TargetRef]) -> Iterator[Fault]:

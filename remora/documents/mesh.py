@@ -18,6 +18,7 @@ from remora.documents.fields import (
     RetryCode,
     ServerSide,
 )
+from remora.documents.protection import Admission, Concurrency
 from remora.model.grpc import GrpcFailureName
 from remora.model.snapshot import Protocol
 
@@ -158,6 +159,8 @@ class TrafficPolicySpec(DocumentPart, frozen=True):
     timeouts: PolicyTimeouts = PolicyTimeouts()
     outlier: Outlier = Outlier()
     split: Split = Split()
+    admission: Admission | None = None
+    concurrency: Concurrency | None = None
 
 
 class TrafficPolicy(DocumentPart, frozen=True):

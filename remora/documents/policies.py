@@ -6,6 +6,7 @@ from remora.documents import mesh as documents
 from remora.documents.durations import seconds
 from remora.documents.kinds import origin_of
 from remora.documents.mesh import TrafficPolicy
+from remora.documents.protection_policies import compile_admission, compile_concurrency
 from remora.model.grpc import GRPC_STATUS_NAMES, GrpcFailureName
 from remora.model.names import ServiceName, service_name
 from remora.model.policies import (
@@ -49,6 +50,8 @@ def compile_policy(policy: TrafficPolicy, revision: int) -> ServicePolicy:
         timeouts=_timeouts(policy.spec.timeouts),
         outlier=_outlier(policy.spec.outlier),
         sticky_by=tuple(hash_key(key) for key in policy.spec.split.sticky_by),
+        admission=compile_admission(policy.spec.admission),
+        concurrency=compile_concurrency(policy.spec.concurrency),
         origin=origin_of(policy, revision),
     )
 

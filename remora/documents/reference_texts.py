@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from remora.documents import reference_faults as faults
+from remora.documents import reference_protection as protection
 from remora.model.policies import Outlier, RetryPolicy, Timeouts
 
 _RETRY = RetryPolicy()
@@ -199,6 +200,7 @@ PARTS: dict[str, str] = {
 
 DEFAULTS: dict[str, str] = {
     **faults.DEFAULTS,
+    **protection.DEFAULTS,
     # What a document leaves out is the model's to decide.
     "Retry.attempts": f"`{_RETRY.attempts}`",
     "Retry.codes": f"`[{', '.join(map(str, _RETRY.codes))}]`",
@@ -261,6 +263,7 @@ _HEADERS = "headers that must be there, all of them"
 
 MEANINGS: dict[str, str] = {
     **faults.MEANINGS,
+    **protection.MEANINGS,
     "Metadata.name": "unique among the kind and namespace",
     "Metadata.namespace": "of the document and of the services that it names",
     "Metadata.labels": "yours; the mesh does not read them",

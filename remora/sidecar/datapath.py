@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from remora.model.address import Address
 from remora.model.names import ServiceName, service_name
 from remora.model.snapshot import Endpoint, Protocol, Service, Snapshot
+from remora.sidecar.exchange.concurrency_gate import ConcurrencyGate
 from remora.sidecar.exchange.decision import Router
 from remora.sidecar.exchange.gate_makers import app_gates, backend_gates, service_gates
 from remora.sidecar.exchange.proxy import Proxy
@@ -86,6 +87,13 @@ class DataPath:
     def live_requests(self) -> int:
         """Requests that are being answered."""
         return sum(listener.live_requests for listener in self._listeners())
+
+    @property
+    def app_limit(self) -> ConcurrencyGate | None:
+        """The bound on requests in flight to the app, if there is one."""
+        options = self._options
+        gates = self._app_gates.of(service_name(options.service, options.namespace))
+        return next((gate for gate in gates if isinstance(gate, ConcurrencyGate)), None)
 
     def discover_by(self, discoverer: Discoverer) -> None:
         """Ask `discoverer` for services that the snapshot does not have."""

@@ -196,6 +196,12 @@ def _gauges(view: AdminView) -> Iterator[Gauge]:
         live = sum(endpoint.active for endpoint in cluster.endpoints)
         yield Gauge("mesh_upstream_connections", "Open upstream connections.", open_ones, **where)
         yield Gauge("mesh_upstream_requests", "Requests in flight upstream.", live, **where)
+        if cluster.limit:
+            limit, in_flight = cluster.limit, cluster.in_flight
+            yield Gauge(
+                "mesh_concurrency_limit", "Requests that may be in flight to the app.", limit, service=cluster.name
+            )
+            yield Gauge("mesh_concurrency_in_flight", "Requests in flight to the app.", in_flight, service=cluster.name)
         if cluster.inbound:
             continue
         counts = dict.fromkeys(get_args(EndpointState), 0)

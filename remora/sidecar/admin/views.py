@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from remora.model.snapshot import Endpoint
+from remora.sidecar.exchange.concurrency_gate import ConcurrencyGate
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 
@@ -42,6 +43,10 @@ class ClusterView(msgspec.Struct, frozen=True):
     balancer: str
     endpoints: tuple[EndpointView, ...]
     inbound: bool = False
+    limit: int = 0
+    """Inbound: how many requests adaptive concurrency lets be in flight; 0: it is off."""
+    in_flight: int = 0
+    """Inbound, with a limit: how many are."""
 
 
 class WorkerView(msgspec.Struct, frozen=True):
@@ -61,9 +66,15 @@ class WorkerView(msgspec.Struct, frozen=True):
     """Open downstream connections by listener."""
 
 
-def cluster_views(app: Cluster | None, clusters: Iterable[Cluster]) -> list[ClusterView]:
+def cluster_views(
+    app: Cluster | None, clusters: Iterable[Cluster], app_limit: ConcurrencyGate | None = None
+) -> list[ClusterView]:
     """How the app beside us and the services in use are now, in this process."""
     inbound = [] if app is None else [_cluster_view(app, inbound=True)]
+    if app_limit is not None:
+        inbound = [
+            msgspec.structs.replace(view, limit=app_limit.limit, in_flight=app_limit.in_flight) for view in inbound
+        ]
     return [*inbound, *(_cluster_view(cluster) for cluster in clusters)]
 
 

@@ -63,7 +63,7 @@ class Sidecar:
         if workers is None:
             path = DataPath(options, self._metrics)
             self._plane, self._own_ports = path, path.own_ports
-            self._view = AdminView(self._metrics, lambda: cluster_views(path.app, path.clusters))
+            self._view = AdminView(self._metrics, lambda: cluster_views(path.app, path.clusters, path.app_limit))
         else:
             self._plane, self._own_ports = workers, workers.own_ports
             workers.on_lost = self._on_lost

@@ -41,6 +41,16 @@ UPSTREAM_PROTOCOL = Failure("UPE", 502, 13, "upstream_protocol", "{service}: the
 TIMEOUT = Failure("UT", 504, 4, "timeout", "{service} did not answer within {seconds:g} s")
 IDLE_TIMEOUT = Failure("SI", 504, 4, "idle_timeout", "{service}: nothing was said for {seconds:g} s")
 FAULT = Failure("FI", 503, 14, "fault_injected", "this request fails on purpose: {policy} says so")
+ADMISSION_SHED = Failure(
+    "AC",
+    503,
+    14,
+    "admission_shed",
+    "{service} fails most requests, so {percent:.0f} % of them are shed: why does it fail?",
+)
+CONCURRENCY_LIMIT = Failure(
+    "CL", 503, 14, "concurrency_limit", "{service} has {limit} requests in flight, as many as it answers in good time"
+)
 INTERNAL = Failure("", 500, 13, "internal", "the sidecar failed; its log says how")
 
 DOWNSTREAM_GONE_FLAG = "DC"

@@ -87,6 +87,9 @@ class TunnelExchange(Exchange):
         assert decision is not None, "only decided requests are answered"
         self._status = head.status
         self._commit()
+        if self._entered:
+            self._leave(decision, "")
+            self._entered = 0
         proxy = self._proxy
         if proxy.protocol != "tcp":
             super()._count("", decision.cluster.name, decision.route)

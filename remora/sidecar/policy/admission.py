@@ -21,6 +21,12 @@ class Admission:
         self._counts = RollingCounts(config.window_s)
         """Good: accepted; bad: rejected or shed."""
 
+    def configure(self, config: AdmissionControl) -> None:
+        """Go on with `config`; what was counted stays, unless over another window."""
+        if config.window_s != self._config.window_s:
+            self._counts = RollingCounts(config.window_s)
+        self._config = config
+
     def shed_share(self, now: float) -> float:
         """With which probability a request is shed now."""
         counts, config = self._counts, self._config
@@ -31,12 +37,9 @@ class Admission:
         share = (requests - config.multiplier * counts.good) / (requests + 1)
         return min(config.max_share, max(0.0, share))
 
-    def admits(self, now: float, random: float) -> bool:
-        """Whether the next request may go; one that is shed is counted. `random` is in [0, 1)."""
-        if random >= self.shed_share(now):
-            return True
+    def on_shed(self, now: float) -> None:
+        """A request was shed."""
         self._counts.add(now, bad=1)
-        return False
 
     def on_answer(self, now: float, *, accepted: bool) -> None:
         """How an admitted request went."""

@@ -18,6 +18,9 @@ from remora.model.policies import AdaptiveConcurrency
 PERCENTILE = 0.5
 """Of the latencies of a window: what counts."""
 
+WINDOWS_AT_MINIMUM = 5
+"""After so many with the limit at its minimum, the latency without load is doubted and measured anew (Envoy)."""
+
 MAX_SAMPLES = 1000
 """Of a window; of more, the first count."""
 
@@ -27,7 +30,18 @@ _MIN_GRADIENT, _MAX_GRADIENT = 0.5, 2.0
 class ConcurrencyLimit:
     """Of one app. `admit` before, `on_answer` or `on_dropped` after."""
 
-    __slots__ = ("_config", "_measured_at", "_resume", "_samples", "_until", "in_flight", "limit", "unloaded_s")
+    __slots__ = (
+        "_at_minimum",
+        "_config",
+        "_measured_at",
+        "_measures_since",
+        "_resume",
+        "_samples",
+        "_until",
+        "in_flight",
+        "limit",
+        "unloaded_s",
+    )
 
     def __init__(self, config: AdaptiveConcurrency, now: float) -> None:
         self._config = config
@@ -40,6 +54,15 @@ class ConcurrencyLimit:
         self._samples: list[float] = []
         self._until = now + config.sample_s
         self._measured_at = now
+        self._measures_since = now
+        self._at_minimum = 0
+        """Windows in a row that ended with the limit there."""
+
+    def configure(self, config: AdaptiveConcurrency) -> None:
+        """Go on with `config`; the limit stays, within its bounds."""
+        self._config = config
+        self.limit = config.minimum if self.is_measuring else self._bounded(self.limit)
+        self._resume = self._bounded(self._resume)
 
     @property
     def is_measuring(self) -> bool:
@@ -53,6 +76,10 @@ class ConcurrencyLimit:
         self.in_flight += 1
         return True
 
+    def admit_anyway(self) -> None:
+        """One more is in flight, whatever the limit is."""
+        self.in_flight += 1
+
     def on_dropped(self) -> None:
         """An admitted request is over, and its time says nothing."""
         self.in_flight -= 1
@@ -60,6 +87,8 @@ class ConcurrencyLimit:
     def on_answer(self, now: float, seconds: float) -> None:
         """An admitted request was answered after `seconds`."""
         self.in_flight -= 1
+        if self.is_measuring and now - seconds < self._measures_since:
+            return  # begun under the load of before
         samples = self._samples
         if len(samples) < MAX_SAMPLES:
             samples.append(seconds)
@@ -81,10 +110,14 @@ class ConcurrencyLimit:
         gradient = min(_MAX_GRADIENT, max(_MIN_GRADIENT, gradient))
         self.limit = self._bounded(self.limit * gradient + math.sqrt(self.limit))
         self._next_window(now)
-        if now - self._measured_at >= config.min_rtt_interval_s:
+        self._at_minimum = self._at_minimum + 1 if self.limit == config.minimum else 0
+        doubted = self._at_minimum >= WINDOWS_AT_MINIMUM and config.minimum < config.maximum
+        if doubted or now - self._measured_at >= config.min_rtt_interval_s:
             self._resume = self.limit
             self.limit = config.minimum
             self.unloaded_s = 0.0
+            self._measures_since = now
+            self._at_minimum = 0
 
     def _bounded(self, limit: float) -> int:
         return min(self._config.maximum, max(self._config.minimum, int(limit)))

@@ -112,7 +112,7 @@ class _Worker:
             () if self._discoverer is None else self._discoverer.take_used(),
             self._path.live_requests,
             self._metrics.connections,
-            tuple(cluster_views(self._path.app, self._path.clusters)) if clusters else None,
+            tuple(cluster_views(self._path.app, self._path.clusters, self._path.app_limit)) if clusters else None,
         )
 
     def _send(self, message: Message) -> None:

@@ -77,3 +77,41 @@ def test_latency_without_load_is_measured_anew() -> None:
         seen.add(limit.unloaded_s)
     assert 0.0 in seen
     assert 0.02 in seen
+
+
+def test_a_limit_that_stays_at_its_least_is_doubted() -> None:
+    """The app has become slower for good: what was latency without load is not any more."""
+    limit = ConcurrencyLimit(AdaptiveConcurrency(min_rtt_requests=5, min_rtt_interval_s=3600), 0.0)
+    now = 0.0
+    for seconds in (*[0.001] * 5, *[0.5] * 40):
+        now += seconds
+        assert limit.admit()
+        limit.on_answer(now, seconds)
+    assert limit.unloaded_s == 0.5
+
+
+def test_what_began_under_load_says_nothing_of_latency_without() -> None:
+    limit = ConcurrencyLimit(AdaptiveConcurrency(min_rtt_requests=2, min_rtt_interval_s=1.0), 0.0)
+    for now in (0.01, 0.02, 1.5):
+        assert limit.admit()
+        limit.on_answer(now, 0.01)
+    assert limit.is_measuring
+    assert limit.admit()
+    assert limit.admit()
+    limit.on_answer(1.6, 1.0)
+    limit.on_answer(1.6, 1.0)
+    assert limit.is_measuring
+    for now in (1.7, 1.71):
+        assert limit.admit()
+        limit.on_answer(now, 0.01)
+    assert limit.unloaded_s == 0.01
+
+
+def test_a_new_configuration_keeps_what_was_learnt() -> None:
+    limit = ConcurrencyLimit(CONFIG, 0.0)
+    drive(limit, servers=20, service_s=0.01, callers=500, until_s=5)
+    learnt = limit.limit
+    limit.configure(AdaptiveConcurrency(maximum=2000, min_rtt_requests=10))
+    assert limit.limit == learnt
+    limit.configure(AdaptiveConcurrency(minimum=1, maximum=4))
+    assert limit.limit == 4

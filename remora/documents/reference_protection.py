@@ -1,0 +1,34 @@
+"""What the reference says of the fields that protect a service."""
+
+from __future__ import annotations
+
+_ENFORCEMENT = "`Shadow`: what it would refuse is counted (`mesh_shadowed_total`) and logged, and goes on"
+
+MEANINGS: dict[str, str] = {
+    "TrafficPolicySpec.admission": "sheds requests at the caller while the service fails most of them (client-side "
+    "throttling, Google SRE book, ch. 21): each is refused by chance, with 503, `admission_shed`. Each sidecar "
+    "counts for itself, each backend of a route by itself",
+    "Admission.multiplierPercent": "requests beyond so many percent of the accepted ones are shed, by the chance "
+    "`(requests - accepted * multiplier) / (requests + 1)`; 200: none are while half is accepted",
+    "Admission.window": "over which requests are counted",
+    "Admission.volume": "with fewer requests in the window nothing is shed",
+    "Admission.maxPercent": "never more is shed, so that it shows when the service is back",
+    "Admission.enforcement": _ENFORCEMENT,
+    "TrafficPolicySpec.concurrency": "bounds the requests in flight at the service's own sidecar (`--service`), by how "
+    "latency grows (gradient, as Envoy's adaptive concurrency): every window it becomes "
+    "`limit * (latency without load + buffer) / latency + sqrt(limit)`. What is over it is refused with 503, "
+    "`concurrency_limit`. Not for services that stream: how long a stream lasts is no latency",
+    "Concurrency.min": "the least; also while latency without load is measured",
+    "Concurrency.max": "the most",
+    "Concurrency.window": "how long latency is gathered before the limit moves",
+    "Concurrency.measureEvery": "how often latency without load is measured anew; sooner if the limit is at its least "
+    "for 5 windows",
+    "Concurrency.measureRequests": "how many requests make a measurement",
+    "Concurrency.bufferPercent": "by how much latency may grow before the limit falls",
+    "Concurrency.enforcement": _ENFORCEMENT,
+}
+
+DEFAULTS: dict[str, str] = {
+    "TrafficPolicySpec.admission": "off",
+    "TrafficPolicySpec.concurrency": "off",
+}

@@ -1,0 +1,61 @@
+"""Admission control as a gate, at the caller: a service that fails most requests gets fewer."""
+
+from __future__ import annotations
+
+from remora.model.policies import AdmissionControl
+from remora.model.snapshot import Service
+from remora.sidecar.exchange import failures
+from remora.sidecar.exchange.gate import Gate, Stopped, Verdict
+from remora.sidecar.exchange.gates import GateMaker
+from remora.sidecar.policy.admission import Admission
+from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.telemetry.shadow import Shadow
+from remora.sidecar.wire.heads import RequestHead
+
+
+class AdmissionGate(Gate):
+    """Of one service. What it refuses counts as a request, in shadow mode too what it would refuse."""
+
+    def __init__(self, service: str, config: AdmissionControl, metrics: Metrics) -> None:
+        self.config = config
+        self._service = service
+        self._admission = Admission(config)
+        self._shadow = Shadow(service, "admission", metrics)
+
+    def configure(self, config: AdmissionControl) -> None:
+        """Go on with `config`; what was counted stays, unless over another window."""
+        self.config = config
+        self._admission.configure(config)
+
+    def enter(self, head: RequestHead, now: float, random: float) -> Verdict:  # noqa: ARG002
+        admission = self._admission
+        share = admission.shed_share(now)
+        if random >= share:
+            return None
+        failure = failures.ADMISSION_SHED
+        detail = failure.sentence.format(service=self._service, percent=100 * share)
+        if self.config.shadow:
+            self._shadow.note(now, detail)
+            return None
+        admission.on_shed(now)
+        return Stopped(failure, detail)
+
+    def leave(self, outcome: Outcome, now: float, seconds: float) -> None:  # noqa: ARG002
+        if outcome is not Outcome.UNKNOWN:
+            self._admission.on_answer(now, accepted=outcome is Outcome.OK)
+
+
+def admission_maker(metrics: Metrics) -> GateMaker:
+    """Makes these gates."""
+
+    def make(service: Service, before: Gate | None) -> Gate | None:
+        config = service.policy.admission
+        if config is None:
+            return None
+        if isinstance(before, AdmissionGate):
+            before.configure(config)
+            return before
+        return AdmissionGate(service.name, config, metrics)
+
+    return make

@@ -1,0 +1,77 @@
+"""Adaptive concurrency as a gate, before the app: no more requests in flight than it stands.
+
+As in Envoy, what is over the limit gets 503 (gRPC: UNAVAILABLE) without Retry-After: another instance may have room
+now, and callers are to try it. Unlike in Envoy, answers of 5xx say nothing of latency: an app that fails at once is not
+quick. Tunnels take a place until they are open.
+"""
+
+from __future__ import annotations
+
+import time
+
+from remora.model.policies import AdaptiveConcurrency
+from remora.model.snapshot import Service
+from remora.sidecar.exchange import failures
+from remora.sidecar.exchange.gate import Gate, Stopped, Verdict
+from remora.sidecar.exchange.gates import GateMaker
+from remora.sidecar.policy.concurrency import ConcurrencyLimit
+from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.telemetry.shadow import Shadow
+from remora.sidecar.wire.heads import RequestHead
+
+
+class ConcurrencyGate(Gate):
+    """Of one app."""
+
+    def __init__(self, service: str, config: AdaptiveConcurrency, metrics: Metrics) -> None:
+        self.config = config
+        self._service = service
+        self._limit = ConcurrencyLimit(config, time.monotonic())
+        self._shadow = Shadow(service, "concurrency", metrics)
+
+    @property
+    def limit(self) -> int:
+        return self._limit.limit
+
+    @property
+    def in_flight(self) -> int:
+        return self._limit.in_flight
+
+    def configure(self, config: AdaptiveConcurrency) -> None:
+        """Go on with `config`; the limit stays, within its bounds."""
+        self.config = config
+        self._limit.configure(config)
+
+    def enter(self, head: RequestHead, now: float, random: float) -> Verdict:  # noqa: ARG002
+        limit = self._limit
+        if limit.admit():
+            return None
+        failure = failures.CONCURRENCY_LIMIT
+        detail = failure.sentence.format(service=self._service, limit=limit.limit)
+        if self.config.shadow:
+            self._shadow.note(now, detail)
+            limit.admit_anyway()
+            return None
+        return Stopped(failure, detail)
+
+    def leave(self, outcome: Outcome, now: float, seconds: float) -> None:
+        if outcome is Outcome.OK:
+            self._limit.on_answer(now, seconds)
+        else:
+            self._limit.on_dropped()
+
+
+def concurrency_maker(metrics: Metrics) -> GateMaker:
+    """Makes these gates."""
+
+    def make(service: Service, before: Gate | None) -> Gate | None:
+        config = service.policy.concurrency
+        if config is None:
+            return None
+        if isinstance(before, ConcurrencyGate):
+            before.configure(config)
+            return before
+        return ConcurrencyGate(service.name, config, metrics)
+
+    return make
