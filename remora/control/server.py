@@ -108,6 +108,7 @@ class ControlServer:
                 changes = self._catalog.apply(update.events, update.revision)
                 self._metrics.take(self._catalog, changes)
                 self._statuses.take(update.events, changes)
+                self._push.stored(update.events)
                 self._push.changed(changes.services, changes.endpoint_sets)
                 if not self._is_loaded:
                     self._is_loaded = True

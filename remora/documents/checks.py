@@ -34,6 +34,7 @@ from remora.documents.gateway import (
 from remora.documents.kinds import Document, Route
 from remora.documents.mesh import HashKey, ServiceEndpoints, TargetRef, TrafficPolicy
 from remora.documents.protection_policies import check_concurrency
+from remora.documents.rate_limit_policy import Limit, LimitKey, RateLimitPolicy
 from remora.model.regex import RegexError, compile_regex
 
 T = TypeVar("T")
@@ -56,6 +57,8 @@ def check(document: Document) -> list[Fault]:
             return list(_grant(document))
         case TrafficPolicy():
             return list(_policy(document))
+        case RateLimitPolicy():
+            return list(_rate_limit_policy(document))
         case FaultPolicy():
             return list(_fault_policy(document))
         case ServiceEndpoints():
@@ -241,6 +244,33 @@ def _injected_fault(fault: InjectedFault, place: str) -> Iterator[Fault]:
         yield Fault(f"{place}.abort", "write a status, a grpcStatus, or both")
     for number, match in enumerate(fault.matches):
         yield from _match(match, f"{place}.matches[{number}]")
+
+
+def _rate_limit_policy(policy: RateLimitPolicy) -> Iterator[Fault]:
+    spec = policy.spec
+    yield from _targets(spec.target_refs)
+    if not spec.limits:
+        yield Fault("spec.limits", "write at least one limit")
+    yield from _twice(spec.limits, lambda limit: limit.name, "spec.limits", "name")
+    for index, limit in enumerate(spec.limits):
+        yield from _limit(limit, f"spec.limits[{index}]")
+
+
+def _limit(limit: Limit, place: str) -> Iterator[Fault]:
+    for number, match in enumerate(limit.matches):
+        yield from _match(match, f"{place}.matches[{number}]")
+    for number, key in enumerate(limit.keys):
+        yield from _source(key.type, key.name, f"{place}.keys[{number}]")
+    yield from _twice(limit.keys, _source_name, f"{place}.keys", "type")
+
+
+def _source(kind: str, name: str | None, place: str) -> Iterator[Fault]:
+    if (name is None) == (kind == "Header"):
+        yield Fault(f"{place}.name", "goes with type Header, which needs it, and with no other")
+
+
+def _source_name(key: LimitKey) -> tuple[str, str]:
+    return key.type, (key.name or "").lower()
 
 
 def _is_time(text: str) -> bool:

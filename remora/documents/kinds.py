@@ -9,16 +9,18 @@ from remora.documents.gateway import API_VERSION as GATEWAY_API_VERSION
 from remora.documents.gateway import GRPCRoute, HTTPRoute, ReferenceGrant
 from remora.documents.mesh import API_VERSION as MESH_API_VERSION
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
+from remora.documents.rate_limit_policy import RateLimitPolicy
 from remora.model.base import Origin
 
 Route = HTTPRoute | GRPCRoute
-Document = HTTPRoute | GRPCRoute | ReferenceGrant | TrafficPolicy | FaultPolicy | ServiceEndpoints
+Document = HTTPRoute | GRPCRoute | ReferenceGrant | TrafficPolicy | RateLimitPolicy | FaultPolicy | ServiceEndpoints
 
 KINDS: dict[str, type[Document]] = {
     "HTTPRoute": HTTPRoute,
     "GRPCRoute": GRPCRoute,
     "ReferenceGrant": ReferenceGrant,
     "TrafficPolicy": TrafficPolicy,
+    "RateLimitPolicy": RateLimitPolicy,
     "FaultPolicy": FaultPolicy,
     "ServiceEndpoints": ServiceEndpoints,
 }
@@ -27,6 +29,7 @@ API_VERSIONS = {
     "GRPCRoute": GATEWAY_API_VERSION,
     "ReferenceGrant": GATEWAY_API_VERSION,
     "TrafficPolicy": MESH_API_VERSION,
+    "RateLimitPolicy": MESH_API_VERSION,
     "FaultPolicy": MESH_API_VERSION,
     "ServiceEndpoints": MESH_API_VERSION,
 }

@@ -13,13 +13,15 @@ from remora.documents.fault_policy import FaultPolicy
 from remora.documents.faults import compile_faults
 from remora.documents.gateway import GRPCRoute, HTTPRoute
 from remora.documents.kinds import Document, key_of
+from remora.documents.limits import compile_limits
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
 from remora.documents.parse import Parsed, parse_text
 from remora.documents.policies import compile_policy, targets
+from remora.documents.rate_limit_policy import RateLimitPolicy
 from remora.documents.references import subjects
 from remora.documents.routes import RankedRoute, compile_routes
 from remora.documents.services import compile_service
-from remora.model.limits import Fault
+from remora.model.limits import Fault, ServiceLimits
 from remora.model.names import ServiceName, version_service
 from remora.model.policies import ServicePolicy
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot, SnapshotError
@@ -60,6 +62,7 @@ def compile_snapshot(documents: Iterable[Document]) -> Snapshot:
     routes: dict[ServiceName, list[RankedRoute]] = defaultdict(list)
     policies: dict[ServiceName, ServicePolicy] = {}
     faults: dict[ServiceName, list[Fault]] = defaultdict(list)
+    limits: dict[ServiceName, list[ServiceLimits]] = defaultdict(list)
     endpoints: dict[ServiceName, dict[str, Endpoint]] = defaultdict(dict)
     for document in sorted(documents, key=key_of):
         match document:
@@ -71,19 +74,34 @@ def compile_snapshot(documents: Iterable[Document]) -> Snapshot:
             case FaultPolicy():
                 for target in subjects(document):
                     faults[target] += compile_faults(document, 0)
+            case RateLimitPolicy():
+                for target, limit in compile_limits(document, 0).items():
+                    limits[target].append(limit)
             case ServiceEndpoints():
                 endpoints[service_of(document)].update((e.id, e) for e in static_endpoints(document))
-    versions = _versions(endpoints)
-    for version, base in versions.items():
-        if version not in policies and base in policies:
-            policies[version] = policies[base]
-    names = routes.keys() | policies.keys() | faults.keys() | endpoints.keys()
+    _hand_down(_versions(endpoints), policies, limits)
+    names = routes.keys() | policies.keys() | faults.keys() | limits.keys() | endpoints.keys()
     services: dict[ServiceName, Service] = {
-        name: compile_service(name, routes.get(name, ()), policies.get(name), faults.get(name, ()))
+        name: compile_service(
+            name, routes.get(name, ()), policies.get(name), faults.get(name, ()), limits.get(name, ())
+        )
         for name in sorted(names)
     }
     sets = {name: _endpoint_set(name, by_id) for name, by_id in sorted(endpoints.items())}
     return Snapshot(0, services, sets)
+
+
+def _hand_down(
+    versions: dict[ServiceName, ServiceName],
+    policies: dict[ServiceName, ServicePolicy],
+    limits: dict[ServiceName, list[ServiceLimits]],
+) -> None:
+    """What versions have of their bases: the policy, if they have none, and what instances enforce."""
+    for version, base in versions.items():
+        if version not in policies and base in policies:
+            policies[version] = policies[base]
+        if base in limits:
+            limits[version] += [limit.enforced(at_callers=False) for limit in limits[base]]
 
 
 def _versions(endpoints: dict[ServiceName, dict[str, Endpoint]]) -> dict[ServiceName, ServiceName]:

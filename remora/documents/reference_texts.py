@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from remora.documents import reference_faults as faults
+from remora.documents import reference_limits as limits
 from remora.documents import reference_protection as protection
 from remora.model.policies import Outlier, RetryPolicy, Timeouts
 
@@ -182,6 +183,7 @@ ABOUT: dict[str, str] = {
     "GRPCRoute": _GRPC_ROUTE,
     "ReferenceGrant": _REFERENCE_GRANT,
     "TrafficPolicy": _TRAFFIC_POLICY,
+    "RateLimitPolicy": limits.RATE_LIMIT_POLICY,
     "FaultPolicy": faults.FAULT_POLICY,
     "ServiceEndpoints": _SERVICE_ENDPOINTS,
     "HTTPRouteMatch": _HTTP_MATCH,
@@ -201,6 +203,7 @@ PARTS: dict[str, str] = {
 DEFAULTS: dict[str, str] = {
     **faults.DEFAULTS,
     **protection.DEFAULTS,
+    **limits.DEFAULTS,
     # What a document leaves out is the model's to decide.
     "Retry.attempts": f"`{_RETRY.attempts}`",
     "Retry.codes": f"`[{', '.join(map(str, _RETRY.codes))}]`",
@@ -264,6 +267,7 @@ _HEADERS = "headers that must be there, all of them"
 MEANINGS: dict[str, str] = {
     **faults.MEANINGS,
     **protection.MEANINGS,
+    **limits.MEANINGS,
     "Metadata.name": "unique among the kind and namespace",
     "Metadata.namespace": "of the document and of the services that it names",
     "Metadata.labels": "yours; the mesh does not read them",

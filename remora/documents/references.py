@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from remora.documents import faults
+from remora.documents import faults, limits
 from remora.documents.endpoints import service_of
 from remora.documents.errors import Fault
 from remora.documents.fault_policy import FaultPolicy
@@ -12,6 +12,7 @@ from remora.documents.gateway import GRPCRoute, HTTPRoute, ReferenceGrant
 from remora.documents.kinds import Document
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
 from remora.documents.policies import targets
+from remora.documents.rate_limit_policy import RateLimitPolicy
 from remora.documents.routes import backend_places, parent_service, parents
 from remora.model.names import ServiceName
 
@@ -27,6 +28,8 @@ def subjects(document: Document) -> tuple[ServiceName, ...]:
             return targets(document)
         case FaultPolicy():
             return faults.targets(document)
+        case RateLimitPolicy():
+            return limits.targets(document)
         case ServiceEndpoints():
             return (service_of(document),)
 
@@ -46,7 +49,7 @@ def _mentions(document: Document) -> Iterator[tuple[str, ServiceName]]:
             for index, parent in enumerate(document.spec.parent_refs):
                 yield f"spec.parentRefs[{index}]", parent_service(document, parent)
             yield from backend_places(document)
-        case TrafficPolicy() | FaultPolicy():
+        case TrafficPolicy() | RateLimitPolicy() | FaultPolicy():
             for index, target in enumerate(subjects(document)):
                 yield f"spec.targetRefs[{index}]", target
         case ReferenceGrant() | ServiceEndpoints():

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from remora.documents.faults import in_order
+from remora.documents.limits import join_limits
 from remora.documents.routes import RankedRoute
-from remora.model.limits import Fault
+from remora.model.limits import Fault, ServiceLimits
 from remora.model.names import ServiceName
 from remora.model.policies import ServicePolicy
 from remora.model.snapshot import Service
@@ -19,8 +20,10 @@ def compile_service(
     routes: Iterable[RankedRoute],
     policy: ServicePolicy | None,
     faults: Iterable[Fault] = (),
+    limits: Iterable[ServiceLimits] = (),
 ) -> Service:
     """A service of the routes and policies that were compiled for it."""
     ordered = tuple(ranked.route for ranked in sorted(routes, key=lambda ranked: ranked.rank))
     hostnames = {host for route in ordered for host in route.hostnames if not host.startswith("*.")}
-    return Service(name, ordered, policy or _DEFAULTS, tuple(sorted(hostnames)), in_order(faults))
+    names = tuple(sorted(hostnames))
+    return Service(name, ordered, policy or _DEFAULTS, names, in_order(faults), join_limits(limits))

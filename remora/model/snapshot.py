@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from remora.model.base import Struct
-from remora.model.limits import Fault
+from remora.model.limits import Fault, ServiceLimits
 from remora.model.names import ServiceName, version_service
 from remora.model.policies import ServicePolicy
 from remora.model.routes import Route
@@ -56,6 +56,8 @@ class Service(Struct, frozen=True):
     """Names beside the service's own by which callers reach it (hostnames of its routes, without `*`)."""
     faults: tuple[Fault, ...] = ()
     """What callers do to their own requests on purpose, in this order."""
+    limits: ServiceLimits = ServiceLimits()
+    """How many requests it takes. What instances enforce of a service holds for its versions too."""
 
 
 class Snapshot(Struct, frozen=True):

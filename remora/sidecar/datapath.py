@@ -8,14 +8,17 @@ It has one of everything for each process. A sidecar without workers has one of 
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from remora.model.address import Address
 from remora.model.names import ServiceName, service_name
+from remora.model.shares import QuotaKey
 from remora.model.snapshot import Endpoint, Protocol, Service, Snapshot
 from remora.sidecar.exchange.concurrency_gate import ConcurrencyGate
 from remora.sidecar.exchange.decision import Router
+from remora.sidecar.exchange.gate import Quota
 from remora.sidecar.exchange.gate_makers import app_gates, backend_gates, service_gates
 from remora.sidecar.exchange.proxy import Proxy
 from remora.sidecar.exchange.timers import TimerWheel
@@ -75,11 +78,12 @@ class DataPath:
             options.namespace,
             options.outbound_policy,
             self.own_ports,
-            service_gates(metrics, faults=options.faults),
+            service_gates(metrics, faults=options.faults, workers=options.workers),
             backend_gates(metrics),
         )
         self._router: InboundRouter | None = None
-        self._app_gates = app_gates(metrics)
+        self._app_gates = app_gates(metrics, workers=options.workers)
+        self._quotas: tuple[Quota, ...] = ()
         self._inbound: Listener | None = None
         self._outbound: list[Listener] = []
 
@@ -118,6 +122,23 @@ class DataPath:
         mesh.backend_gates.update({name: Service(name, policy=policy) for name, policy in policies.items()})
         mesh.table = table
         self._use_inbound(snapshot)
+        self._find_quotas()
+
+    def take_wanted(self) -> dict[QuotaKey, int]:
+        """Requests since the last call, by the limit that they count for, of limits that are shared."""
+        return {quota.key: quota.limit.take_wanted() for quota in self._quotas}
+
+    def lease(self, shares: Mapping[QuotaKey, float]) -> None:
+        """From now on these parts of shared limits are ours."""
+        now = time.monotonic()
+        for quota in self._quotas:
+            share = shares.get(quota.key)
+            if share is not None:
+                quota.limit.lease(share, now)
+
+    def _find_quotas(self) -> None:
+        gates = (*self._mesh.service_gates, *self._app_gates)
+        self._quotas = tuple(quota for gate in gates for quota in gate.quotas())
 
     def _use_inbound(self, snapshot: Snapshot) -> None:
         """What the app's own service says of requests to it."""
@@ -180,6 +201,7 @@ class DataPath:
         self._router = router = InboundRouter(service, app, options.keep_alive_s, self._metrics)
         self.app = router.cluster
         self._use_inbound(self._mesh.table.snapshot)
+        self._find_quotas()
         return router
 
     def _translation(self) -> Translation | None:

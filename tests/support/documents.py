@@ -35,6 +35,12 @@ def fault_policy(service: str, *faults: dict[str, Any], **spec: Any) -> dict[str
     return _document("mesh.remora.dev/v1alpha1", "FaultPolicy", service, spec)
 
 
+def rate_limit_policy(service: str, *limits: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """A RateLimitPolicy of `service`."""
+    spec = {"targetRefs": [_parent(service)], "limits": [*limits], **spec}
+    return _document("mesh.remora.dev/v1alpha1", "RateLimitPolicy", service, spec)
+
+
 def write(path: Path, *documents: dict[str, Any]) -> Path:
     """A file of `documents`."""
     path.write_text(yaml.safe_dump_all(documents))

@@ -9,8 +9,10 @@ from remora.documents.fault_policy import FaultPolicy
 from remora.documents.faults import compile_faults
 from remora.documents.gateway import GRPCRoute, HTTPRoute, ReferenceGrant
 from remora.documents.kinds import Document
+from remora.documents.limits import LimitsByService, compile_limits
 from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
 from remora.documents.policies import compile_policy
+from remora.documents.rate_limit_policy import RateLimitPolicy
 from remora.documents.routes import RoutesByParent, compile_routes
 from remora.model.limits import Fault
 from remora.model.policies import ServicePolicy
@@ -26,6 +28,7 @@ class Active(msgspec.Struct, frozen=True):
     """By the service that they are for."""
     policy: ServicePolicy | None = None
     faults: tuple[Fault, ...] = ()
+    limits: LimitsByService = msgspec.field(default_factory=dict)
     endpoints: tuple[Endpoint, ...] = ()
 
 
@@ -40,5 +43,7 @@ def activate(document: Document, revision: int, created: int) -> Active:
             return Active(document, revision, policy=compile_policy(document, revision))
         case FaultPolicy():
             return Active(document, revision, faults=compile_faults(document, revision))
+        case RateLimitPolicy():
+            return Active(document, revision, limits=compile_limits(document, revision))
         case ServiceEndpoints():
             return Active(document, revision, endpoints=static_endpoints(document))

@@ -6,7 +6,7 @@ endpoint change never resends routes; and what compiles to the same as before is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -19,6 +19,7 @@ from remora.documents.errors import Fault
 from remora.documents.kinds import Document, DocumentKey
 from remora.documents.references import unserved
 from remora.documents.services import compile_service
+from remora.model.limits import ServiceLimits
 from remora.model.names import ServiceName
 from remora.model.policies import ServicePolicy
 from remora.model.snapshot import EndpointSet, Service
@@ -152,7 +153,19 @@ class Catalog:
             return None
         routes = [route for active in self._shelf.of_service(name) for route in active.routes.get(name, ())]
         faults = [fault for active in self._shelf.of_service(name) for fault in active.faults]
-        return compile_service(name, routes, self._policy(name), faults)
+        return compile_service(name, routes, self._policy(name), faults, self._limits(name))
+
+    def _limits(self, name: ServiceName) -> Iterator[ServiceLimits]:
+        """Its own, and what instances enforce for the service of which it is a version."""
+        for active in self._shelf.of_service(name):
+            if name in active.limits:
+                yield active.limits[name]
+        base = self._instances.base(name)
+        if base is None:
+            return
+        for active in self._shelf.of_service(base):
+            if base in active.limits:
+                yield active.limits[base].enforced(at_callers=False)
 
     def _policy(self, name: ServiceName) -> ServicePolicy | None:
         for candidate in (name, self._instances.base(name)):

@@ -18,10 +18,11 @@ from remora.control.push.connection import SessionView
 from remora.control.push.debounce import MAX_DELAY_S, QUIET_S, Debounce
 from remora.control.push.hub import Hub
 from remora.control.push.metrics import PushMetrics
+from remora.control.push.quota import Quotas
 from remora.control.push.registration import Registrations
 from remora.control.push.resources import PushCatalog
 from remora.control.push.service import DiscoveryService
-from remora.control.store.interface import Store
+from remora.control.store.interface import Event, Store
 from remora.model.names import ServiceName
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,9 @@ class PushServer:
         metrics = PushMetrics(registry)
         self._hub = Hub(catalog, metrics, Debounce(quiet_s, max_delay_s))
         registrations = Registrations(store, env, ttl_s, metrics, self._hub.wait_unused)
-        self._service = DiscoveryService(self._hub, registrations, control_id)
+        self._quotas = Quotas(store, env, control_id, catalog.service)
+        self._sharing: asyncio.Task[None] | None = None
+        self._service = DiscoveryService(self._hub, registrations, self._quotas, control_id)
         self._server: _Server | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -74,6 +77,7 @@ class PushServer:
         listening = await _listen(host, port)
         self._server = _Server([self._service], config=_CONFIGURATION)
         await self._server.start(sock=listening, backlog=_BACKLOG)
+        self._sharing = asyncio.get_running_loop().create_task(self._quotas.run(), name="quotas")
         return int(listening.getsockname()[1])
 
     def mark_ready(self) -> None:
@@ -86,6 +90,10 @@ class PushServer:
         """The catalog has new parts of these. Called on the loop after each change."""
         self._hub.changed((*services, *endpoint_sets))
 
+    def stored(self, events: Iterable[Event]) -> None:
+        """The store has changed so: what other controls have written for us is taken in."""
+        self._quotas.take(events)
+
     def sessions(self) -> list[SessionView]:
         """The connected sidecars, by node."""
         views = [connection.view() for connection in self._hub.connections]
@@ -95,6 +103,7 @@ class PushServer:
         """End all streams cleanly, so that the sidecars go to another replica, and close."""
         self._service.refusal = "this control is stopping"
         self._hub.close()
+        await self._stop_sharing()
         deadline = time.monotonic() + timeout_s
         for connection in self._hub.connections:
             connection.end()
@@ -109,6 +118,13 @@ class PushServer:
                 await self._server.wait_closed()
         except TimeoutError:
             log.warning("Some sidecars did not close their streams within %g s.", timeout_s)
+
+    async def _stop_sharing(self) -> None:
+        if self._sharing is None:
+            return
+        self._sharing.cancel()
+        await asyncio.wait([self._sharing])
+        await self._quotas.stop()
 
 
 class _Server(Server):

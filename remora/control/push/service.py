@@ -16,6 +16,7 @@ from h2.exceptions import H2Error
 import remora
 from remora.control.push.connection import Connection
 from remora.control.push.hub import Hub
+from remora.control.push.quota import Quotas
 from remora.control.push.registration import Registration, Registrations
 from remora.model.names import ServiceName, is_label, split_service_name
 from remora.proto.mesh.v1 import discovery_pb2 as pb
@@ -38,9 +39,10 @@ _GONE = (StreamTerminatedError, ProtocolError, H2Error, ConnectionError)
 class DiscoveryService(DiscoveryBase):
     """The streams of this control."""
 
-    def __init__(self, hub: Hub, registrations: Registrations, control_id: str) -> None:
+    def __init__(self, hub: Hub, registrations: Registrations, quotas: Quotas, control_id: str) -> None:
         self._hub = hub
         self._registrations = registrations
+        self._quotas = quotas
         self._control_id = control_id
         self.refusal = "this control has not read the store yet"
         """Why streams are refused now; empty when they are not."""
@@ -58,6 +60,7 @@ class DiscoveryService(DiscoveryBase):
             await self._serve(stream, connection)
         finally:
             connection.close()
+            self._quotas.left(connection)
             self._hub.remove(connection)
             log.info("Sidecar %s disconnected.", hello.node)
 
@@ -102,6 +105,8 @@ class DiscoveryService(DiscoveryBase):
                     registration.keep_alive(message.keep_alive)
                 case "deregister":
                     registration.deregister(message.deregister)
+                case "demand":
+                    self._quotas.told(connection, message.demand)
             connection.wake()
 
     def _nack(self, connection: Connection, nack: pb.Nack) -> None:

@@ -3,6 +3,7 @@
     /mesh/{env}/config/{kind}/{namespace}/{name}    documents, written by people
     /mesh/{env}/instances/{service}/{instance}      instances, under a lease
     /mesh/{env}/status/{kind}/{namespace}/{name}    what control made of a document
+    /mesh/{env}/quotas/{control}                    what the sidecars of a control need of shared limits, under a lease
 
 `kind` is spelled as in the document (`HTTPRoute`). `service` is the mesh's name of it, `name.namespace`, unique over
 namespaces; a bare `name`, written by hand, is read as `name.default`.
@@ -55,6 +56,17 @@ class StatusKey:
         return _join(self.env, "status", self.kind, self.namespace, self.name)
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaStoreKey:
+    """What the sidecars of a control need."""
+
+    env: str
+    control: str
+
+    def __str__(self) -> str:
+        return _join(self.env, "quotas", self.control)
+
+
 def config_key(env: str, kind: str, namespace: str, name: str) -> str:
     """Raises ValueError when a part is empty or has a slash (so do all functions that build a key)."""
     return str(ConfigKey(env, kind, namespace, name))
@@ -87,7 +99,7 @@ def status_prefix(env: str, kind: str | None = None, namespace: str | None = Non
     return _prefix(env, "status", kind, namespace)
 
 
-def parse_key(key: str) -> ConfigKey | InstanceKey | StatusKey | None:
+def parse_key(key: str) -> ConfigKey | InstanceKey | StatusKey | QuotaStoreKey | None:
     """What a key stands for; None when it is none of ours."""
     match key.split("/"):
         case ["", "mesh", env, "config", kind, namespace, name] if env and kind and namespace and name:
@@ -96,6 +108,8 @@ def parse_key(key: str) -> ConfigKey | InstanceKey | StatusKey | None:
             return StatusKey(env, kind, namespace, name)
         case ["", "mesh", env, "instances", service, instance] if env and instance:
             return _instance(env, service, instance)
+        case ["", "mesh", env, "quotas", control] if env and control:
+            return QuotaStoreKey(env, control)
         case _:
             return None
 

@@ -56,6 +56,12 @@ class SidecarCollector:
         for where, count in self._metrics.shadowed.items():
             shadowed.add_metric(list(where), count)
         yield shadowed
+        ratelimited = CounterMetricFamily(
+            "mesh_ratelimited", "Requests over a rate limit.", labels=["service", "limit", "enforcement"]
+        )
+        for what, count in self._metrics.ratelimited.items():
+            ratelimited.add_metric(list(what), count)
+        yield ratelimited
         rejected = CounterMetricFamily("mesh_config_rejected", "Configurations that were not taken.")
         rejected.add_metric([], self._metrics.config_rejected)
         yield rejected

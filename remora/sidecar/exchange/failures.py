@@ -51,6 +51,9 @@ ADMISSION_SHED = Failure(
 CONCURRENCY_LIMIT = Failure(
     "CL", 503, 14, "concurrency_limit", "{service} has {limit} requests in flight, as many as it answers in good time"
 )
+RATE_LIMITED = Failure(
+    "RL", 429, 8, "rate_limited", "{service} takes {requests} requests in {per_s:g} s (limit {limit}): come back later"
+)
 INTERNAL = Failure("", 500, 13, "internal", "the sidecar failed; its log says how")
 
 DOWNSTREAM_GONE_FLAG = "DC"

@@ -10,7 +10,9 @@ import asyncio
 import dataclasses
 from abc import abstractmethod
 
+from remora.model.shares import QuotaKey
 from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.policy.limit import Limit
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.wire.heads import Fields, RequestHead
 
@@ -47,6 +49,14 @@ Verdict = Stopped | Delayed | Asked | None
 """None: the request goes on."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Quota:
+    """What a gate lets through, where that is a part of something that others let through too."""
+
+    key: QuotaKey
+    limit: Limit
+
+
 class Gate:
     """One of them, for all requests of a service or a route. Keeps its state over snapshots."""
 
@@ -56,3 +66,10 @@ class Gate:
 
     def leave(self, outcome: Outcome, now: float, seconds: float) -> None:
         """A request that went on here is over, `seconds` after it began. Called once for each."""
+
+    def quotas(self) -> tuple[Quota, ...]:
+        """Its parts of what is shared with others; of most there are none."""
+        return ()
+
+    def close(self) -> None:
+        """It is no longer used by new requests."""

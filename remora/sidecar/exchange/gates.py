@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from remora.model.names import ServiceName
 from remora.model.snapshot import Service
@@ -27,8 +27,13 @@ class Gates:
         """Whether any service has one."""
         return bool(self._by_service)
 
+    def __iter__(self) -> Iterator[Gate]:
+        """All of them."""
+        return (gate for gates in self._by_service.values() for gate in gates)
+
     def update(self, services: Mapping[ServiceName, Service]) -> None:
         """Follow the services of a newer snapshot."""
+        before = set(self)
         nothing: tuple[Gate | None, ...] = (None,) * len(self._makers)
         self._made = {
             name: tuple(
@@ -38,6 +43,8 @@ class Gates:
         }
         gates = {name: tuple(gate for gate in made if gate is not None) for name, made in self._made.items()}
         self._by_service = {name: found for name, found in gates.items() if found}
+        for gate in before.difference(self):
+            gate.close()
 
     def of(self, service: ServiceName) -> tuple[Gate, ...]:
         """What requests for `service` pass."""

@@ -18,12 +18,12 @@ _LOOKED_AT = 8
 class KeyedBuckets:
     """The buckets of one limit."""
 
-    __slots__ = ("_buckets", "_burst", "_max_keys", "_overflow", "_rate")
+    __slots__ = ("_buckets", "_burst", "_overflow", "_rate", "max_keys")
 
     def __init__(self, rate: float, burst: float, max_keys: int) -> None:
         self._rate = rate
         self._burst = burst
-        self._max_keys = max_keys
+        self.max_keys = max_keys
         self._buckets: OrderedDict[bytes, TokenBucket] = OrderedDict()
         self._overflow = TokenBucket(rate, burst)
 
@@ -37,7 +37,7 @@ class KeyedBuckets:
         if bucket is not None:
             buckets.move_to_end(key)
             return bucket
-        if len(buckets) >= self._max_keys and not self._forget(now):
+        if len(buckets) >= self.max_keys and not self._forget(now):
             return self._overflow
         bucket = buckets[key] = TokenBucket(self._rate, self._burst)
         return bucket
@@ -55,4 +55,4 @@ class KeyedBuckets:
         for key in oldest:
             if self._buckets[key].is_full(now):
                 del self._buckets[key]
-        return len(self._buckets) < self._max_keys
+        return len(self._buckets) < self.max_keys

@@ -57,7 +57,8 @@ def source_address(head: RequestHead) -> bytes:
     """Where the request came from, as far as is known: the first address of X-Forwarded-For, where there is one, else
     that of the connection."""
     if head.was_forwarded:
-        forwarded = field_value(head.fields, b"x-forwarded-for")
+        # Inbound, what a trusted caller has said of the way stands with what is added to it.
+        forwarded = field_value(head.hop_fields or head.fields, b"x-forwarded-for")
         if forwarded is not None:
             return forwarded.partition(b",")[0].strip()
     return head.peer.encode()

@@ -67,6 +67,7 @@ class Metrics:
         "faults",
         "grpc",
         "overflowed",
+        "ratelimited",
         "requests",
         "retries",
         "retries_denied",
@@ -84,6 +85,8 @@ class Metrics:
         """By (service,): retries that the budget had no room for."""
         self.ejections: dict[tuple[str], int] = {}
         """By (service,)."""
+        self.ratelimited: dict[tuple[str, str, str], int] = {}
+        """By (service, limit, enforcement): requests over a limit, refused (`enforce`) or not (`shadow`)."""
         self.shadowed: dict[tuple[str, str], int] = {}
         """By (service, policy): requests that a policy in shadow mode would have refused."""
         self.faults: dict[tuple[str, str, str], int] = {}
@@ -162,6 +165,11 @@ class Metrics:
         """Count a request that is delayed or aborted on purpose."""
         key = (service, policy, kind)
         self.faults[key] = self.faults.get(key, 0) + requests
+
+    def count_ratelimited(self, service: str, limit: str, enforcement: str, requests: int = 1) -> None:
+        """Count a request that is over a limit."""
+        key = (service, limit, enforcement)
+        self.ratelimited[key] = self.ratelimited.get(key, 0) + requests
 
     def count_retry_denied(self, service: str, retries: int = 1) -> None:
         """Count a retry that the budget had no room for."""

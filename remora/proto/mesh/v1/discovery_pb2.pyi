@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SidecarMessage(_message.Message):
-    __slots__ = ("hello", "subscribe", "unsubscribe", "ack", "nack", "register", "keep_alive", "deregister")
+    __slots__ = ("hello", "subscribe", "unsubscribe", "ack", "nack", "register", "keep_alive", "deregister", "demand")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     SUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
     UNSUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class SidecarMessage(_message.Message):
     REGISTER_FIELD_NUMBER: _ClassVar[int]
     KEEP_ALIVE_FIELD_NUMBER: _ClassVar[int]
     DEREGISTER_FIELD_NUMBER: _ClassVar[int]
+    DEMAND_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     subscribe: Subscribe
     unsubscribe: Unsubscribe
@@ -25,7 +26,8 @@ class SidecarMessage(_message.Message):
     register: Register
     keep_alive: KeepAlive
     deregister: Deregister
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., unsubscribe: _Optional[_Union[Unsubscribe, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., register: _Optional[_Union[Register, _Mapping]] = ..., keep_alive: _Optional[_Union[KeepAlive, _Mapping]] = ..., deregister: _Optional[_Union[Deregister, _Mapping]] = ...) -> None: ...
+    demand: Demand
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., unsubscribe: _Optional[_Union[Unsubscribe, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., register: _Optional[_Union[Register, _Mapping]] = ..., keep_alive: _Optional[_Union[KeepAlive, _Mapping]] = ..., deregister: _Optional[_Union[Deregister, _Mapping]] = ..., demand: _Optional[_Union[Demand, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("node", "service", "namespace", "version", "zone", "sidecar_version", "revision")
@@ -103,19 +105,37 @@ class Deregister(_message.Message):
     lease_id: int
     def __init__(self, service: _Optional[str] = ..., namespace: _Optional[str] = ..., instance: _Optional[str] = ..., lease_id: _Optional[int] = ...) -> None: ...
 
+class Demand(_message.Message):
+    __slots__ = ("quotas",)
+    QUOTAS_FIELD_NUMBER: _ClassVar[int]
+    quotas: _containers.RepeatedCompositeFieldContainer[QuotaDemand]
+    def __init__(self, quotas: _Optional[_Iterable[_Union[QuotaDemand, _Mapping]]] = ...) -> None: ...
+
+class QuotaDemand(_message.Message):
+    __slots__ = ("service", "limit", "rate")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    limit: str
+    rate: float
+    def __init__(self, service: _Optional[str] = ..., limit: _Optional[str] = ..., rate: _Optional[float] = ...) -> None: ...
+
 class ControlMessage(_message.Message):
-    __slots__ = ("welcome", "delta", "registered", "deregistered", "registration_failed")
+    __slots__ = ("welcome", "delta", "registered", "deregistered", "registration_failed", "shares")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     REGISTERED_FIELD_NUMBER: _ClassVar[int]
     DEREGISTERED_FIELD_NUMBER: _ClassVar[int]
     REGISTRATION_FAILED_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     delta: Delta
     registered: Registered
     deregistered: Deregistered
     registration_failed: RegistrationFailed
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., delta: _Optional[_Union[Delta, _Mapping]] = ..., registered: _Optional[_Union[Registered, _Mapping]] = ..., deregistered: _Optional[_Union[Deregistered, _Mapping]] = ..., registration_failed: _Optional[_Union[RegistrationFailed, _Mapping]] = ...) -> None: ...
+    shares: Shares
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., delta: _Optional[_Union[Delta, _Mapping]] = ..., registered: _Optional[_Union[Registered, _Mapping]] = ..., deregistered: _Optional[_Union[Deregistered, _Mapping]] = ..., registration_failed: _Optional[_Union[RegistrationFailed, _Mapping]] = ..., shares: _Optional[_Union[Shares, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("control", "control_version")
@@ -182,3 +202,21 @@ class RegistrationFailed(_message.Message):
     instance: str
     reason: str
     def __init__(self, instance: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Shares(_message.Message):
+    __slots__ = ("quotas",)
+    QUOTAS_FIELD_NUMBER: _ClassVar[int]
+    quotas: _containers.RepeatedCompositeFieldContainer[QuotaShare]
+    def __init__(self, quotas: _Optional[_Iterable[_Union[QuotaShare, _Mapping]]] = ...) -> None: ...
+
+class QuotaShare(_message.Message):
+    __slots__ = ("service", "limit", "share", "participants")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    limit: str
+    share: float
+    participants: int
+    def __init__(self, service: _Optional[str] = ..., limit: _Optional[str] = ..., share: _Optional[float] = ..., participants: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,213 @@
+"""Limits that several sidecars enforce together: who needs how much, and who gets how much.
+
+Sidecars tell control what they need. Each control writes what those connected to it need into the store, under a lease,
+and sees there what those of the others need; so all split alike, by `max_min_shares`, and send each sidecar its part
+when that has moved. No request waits for any of this.
+
+While demands move, controls may split by slightly different ones for as long as news takes to pass the store: a part of
+a second, in which the parts may be a little more, or less, than the whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from remora.control.push.connection import Connection
+from remora.control.store.errors import LeaseGone, StoreError
+from remora.control.store.interface import Event, EventKind, LeaseId, Store
+from remora.control.store.keys import QuotaStoreKey, parse_key
+from remora.model.names import ServiceName
+from remora.model.shares import QuotaKey, max_min_shares
+from remora.model.snapshot import Service
+from remora.proto.mesh.v1 import discovery_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+ROUND_S = 0.5
+"""How often shares are worked out and demand is written, while there is any."""
+TTL_S = 10
+"""A control that is gone is believed for so long."""
+RENEW_ROUNDS = 6
+MOVED = 0.01
+"""A share that changes by less than this part of itself is not sent."""
+MAX_QUOTAS = 1000
+"""Of one sidecar."""
+
+Node = str
+Demands = dict[QuotaKey, dict[Node, float]]
+"""Requests per second that each sidecar needs."""
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """Of one quota, in the store."""
+
+    service: str
+    limit: str
+    rates: dict[Node, float]
+
+
+_RECORDS = msgspec.json.Decoder(list[_Record])
+
+
+class Quotas:
+    """All quotas, as this control sees them. Lives on the event loop; idle while nobody has any."""
+
+    def __init__(
+        self, store: Store, env: str, control_id: str, service: Callable[[ServiceName], Service | None]
+    ) -> None:
+        """`service`: the catalog's."""
+        self._store = store
+        self._key = str(QuotaStoreKey(env, control_id))
+        self._env = env
+        self._control_id = control_id
+        self._service = service
+        self._here: dict[Connection, dict[QuotaKey, float]] = {}
+        self._elsewhere: dict[str, Demands] = {}
+        """By control."""
+        self._sent: dict[Connection, dict[QuotaKey, tuple[float, int]]] = {}
+        self._written: Demands = {}
+        self._lease: LeaseId | None = None
+        self._renewed = 0
+        self._failing = False
+        self._woken = asyncio.Event()
+
+    def told(self, connection: Connection, demand: pb.Demand) -> None:
+        """What a sidecar needs now."""
+        before = self._here.get(connection, {})
+        now = {(quota.service, quota.limit): max(quota.rate, 0.0) for quota in demand.quotas[:MAX_QUOTAS]}
+        if not now:
+            self.left(connection)
+            return
+        self._here[connection] = now
+        if now.keys() != before.keys():
+            self.share()
+        self._woken.set()
+
+    def left(self, connection: Connection) -> None:
+        """A sidecar has gone."""
+        self._here.pop(connection, None)
+        self._sent.pop(connection, None)
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Changes of the store; what is not about quotas is passed over."""
+        for event in events:
+            key = parse_key(event.key)
+            if not isinstance(key, QuotaStoreKey) or key.env != self._env or key.control == self._control_id:
+                continue
+            if event.kind is EventKind.PUT:
+                self._elsewhere[key.control] = _decode(event.value, key.control)
+            else:
+                self._elsewhere.pop(key.control, None)
+
+    async def run(self) -> None:
+        """Share, round by round, until cancelled."""
+        while True:
+            await self._woken.wait()
+            if not self._here and not self._written:
+                self._woken.clear()
+                continue
+            self.share()
+            await self._write()
+            await asyncio.sleep(ROUND_S)
+
+    def share(self) -> None:
+        """Split all quotas that sidecars here have a part in, and send what has moved."""
+        demands = self._demands()
+        shares = {key: max_min_shares(self._limit(key), by_node) for key, by_node in demands.items()}
+        for connection, mine in self._here.items():
+            node = connection.hello.node
+            self._send(connection, {key: (shares[key][node], len(shares[key])) for key in mine})
+
+    def demands(self) -> Demands:
+        """Of the sidecars that are connected here."""
+        found: Demands = {}
+        for connection, mine in self._here.items():
+            for key, rate in mine.items():
+                found.setdefault(key, {})[connection.hello.node] = round(rate, 3)
+        return found
+
+    def _demands(self) -> Demands:
+        """Of all. One that is connected here has not told anybody else anything newer."""
+        found = self.demands()
+        for others in self._elsewhere.values():
+            for key, by_node in others.items():
+                if key in found:
+                    found[key] = by_node | found[key]
+        return found
+
+    def _limit(self, key: QuotaKey) -> float:
+        """In requests per second. A limit that is not known yet is split as if all needed more than it."""
+        service = self._service(ServiceName(key[0]))
+        limits = () if service is None else service.limits.limits
+        return next((limit.rate for limit in limits if limit.name == key[1]), 1e-3)
+
+    def _send(self, connection: Connection, shares: Mapping[QuotaKey, tuple[float, int]]) -> None:
+        sent = self._sent.setdefault(connection, {})
+        if all(_is_near(sent.get(key), found) for key, found in shares.items()):
+            return
+        sent.update(shares)
+        quotas = [
+            pb.QuotaShare(service=key[0], limit=key[1], share=share, participants=participants)
+            for key, (share, participants) in sorted(shares.items())
+        ]
+        # All of them each time: a message that still waits is replaced.
+        connection.reply("shares", pb.ControlMessage(shares=pb.Shares(quotas=quotas)))
+
+    async def _write(self) -> None:
+        demands = self.demands()
+        self._renewed += 1
+        try:
+            if demands != self._written:
+                await self._put(demands)
+            elif self._lease is not None and self._renewed >= RENEW_ROUNDS:
+                self._renewed = 0
+                if await self._store.keep_alive(self._lease) <= 0:
+                    self._lease, self._written = None, {}
+        except StoreError as error:
+            if not self._failing:
+                log.warning("What sidecars need of shared limits cannot be told to other controls: %s", error)
+            self._failing = True
+        else:
+            self._failing = False
+
+    async def _put(self, demands: Demands) -> None:
+        if not demands:
+            await self._store.delete(self._key)
+            self._written = {}
+            return
+        if self._lease is None:
+            self._lease = await self._store.grant(TTL_S)
+        records = [_Record(key[0], key[1], by_node) for key, by_node in sorted(demands.items())]
+        try:
+            await self._store.put(self._key, msgspec.json.encode(records), lease=self._lease)
+        except LeaseGone:
+            self._lease = None
+            return
+        self._written = demands
+
+    async def stop(self) -> None:
+        """Take back what was written: sidecars that go to other controls are counted there."""
+        if self._lease is None:
+            return
+        lease, self._lease = self._lease, None
+        try:
+            await self._store.revoke(lease)
+        except StoreError as error:
+            log.debug("The lease of demands was not revoked and runs out: %s", error)
+
+
+def _is_near(before: tuple[float, int] | None, now: tuple[float, int]) -> bool:
+    return before is not None and before[1] == now[1] and abs(now[0] - before[0]) <= MOVED * before[0]
+
+
+def _decode(value: bytes, control: str) -> Demands:
+    try:
+        records = _RECORDS.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        log.warning("What control %s has written of shared limits cannot be read: %s", control, error)
+        return {}
+    return {(record.service, record.limit): record.rates for record in records}

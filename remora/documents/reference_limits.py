@@ -1,0 +1,66 @@
+"""What the reference says in words about RateLimitPolicy."""
+
+from __future__ import annotations
+
+SERVER_FORM = "HOST:PORT; an IPv6 address stands in brackets"
+
+RATE_LIMIT_POLICY = """\
+How many requests the services that it names take. A service may have several; a request must find room in all limits
+that count it, and uses up none if one has no room. Each limit is a token bucket: `requests` in `per` on average, up to
+`burst` at once.
+
+What is too much is answered by the sidecar, with the flag `RL`: 429 with `Retry-After`, `RateLimit` and
+`RateLimit-Policy` ([draft-ietf-httpapi-ratelimit-headers](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/)),
+gRPC calls with RESOURCE_EXHAUSTED. `mesh_ratelimited_total` counts it.
+
+```yaml
+apiVersion: mesh.remora.dev/v1alpha1
+kind: RateLimitPolicy
+metadata:
+  name: prices
+spec:
+  targetRefs:
+    - {kind: Service, group: "", name: prices}
+  limits:
+    - name: everybody               # of each instance
+      requests: 500
+    - name: customer                # each customer for himself
+      requests: 600
+      per: 1m
+      burst: 20
+      keys: [{type: Header, name: x-customer}]
+    - name: reports                 # what costs more
+      requests: 5
+      matches: [{path: {type: PathPrefix, value: /reports}}]
+```
+
+A limit with keys has a bucket for each value. When it has `maxKeys`, keys whose bucket is full again are forgotten; if
+there are none, new keys share one bucket until there are: a flood of keys costs no memory and buys nobody more than the
+limit.
+"""
+
+DEFAULTS: dict[str, str] = {
+    "Limit.burst": "as `requests`",
+    "Limit.matches": "everything",
+    "Limit.keys": "one bucket for all",
+    "LimitKey.name": "",
+}
+
+MEANINGS: dict[str, str] = {
+    "RateLimitPolicySpec.targetRefs": "the services that it limits, of its own namespace; at least one",
+    "RateLimitPolicySpec.enforcement": "`Shadow`: what is too much goes on, and is counted and logged",
+    "RateLimitPolicySpec.enforcedBy": "`Service`: by the sidecar of each instance, before the app. `Callers`: by each "
+    "caller's, before anything is sent",
+    "RateLimitPolicySpec.limits": "all that hold",
+    "Limit.name": "shown with the document's, as `prices/customer`, in answers and metrics",
+    "Limit.requests": "how many in `per`",
+    "Limit.per": "",
+    "Limit.burst": "how many at once, after a time of rest",
+    "Limit.matches": "which requests count: any one of these",
+    "Limit.keys": "what requests are counted apart by; with several, by all together. A request that lacks one of them "
+    "is not counted",
+    "Limit.maxKeys": "how many values of keys are told apart at a time",
+    "LimitKey.type": "`Path` is without the query. `SourceAddress` is the first of `X-Forwarded-For`, as far as who "
+    "says so is trusted, else that of the connection",
+    "LimitKey.name": "of the header",
+}

@@ -1,0 +1,155 @@
+"""The gate of a service's rate limits: a request takes a token of each that counts it, or goes no further.
+
+Tokens are taken of all limits or, when one has none, of none: who is refused by one does not use up the others. The
+answer tells of the limit that lasts longest (Retry-After, RFC 9110 §10.2.3; RateLimit and RateLimit-Policy,
+draft-ietf-httpapi-ratelimit-headers-10).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+from remora.model.limits import RateLimit
+from remora.model.shares import QuotaKey
+from remora.sidecar.exchange.failures import RATE_LIMITED
+from remora.sidecar.exchange.gate import Gate, Quota, Stopped, Verdict
+from remora.sidecar.policy.limit import Limit
+from remora.sidecar.policy.token_bucket import TokenBucket
+from remora.sidecar.routing.limit_keys import joined_values
+from remora.sidecar.routing.match import Matcher
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.wire.heads import Fields, RequestHead
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY_S = 10.0
+"""What a limit in shadow mode would have done is logged so often at most."""
+
+
+class _Counted:
+    """A limit in use."""
+
+    __slots__ = ("config", "fields", "limit", "logged_at", "matcher")
+
+    def __init__(self, config: RateLimit, limit: Limit) -> None:
+        self.config = config
+        self.limit = limit
+        self.matcher = Matcher(config.matches)
+        self.fields = _policy_field(config)
+        self.logged_at = float("-inf")
+
+    def bucket(self, head: RequestHead, now: float) -> TokenBucket | None:
+        """Where this request takes its token; None: it is not counted."""
+        if not self.matcher.takes(head):
+            return None
+        keys = self.config.keys
+        key = joined_values(keys, head) if keys else b""
+        if key is None:
+            return None
+        self.limit.wanted += 1
+        return self.limit.bucket(key, now)
+
+
+class RateLimitGate(Gate):
+    """All limits of a service that are enforced on one side."""
+
+    __slots__ = ("_enforced", "_metrics", "_parts", "_shadowed")
+
+    def __init__(self, metrics: Metrics, parts: int) -> None:
+        """`parts`: how many processes like this one share what is to be enforced here."""
+        self._metrics = metrics
+        self._parts = parts
+        self._enforced: tuple[_Counted, ...] = ()
+        self._shadowed: tuple[_Counted, ...] = ()
+
+    def configure(self, limits: tuple[RateLimit, ...], now: float) -> None:
+        """Follow the documents; limits that stay keep their tokens."""
+        before = {_identity(counted.config): counted.limit for counted in (*self._enforced, *self._shadowed)}
+        found = [_Counted(config, self._limit(config, before.get(_identity(config)), now)) for config in limits]
+        self._enforced = tuple(counted for counted in found if not counted.config.shadow)
+        self._shadowed = tuple(counted for counted in found if counted.config.shadow)
+
+    def _limit(self, config: RateLimit, before: Limit | None, now: float) -> Limit:
+        max_keys = config.max_keys if config.keys else 0
+        if before is None:
+            return Limit(config.rate, config.size, max_keys, 1.0 / self._parts)
+        before.configure(config.rate, config.size, max_keys, now)
+        return before
+
+    def quotas(self) -> tuple[Quota, ...]:
+        """What is shared with others: with other processes, or with all that enforce it."""
+        return tuple(
+            Quota((counted.config.service, counted.config.name), counted.limit)
+            for counted in (*self._enforced, *self._shadowed)
+            if self._parts > 1 or counted.config.scope == "service"
+        )
+
+    def enter(self, head: RequestHead, now: float, random: float) -> Verdict:  # noqa: ARG002
+        for counted in self._shadowed:
+            bucket = counted.bucket(head, now)
+            if bucket is not None and not bucket.take(now):
+                self._note(counted, now)
+        buckets: list[TokenBucket] = []
+        longest: _Counted | None = None
+        longest_s = 0.0
+        for counted in self._enforced:
+            bucket = counted.bucket(head, now)
+            if bucket is None:
+                continue
+            buckets.append(bucket)
+            wait_s = bucket.wait_s(now)
+            if wait_s > longest_s:
+                longest, longest_s = counted, wait_s
+        if longest is not None and longest_s > _ROUNDING_S:
+            return self._stopped(longest, longest_s)
+        for bucket in buckets:
+            bucket.take(now)
+        return None
+
+    def _stopped(self, counted: _Counted, wait_s: float) -> Stopped:
+        config = counted.config
+        self._metrics.count_ratelimited(config.service, config.name, "enforce")
+        detail = RATE_LIMITED.sentence.format(
+            service=config.service, requests=config.requests, per_s=config.per_s, limit=config.name
+        )
+        return Stopped(RATE_LIMITED, detail, [*retry_fields(config.name, wait_s), counted.fields])
+
+    def _note(self, counted: _Counted, now: float) -> None:
+        config = counted.config
+        self._metrics.count_ratelimited(config.service, config.name, "shadow")
+        if now - counted.logged_at >= LOG_EVERY_S:
+            counted.logged_at = now
+            log.info("Limit %s of %s, in shadow mode, would refuse requests now.", config.name, config.service)
+
+
+_ROUNDING_S = 1e-9
+"""As the buckets have it."""
+
+
+def make_rate_limit_gate(
+    limits: tuple[RateLimit, ...], before: Gate | None, metrics: Metrics, parts: int
+) -> RateLimitGate:
+    """The gate for these limits: the one before, configured anew, if there was one."""
+    gate = before if isinstance(before, RateLimitGate) else RateLimitGate(metrics, parts)
+    gate.configure(limits, time.monotonic())
+    return gate
+
+
+def retry_fields(name: str, wait_s: float) -> Fields:
+    """When to come back, in whole seconds, and that there is nothing left until then."""
+    seconds = max(1, math.ceil(wait_s))
+    return [(b"retry-after", b"%d" % seconds), (b"ratelimit", b'"%b";r=0;t=%d' % (name.encode(), seconds))]
+
+
+def _policy_field(config: RateLimit) -> tuple[bytes, bytes]:
+    """The limit as it was written; the draft's windows are whole seconds."""
+    window_s = math.ceil(config.per_s)
+    quota = round(config.requests * window_s / config.per_s)
+    return b"ratelimit-policy", b'"%b";q=%d;w=%d' % (config.name.encode(), quota, window_s)
+
+
+def _identity(config: RateLimit) -> tuple[QuotaKey, bool, bool]:
+    """With what tokens are kept: a limit that begins to count by keys begins anew, and so does one that is enforced."""
+    return (config.service, config.name), bool(config.keys), config.shadow
