@@ -101,7 +101,7 @@ async def envoy_lanes(count: int) -> AsyncIterator[list[Lane]]:
             )
             try:
                 for lane in lanes:
-                    await _wait_for(lane.port, process)
+                    await wait_for_port(lane.port, process)
                 yield lanes
             finally:
                 if process.returncode is None:
@@ -109,7 +109,8 @@ async def envoy_lanes(count: int) -> AsyncIterator[list[Lane]]:
                 await process.wait()
 
 
-async def _wait_for(port: int, process: asyncio.subprocess.Process) -> None:
+async def wait_for_port(port: int, process: asyncio.subprocess.Process) -> None:
+    """Until something listens there, while `process` runs."""
     async with asyncio.timeout(START_DEADLINE_S):
         while True:
             assert process.returncode is None, f"Envoy ended with {process.returncode}"

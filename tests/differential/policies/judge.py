@@ -1,0 +1,133 @@
+"""Whether two proxies have done the same with a request."""
+
+from __future__ import annotations
+
+import dataclasses
+from urllib.parse import urlsplit
+
+from tests.differential.policies.asks import Ask
+from tests.differential.policies.play import Outcome
+from tests.differential.policies.tables import MARK, Document, Table
+from tests.differential.policies.upstream import CASE, Arrival
+
+ROUTE = "another route"
+REQUEST = "another request upstream"
+ATTEMPTS = "another number of attempts"
+ANSWER = "another answer"
+ANSWER_FIELDS = "other fields of the answer"
+
+_OF_THE_HOP = frozenset(
+    (b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"date", b"server", b"via", CASE)
+)
+_OF_THE_PROXY = frozenset((b"traceparent", b"tracestate", b"x-forwarded-for", b"x-forwarded-proto", b"x-mesh-error"))
+
+Combined = dict[bytes, bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A difference that has to be explained, or mended."""
+
+    kind: str
+    table: Table
+    ask: Ask
+    us: Outcome
+    them: Outcome
+    detail: str
+
+    @property
+    def rule(self) -> Document:
+        """The one that took the request, as Envoy sees it; empty: none did."""
+        return self.table.rule(mark_of(self.them)) or self.table.rule(mark_of(self.us)) or {}
+
+    @property
+    def retry(self) -> Document:
+        """Of the policy."""
+        found: Document = self.table.policy["spec"]["retry"]
+        return found
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind}: {self.detail}\n  asked: {self.ask}\n  ours:  {self.us}\n  Envoy: {self.them}\n"
+            f"  rule:  {self.rule}\n  retry: {self.retry}, {self.table.policy['spec']['timeouts']}"
+        )
+
+
+def judge(table: Table, ask: Ask, us: Outcome, them: Outcome) -> Finding | None:
+    """The same route, requests upstream, attempts, answer; the first of them that is not the same."""
+    for kind, ours, theirs in (
+        (ROUTE, mark_of(us), mark_of(them)),
+        (ATTEMPTS, _attempts(us, them), _attempts(them, us)),
+        (REQUEST, _requests(us), _requests(them)),
+        (ANSWER, _answer(us), _answer(them)),
+        (ANSWER_FIELDS, _answer_fields(us), _answer_fields(them)),
+    ):
+        if ours != theirs:
+            return Finding(kind, table, ask, us, them, _difference(ours, theirs))
+    return None
+
+
+def mark_of(outcome: Outcome) -> str:
+    """The rule that took the request, as told upstream or by the answer; empty: none."""
+    for arrival in outcome.arrivals:
+        return dict(arrival.fields).get(MARK.encode(), b"").decode()
+    return (outcome.field(MARK.encode()) or b"").decode()
+
+
+def _attempts(outcome: Outcome, other: Outcome) -> tuple[int, int | None]:
+    tries = None if other.tries is None else outcome.tries
+    return len(outcome.arrivals), tries
+
+
+def _requests(outcome: Outcome) -> list[object]:
+    return [
+        (arrival.method, arrival.target, arrival.length, sorted(combined(arrival).items()))
+        for arrival in outcome.arrivals
+    ]
+
+
+def combined(arrival: Arrival) -> Combined:
+    """Fields of a request that are not a proxy's own, repeated ones joined."""
+    fields = _combined(arrival.fields)
+    request_id = fields.get(b"x-request-id", b"")
+    if request_id and not request_id.startswith(b"id-"):
+        fields[b"x-request-id"] = b"made"
+    return fields
+
+
+def _combined(fields: tuple[tuple[bytes, bytes], ...]) -> Combined:
+    found: Combined = {}
+    for name, value in fields:
+        if name in _OF_THE_HOP or name in _OF_THE_PROXY or name.startswith(b"x-envoy-"):
+            continue
+        value = b",".join(part.strip() for part in value.split(b","))
+        found[name] = found[name] + b"," + value if name in found else value
+    return found
+
+
+def _answer(outcome: Outcome) -> tuple[int, bool, int | None, str]:
+    return outcome.status, outcome.whole, outcome.answered_by, location_of(outcome)
+
+
+def location_of(outcome: Outcome) -> str:
+    """Without a port that goes without saying."""
+    value = (outcome.field(b"location") or b"").decode()
+    parts = urlsplit(value)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    if default is not None and parts.port == default:
+        value = value.replace(f":{default}", "", 1)
+    return value
+
+
+def _answer_fields(outcome: Outcome) -> Combined:
+    fields = _combined(tuple(outcome.fields))
+    fields.pop(b"location", None)
+    if outcome.answered_by is None:
+        # What a proxy says in an answer of its own is its own.
+        for name in (b"content-type", b"x-request-id"):
+            fields.pop(name, None)
+    return fields
+
+
+def _difference(ours: object, theirs: object) -> str:
+    return f"ours {ours}, Envoy {theirs}"

@@ -1,0 +1,108 @@
+"""One request to one proxy, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+
+import h11
+
+from tests.differential.policies.asks import Ask
+from tests.differential.policies.upstream import ATTEMPT, CASE, Arrival, Stage
+
+DEADLINE_S = 20
+_ATTEMPT_COUNT = b"x-envoy-attempt-count"
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """A proxy under comparison."""
+
+    port: int
+    stage: Stage
+    retries_of: Callable[[str], int] | None = None
+    """How many retries a service has had so far; None: answers say how many tries there were."""
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of a request."""
+
+    status: int = 0
+    """0: the connection ended without an answer."""
+    fields: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
+    """Of the answer; names in lower case."""
+    whole: bool = False
+    arrivals: list[Arrival] = dataclasses.field(default_factory=list)
+    tries: int | None = None
+    """Attempts, also those that did not arrive; None: nobody says."""
+
+    @property
+    def answered_by(self) -> int | None:
+        """Which attempt's answer it is; None: the proxy's own."""
+        value = self.field(ATTEMPT)
+        return None if value is None else int(value)
+
+    def field(self, name: bytes) -> bytes | None:
+        return next((value for found, value in self.fields if found == name), None)
+
+    def __str__(self) -> str:
+        arrived = [f"{seen.backend} {seen.method.decode()} {seen.target.decode()}" for seen in self.arrivals]
+        end = "" if self.whole else " broken"
+        return f"{self.status}{end} by attempt {self.answered_by}, {self.tries} tries, arrived {arrived} "
+
+
+async def play(side: Side, service: str, case: bytes, ask: Ask) -> Outcome:
+    side.stage.begin(case, ask)
+    before = side.retries_of(service) if side.retries_of else 0
+    try:
+        outcome = await _ask(side.port, case, ask)
+    finally:
+        arrivals = side.stage.end(case)
+    outcome.arrivals = arrivals
+    if side.retries_of:
+        routed = bool(arrivals) or outcome.status >= 502
+        outcome.tries = side.retries_of(service) - before + 1 if routed else None
+    else:
+        count = outcome.field(_ATTEMPT_COUNT)
+        outcome.tries = None if count is None else int(count)
+    return outcome
+
+
+async def _ask(port: int, case: bytes, ask: Ask) -> Outcome:
+    connection = h11.Connection(h11.CLIENT)
+    fields = [("Host", ask.authority), *ask.fields, (CASE.decode(), case.decode())]
+    if ask.body or ask.method in ("POST", "PUT", "PATCH"):
+        fields.append(("Content-Length", str(len(ask.body))))
+    outcome = Outcome()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for event in (
+            h11.Request(method=ask.method, target=ask.target, headers=fields),
+            *((h11.Data(data=ask.body),) if ask.body else ()),
+            h11.EndOfMessage(),
+        ):
+            writer.write(connection.send(event) or b"")
+        async with asyncio.timeout(DEADLINE_S):
+            await _read(reader, connection, outcome)
+    except (ConnectionError, h11.RemoteProtocolError):
+        pass
+    finally:
+        writer.transport.abort()
+    return outcome
+
+
+async def _read(reader: asyncio.StreamReader, connection: h11.Connection, outcome: Outcome) -> None:
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Response):
+            outcome.status = event.status_code
+            outcome.fields = [(bytes(name).lower(), bytes(value)) for name, value in event.headers]
+        elif isinstance(event, h11.EndOfMessage):
+            outcome.whole = True
+            return
+        elif event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(65536))
+        elif isinstance(event, h11.ConnectionClosed):
+            return

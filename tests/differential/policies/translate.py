@@ -1,0 +1,207 @@
+"""Documents → Envoy's configuration, by somebody who has read Gateway API and Envoy's manual, and not our code.
+
+What Gateway API leaves to implementations (where regular expressions stand) is as docs/policy.md has it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tests.differential.policies.tables import Document, Table
+
+Config = dict[str, Any]
+
+DEFAULT_CODES = (502, 503, 504)
+DEFAULT_RETRIES = 2
+CONDITIONS = {"ConnectFailure": "connect-failure", "RefusedStream": "refused-stream", "Reset": "reset"}
+
+_TYPE = "type.googleapis.com/envoy.extensions"
+_PATH_RANKS = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
+_REDIRECT_CODES = {
+    301: "MOVED_PERMANENTLY",
+    302: "FOUND",
+    303: "SEE_OTHER",
+    307: "TEMPORARY_REDIRECT",
+    308: "PERMANENT_REDIRECT",
+}
+_WELL_KNOWN_PORTS = {"http": 80, "https": 443}
+_EVERYTHING = {"type": "PathPrefix", "value": "/"}
+
+
+def virtual_host(table: Table) -> Config:
+    """All routes of a service, in Gateway API's order of precedence."""
+    names = {host for route in table.routes for host in route["spec"].get("hostnames", ()) if host[0] != "*"}
+    own = (table.service, *(f"{table.service}.default{rest}" for rest in ("", ".svc", ".svc.cluster.local")))
+    return {
+        "name": table.service,
+        "domains": sorted(names.union(own)),
+        "include_attempt_count_in_response": True,
+        "routes": [config for _, config in sorted(_routes(table), key=lambda ranked: ranked[0])],
+    }
+
+
+def _routes(table: Table) -> Iterator[tuple[tuple[Any, ...], Config]]:
+    for document in table.routes:
+        spec = document["spec"]
+        for host in spec.get("hostnames", ("",)):
+            for index, rule in enumerate(spec["rules"]):
+                for number, match in enumerate(rule.get("matches", ({},))):
+                    rank = (*_host_rank(host), *_match_rank(match), document["metadata"]["name"], index, number)
+                    yield rank, _route(host, match, rule, table.policy["spec"])
+
+
+def _host_rank(host: str) -> tuple[int, int]:
+    return (2, 0) if not host else (int(host.startswith("*.")), -len(host))
+
+
+def _match_rank(match: Document) -> tuple[int, ...]:
+    path = match.get("path", _EVERYTHING)
+    method = 0 if "method" in match else 1
+    fields = -len(match.get("headers", ())), -len(match.get("queryParams", ()))
+    return _PATH_RANKS[path["type"]], -len(path["value"]), method, *fields
+
+
+def _route(host: str, match: Document, rule: Document, policy: Document) -> Config:
+    config: Config = {"match": _match(host, match)}
+    for item in rule["filters"]:
+        if item["type"] == "RequestHeaderModifier":
+            config.update(_edits("request", item["requestHeaderModifier"]))
+        if item["type"] == "ResponseHeaderModifier":
+            config.update(_edits("response", item["responseHeaderModifier"]))
+    prefix = match.get("path", _EVERYTHING)["value"]
+    redirect = next((item["requestRedirect"] for item in rule["filters"] if item["type"] == "RequestRedirect"), None)
+    if redirect is not None:
+        return {**config, "redirect": _redirect(redirect, prefix)}
+    backends = rule["backendRefs"]
+    if not sum(ref.get("weight", 1) for ref in backends):
+        return {**config, "direct_response": {"status": 500}}
+    action: Config = {
+        "weighted_clusters": {"clusters": [_backend(ref) for ref in backends]},
+        "timeout": _duration(rule.get("timeouts", {}).get("request", policy["timeouts"]["request"])),
+        "retry_policy": _retry(rule, policy["retry"]),
+    }
+    for item in rule["filters"]:
+        if item["type"] == "URLRewrite":
+            action.update(_rewrite(item["urlRewrite"], prefix))
+    return {**config, "route": action}
+
+
+def _match(host: str, match: Document) -> Config:
+    path = match.get("path", _EVERYTHING)
+    value = path["value"]
+    if path["type"] == "Exact":
+        config: Config = {"path": value}
+    elif path["type"] == "RegularExpression":
+        config = {"safe_regex": {"regex": value}}
+    elif value.rstrip("/"):
+        config = {"path_separated_prefix": value.rstrip("/")}
+    else:
+        config = {"prefix": "/"}
+    headers = [{"name": item["name"], "string_match": _text(item)} for item in match.get("headers", ())]
+    if "method" in match:
+        headers.append({"name": ":method", "string_match": {"exact": match["method"]}})
+    if host:
+        pattern = re.escape(host).replace(r"\*", ".*") + "(:[0-9]+)?"
+        headers.append({"name": ":authority", "string_match": {"safe_regex": {"regex": f"(?i){pattern}"}}})
+    query = [{"name": item["name"], "string_match": _text(item)} for item in match.get("queryParams", ())]
+    return {**config, "headers": headers, "query_parameters": query}
+
+
+def _text(item: Document) -> Config:
+    if item.get("type") == "RegularExpression":
+        return {"safe_regex": {"regex": item["value"]}}
+    return {"exact": item["value"]}
+
+
+def _edits(way: str, modifier: Document) -> Config:
+    added = [
+        {"header": {"key": item["name"], "value": item["value"]}, "append_action": action}
+        for field, action in (("set", "OVERWRITE_IF_EXISTS_OR_ADD"), ("add", "APPEND_IF_EXISTS_OR_ADD"))
+        for item in modifier.get(field, ())
+    ]
+    return {f"{way}_headers_to_add": added, f"{way}_headers_to_remove": modifier.get("remove", [])}
+
+
+def _redirect(redirect: Document, prefix: str) -> Config:
+    config: Config = {"response_code": _REDIRECT_CODES[redirect.get("statusCode", 302)]}
+    port = redirect.get("port")
+    if "scheme" in redirect:
+        config["scheme_redirect"] = redirect["scheme"]
+        port = port or _WELL_KNOWN_PORTS[redirect["scheme"]]
+    if port is not None:
+        config["port_redirect"] = port
+    if "hostname" in redirect:
+        config["host_redirect"] = redirect["hostname"]
+    if "path" in redirect:
+        config["regex_rewrite"] = _path_rewrite(redirect["path"], prefix)
+    return config
+
+
+def _rewrite(rewrite: Document, prefix: str) -> Config:
+    config: Config = {}
+    if "hostname" in rewrite:
+        config["host_rewrite_literal"] = rewrite["hostname"]
+    if "path" in rewrite:
+        config["regex_rewrite"] = _path_rewrite(rewrite["path"], prefix)
+    return config
+
+
+def _path_rewrite(path: Document, prefix: str) -> Config:
+    """Not Envoy's prefix_rewrite: of `/a` by `/` it makes `//b` from `/a/b`."""
+    if path["type"] == "ReplaceFullPath":
+        return {"pattern": {"regex": "^.*$"}, "substitution": path["replaceFullPath"]}
+    old, new = re.escape(prefix.rstrip("/")), path["replacePrefixMatch"]
+    if new.endswith("/"):
+        return {"pattern": {"regex": f"^{old}/?(.*)$"}, "substitution": rf"{new}\1"}
+    return {"pattern": {"regex": f"^{old}(.*)$"}, "substitution": rf"{new}\1"}
+
+
+def _backend(ref: Document) -> Config:
+    config: Config = {"name": ref["name"], "weight": ref.get("weight", 1)}
+    for item in ref.get("filters", ()):
+        if item["type"] == "RequestHeaderModifier":
+            config.update(_edits("request", item["requestHeaderModifier"]))
+        elif item["type"] == "ResponseHeaderModifier":
+            config.update(_edits("response", item["responseHeaderModifier"]))
+        else:
+            config["host_rewrite_literal"] = item["urlRewrite"]["hostname"]
+    return config
+
+
+def retries(rule: Document, policy: Document) -> int:
+    """How many a rule allows."""
+    own: int = rule.get("retry", {}).get("attempts", policy.get("attempts", DEFAULT_RETRIES))
+    return own
+
+
+def retry_codes(rule: Document, policy: Document) -> tuple[int, ...]:
+    """The statuses that a rule finds worth one."""
+    return tuple(rule.get("retry", {}).get("codes", policy.get("codes", DEFAULT_CODES)))
+
+
+def _retry(rule: Document, policy: Document) -> Config:
+    conditions = [CONDITIONS[condition] for condition in policy.get("on", CONDITIONS)]
+    config: Config = {
+        "retry_on": ",".join((*conditions, "retriable-status-codes")),
+        "retriable_status_codes": list(retry_codes(rule, policy)),
+        "num_retries": retries(rule, policy),
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {"@type": f"{_TYPE}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+            }
+        ],
+        "host_selection_retry_max_attempts": 30,
+    }
+    per_try = rule.get("timeouts", {}).get("backendRequest", policy.get("perTryTimeout"))
+    if per_try is not None:
+        config["per_try_timeout"] = _duration(per_try)
+    return config
+
+
+def _duration(text: str) -> str:
+    """`100ms` as protobuf's JSON has it."""
+    return f"{int(text.removesuffix('ms')) / 1000}s"
