@@ -34,7 +34,7 @@ bench: $(VENV)/.bench  ## Compare with Envoy and others on this machine, into be
 fuzz: $(VENV)/.fuzz  ## Fuzz the codecs (ARGS="--seconds 300 --target hpack")
 	@$(BIN)/python -m fuzz $(ARGS)
 
-differential: $(VENV)/.test  ## The same bytes to sidecar, Envoy and h11: what came out? (ARGS="--minutes 10")
+differential: $(VENV)/.test  ## Same bytes or (ARGS="--policies --minutes 10") same policies to sidecar and Envoy: what came out?
 	@$(BIN)/python -m tests.differential $(ARGS)
 
 soak: $(VENV)/.soak  ## Load of all kinds and trouble for half an hour (ARGS="--minutes 5 --seed 1")

@@ -92,12 +92,14 @@ async def test_redirects_are_answered_by_the_sidecar(tmp_path: Path, method: str
         "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new"},
         "statusCode": 301,
     }
-    moved = {"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}], "matches": prefix("/old")}
+    told = {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [{"name": "X-Moved", "value": "1"}]}}
+    moved = {"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}, told], "matches": prefix("/old")}
     async with asking(tmp_path, moved, rule()) as (client, url):
         data = b"x" * 200_000 if method == "POST" else None
         async with client.request(method, url + "/old/a?b=c", allow_redirects=False, data=data) as response:
             assert response.status == 301
             assert response.headers["location"] == "https://shop.example/new/a?b=c"
+            assert response.headers["x-moved"] == "1"
         assert (await said_of(client, url + "/other"))["path"] == "/other"
 
 

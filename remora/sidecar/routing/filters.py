@@ -30,7 +30,8 @@ class CompiledFilters:
             if origin is not None and self.cors.allows(origin):
                 return 204, self.cors.preflight_fields(head, origin)
         if self.redirect is not None:
-            return self.redirect.status, [(b"location", location(head, self.redirect, self._prefix))]
+            fields = [(b"location", location(head, self.redirect, self._prefix))]
+            return self.redirect.status, fields if self._response is None else self._response.edit(fields)
         return None
 
     def edit_request(self, head: RequestHead) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from remora.model.names import split_authority
 from remora.model.regex import Regex, compile_regex
 from remora.model.routes import FieldMatch, PathMatch, Route, RouteMatch
-from remora.sidecar.wire.heads import RequestHead, field_value
+from remora.sidecar.wire.heads import RequestHead
 
 DEFAULT_PORT = 80
 """Of an authority that names none."""
@@ -200,12 +200,20 @@ def host_of(authority: bytes) -> str:
 
 
 def request_field(head: RequestHead, name: bytes) -> bytes | None:
-    """The first value of a field, given in lower case, wherever the head has it."""
+    """The value of a field, given in lower case, wherever the head has it; values of a repeated one are joined by
+    commas (RFC 9110 §5.3), of Cookie by semicolons (RFC 9113 §8.2.3)."""
     if name == b"content-type":
         return head.content_type
     if name == b"x-request-id":
         return head.request_id
-    return field_value(head.fields, name)
+    if name == b"grpc-timeout":
+        return head.grpc_timeout
+    joined: bytes | None = None
+    separator = b"; " if name == b"cookie" else b","
+    for key, value in head.fields:
+        if key == name or key.lower() == name:
+            joined = value if joined is None else joined + separator + value
+    return joined
 
 
 def query_value(target: bytes, name: str) -> str | None:

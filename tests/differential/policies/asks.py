@@ -20,7 +20,7 @@ from tests.differential.policies.tables import (
 Deed = Literal["answer", "reset", "close", "hang", "slow", "break", "trickle"]
 
 SLOW_S = 0.03
-TRICKLE_S = 0.4
+TRICKLE_S = 0.8
 
 LONG_BODY = 100 * 1024
 """More than we keep for another attempt, less than Envoy does."""
@@ -112,7 +112,12 @@ class _AskMaker:
                 f"{service}.default",
                 f"{service}.default.svc",
                 f"{service}.default.svc.cluster.local",
-                *(name for route in self._table.routes for name in route["spec"].get("hostnames", ()) if name[0] != "*"),
+                *(
+                    name
+                    for route in self._table.routes
+                    for name in route["spec"].get("hostnames", ())
+                    if name[0] != "*"
+                ),
             )
         )
         if self._chance(0.1):

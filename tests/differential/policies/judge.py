@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 
 from tests.differential.policies.asks import Ask
 from tests.differential.policies.play import Outcome
-from tests.differential.policies.tables import MARK, Document, Table
+from tests.differential.policies.tables import LUKEWARM, MARK, Document, Table
 from tests.differential.policies.upstream import CASE, Arrival
 
 ROUTE = "another route"
+BACKEND = "a backend that the route does not have"
 REQUEST = "another request upstream"
 ATTEMPTS = "another number of attempts"
 ANSWER = "another answer"
@@ -57,6 +58,7 @@ def judge(table: Table, ask: Ask, us: Outcome, them: Outcome) -> Finding | None:
     """The same route, requests upstream, attempts, answer; the first of them that is not the same."""
     for kind, ours, theirs in (
         (ROUTE, mark_of(us), mark_of(them)),
+        (BACKEND, _strays(table, us), _strays(table, them)),
         (ATTEMPTS, _attempts(us, them), _attempts(them, us)),
         (REQUEST, _requests(us), _requests(them)),
         (ANSWER, _answer(us), _answer(them)),
@@ -74,8 +76,25 @@ def mark_of(outcome: Outcome) -> str:
     return (outcome.field(MARK.encode()) or b"").decode()
 
 
+def _strays(table: Table, outcome: Outcome) -> list[str]:
+    """Backends that got the request and should not; a request stays with the one that was drawn for it."""
+    refs = (table.rule(mark_of(outcome)) or {}).get("backendRefs", ())
+    allowed = {ref["name"] for ref in refs if ref.get("weight", 1)}
+    backends = [arrival.backend for arrival in outcome.arrivals]
+    return [backend for backend in backends if backend not in allowed or backend != backends[0]]
+
+
+def drew_differently(table: Table, us: Outcome, them: Outcome) -> bool:
+    """Whether chance sent them to backends that do different things to requests."""
+    rule = table.rule(mark_of(us)) or {}
+    if not any("filters" in ref for ref in rule.get("backendRefs", ())) or not us.arrivals or not them.arrivals:
+        return False
+    return us.arrivals[0].backend != them.arrivals[0].backend
+
+
 def _attempts(outcome: Outcome, other: Outcome) -> tuple[int, int | None]:
-    tries = None if other.tries is None else outcome.tries
+    by_chance = any(arrival.backend == LUKEWARM for arrival in outcome.arrivals)
+    tries = None if other.tries is None or by_chance else outcome.tries
     return len(outcome.arrivals), tries
 
 
@@ -110,13 +129,11 @@ def _answer(outcome: Outcome) -> tuple[int, bool, int | None, str]:
 
 
 def location_of(outcome: Outcome) -> str:
-    """Without a port that goes without saying."""
-    value = (outcome.field(b"location") or b"").decode()
-    parts = urlsplit(value)
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    if default is not None and parts.port == default:
-        value = value.replace(f":{default}", "", 1)
-    return value
+    """With the host in lower case, and without a port that goes without saying."""
+    parts = urlsplit((outcome.field(b"location") or b"").decode())
+    host = parts.netloc.lower()
+    default = {"http": ":80", "https": ":443"}.get(parts.scheme)
+    return parts._replace(netloc=host.removesuffix(default) if default else host).geturl()
 
 
 def _answer_fields(outcome: Outcome) -> Combined:

@@ -14,16 +14,11 @@ from typing import Any
 import yaml
 
 from bench.contestants.envoy import binary
-from remora.documents.load import compile_snapshot
-from remora.documents.parse import parse_text
-from remora.model.snapshot import Snapshot
-from remora.sidecar.exchange.proxy import Proxy
-from remora.sidecar.exchange.timers import TimerWheel
-from remora.sidecar.listener.listener import Listener
-from remora.sidecar.listener.outbound import Mesh, OutboundRouter, PassthroughClusters
-from remora.sidecar.routing.table import RouteTable
+from remora.cli.flags import Flags
+from remora.sidecar.cli import make_parser, options
+from remora.sidecar.datapath import DataPath
+from remora.sidecar.source.static import load_static
 from remora.sidecar.telemetry.metrics import Metrics
-from remora.sidecar.upstream.cluster import Clusters
 from remora.sidecar.wire.stream import ResetReason
 from tests.differential.policies.play import Side
 from tests.differential.policies.tables import BACKENDS, COLD, LUKEWARM, Document, Table, policy_document
@@ -58,15 +53,14 @@ async def stage() -> AsyncIterator[tuple[Stage, Ports]]:
 async def our_side(tables: Sequence[Table]) -> AsyncIterator[Side]:
     """The outbound half of a sidecar, in this process."""
     async with stage() as (upstreams, ports):
-        metrics, timers = Metrics(), TimerWheel()
-        snapshot = _snapshot(tables, ports)
-        clusters = Clusters(metrics)
-        clusters.update(snapshot)
-        passthrough = PassthroughClusters(metrics)
-        mesh = Mesh(RouteTable(snapshot, "default"), clusters, passthrough, "default", "registry-only", set())
-        router = OutboundRouter(mesh)
-        http1, http2 = Proxy(router, "http1", timers, metrics), Proxy(router, "h2", timers, metrics)
-        listener = Listener("outbound", http1, http2, metrics)
+        metrics = Metrics()
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "mesh.yaml")
+            file.write_text(_documents(tables, ports))  # noqa: ASYNC240 - small, once
+            flags = ("--config", str(file), "--outbound-listen", "127.0.0.1:0", "--outbound-policy", "registry-only")
+            chosen = options(make_parser(Flags("SIDECAR", {})).parse_args(("run", *flags)))
+            path = DataPath(chosen, metrics)
+            path.use(load_static(file))
 
         def retries_of(service: str) -> int:
             own = ((reason, count) for (name, reason), count in metrics.retries.items() if name == f"{service}.default")
@@ -74,22 +68,16 @@ async def our_side(tables: Sequence[Table]) -> AsyncIterator[Side]:
             return sum(count for reason, count in own if reason != ResetReason.STALE.value)
 
         try:
-            yield Side(await listener.start("127.0.0.1", 0, ""), upstreams, retries_of)
+            yield Side((await path.start())["outbound"], upstreams, retries_of)
         finally:
-            listener.abort()
-            await listener.close(1)
-            clusters.abort()
-            passthrough.abort()
+            await path.close()
 
 
-def _snapshot(tables: Sequence[Table], ports: Ports) -> Snapshot:
+def _documents(tables: Sequence[Table], ports: Ports) -> str:
     documents = [document for table in tables for document in table.documents]
     documents += [_endpoints(backend, numbers) for backend, numbers in ports.items()]
     documents += [policy_document(backend, {}) for backend in ports]
-    # As people write it: through text, with all checks.
-    parsed = parse_text(yaml.safe_dump_all(documents))
-    assert not parsed.errors, "\n".join(str(error) for error in parsed.errors)
-    return compile_snapshot(parsed.documents)
+    return yaml.safe_dump_all(documents)
 
 
 def _endpoints(backend: str, ports: Sequence[int]) -> Document:
@@ -152,8 +140,6 @@ def _listener(port: int, tables: Sequence[Table]) -> dict[str, Any]:
         "preserve_external_request_id": True,
         "route_config": {
             "ignore_port_in_host_matching": True,
-            # As Gateway API says it of filters: the rule's, then the backend's.
-            "most_specific_header_mutations_wins": True,
             "virtual_hosts": [virtual_host(table) for table in tables],
         },
         "http_filters": [

@@ -28,10 +28,10 @@ EDITED_NAMES = ("x-edit", "x-color", "content-type", "x-request-id", "x-down", "
 RETRY_CODES = (404, 409, 429, 500, 502, 503, 504)
 CONDITIONS = ("ConnectFailure", "RefusedStream", "Reset")
 
-PER_TRY = "100ms"
-SHORT = "160ms"
+PER_TRY = "250ms"
+SHORT = "400ms"
 """A request timeout that ends in the middle of a second try."""
-LONG = "900ms"
+LONG = "2000ms"
 """One that is longer than all tries together."""
 
 MARK = "x-rule"
@@ -212,9 +212,7 @@ class TableMaker:
             match["method"] = self._random.choice(METHODS)
         return match
 
-    def _texts(
-        self, names: tuple[str, ...], values: tuple[str, ...], regexes: tuple[str, ...]
-    ) -> list[dict[str, str]]:
+    def _texts(self, names: tuple[str, ...], values: tuple[str, ...], regexes: tuple[str, ...]) -> list[dict[str, str]]:
         found = []
         for name in self._random.sample(names, self._random.randint(1, 2)):
             shown = name.title() if self._chance(0.2) and names is HEADER_NAMES else name
@@ -225,11 +223,8 @@ class TableMaker:
         return found
 
     def _edits(self) -> list[Document]:
-        found = []
-        for kind in ("requestHeaderModifier", "responseHeaderModifier"):
-            if self._chance(0.3):
-                found.append({"type": kind[0].upper() + kind[1:], kind: self._modifier()})
-        return found
+        kinds = [kind for kind in ("requestHeaderModifier", "responseHeaderModifier") if self._chance(0.3)]
+        return [{"type": kind[0].upper() + kind[1:], kind: self._modifier()} for kind in kinds]
 
     def _modifier(self) -> Document:
         modifier: Document = {}
@@ -277,7 +272,9 @@ class TableMaker:
             return [{"name": LUKEWARM}]
         count = random.choice((1, 1, 1, 2, 3))
         refs: list[Document] = [{"name": name} for name in random.sample(BACKENDS, count)]
-        weights = random.choice(((1, 1, 1), (3, 1, 0), (0, 1, 0), (1, 0, 9), (0, 0, 0) if self._chance(0.2) else (1, 2, 3)))
+        weights = random.choice(
+            ((1, 1, 1), (3, 1, 0), (0, 1, 0), (1, 0, 9), (0, 0, 0) if self._chance(0.2) else (1, 2, 3))
+        )
         for ref, weight in zip(refs, weights, strict=False):
             if count > 1 or self._chance(0.1):
                 ref["weight"] = weight

@@ -65,6 +65,9 @@ def _match_rank(match: Document) -> tuple[int, ...]:
 
 def _route(host: str, match: Document, rule: Document, policy: Document) -> Config:
     config: Config = {"match": _match(host, match)}
+    backends = rule.get("backendRefs", ())
+    if backends and not sum(ref.get("weight", 1) for ref in backends):
+        return {**config, "direct_response": {"status": 500}}
     for item in rule["filters"]:
         if item["type"] == "RequestHeaderModifier":
             config.update(_edits("request", item["requestHeaderModifier"]))
@@ -74,9 +77,6 @@ def _route(host: str, match: Document, rule: Document, policy: Document) -> Conf
     redirect = next((item["requestRedirect"] for item in rule["filters"] if item["type"] == "RequestRedirect"), None)
     if redirect is not None:
         return {**config, "redirect": _redirect(redirect, prefix)}
-    backends = rule["backendRefs"]
-    if not sum(ref.get("weight", 1) for ref in backends):
-        return {**config, "direct_response": {"status": 500}}
     action: Config = {
         "weighted_clusters": {"clusters": [_backend(ref) for ref in backends]},
         "timeout": _duration(rule.get("timeouts", {}).get("request", policy["timeouts"]["request"])),

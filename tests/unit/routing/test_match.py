@@ -38,3 +38,22 @@ def test_all_parts_of_one_match_must_hold_and_one_match_is_enough() -> None:
     assert matcher.takes(head(b"/o12", b"POST"))
     assert not matcher.takes(head(b"/o12", b"GET"))
     assert matcher.takes(head(b"/", b"GET", (b"X-Group", b"beta")))
+
+
+@pytest.mark.parametrize("match", [FieldMatch("x-role", "a,b"), FieldMatch("x-role", ".*b", "regex")])
+def test_a_repeated_field_is_one_with_all_values(match: FieldMatch) -> None:
+    matcher = Matcher((RouteMatch(headers=(match,)),))
+    assert matcher.takes(head(b"/", b"GET", (b"X-Role", b"a"), (b"x-role", b"b")))
+    assert not matcher.takes(head(b"/", b"GET", (b"X-Role", b"a")))
+
+
+def test_crumbs_of_a_cookie_are_one_cookie() -> None:
+    matcher = Matcher((RouteMatch(headers=(FieldMatch("cookie", "a=1; b=2"),)),))
+    assert matcher.takes(head(b"/", b"GET", (b"cookie", b"a=1"), (b"cookie", b"b=2")))
+
+
+def test_a_field_that_the_head_keeps_apart_is_found() -> None:
+    matcher = Matcher((RouteMatch(headers=(FieldMatch("grpc-timeout", "1S"),)),))
+    request = head()
+    request.grpc_timeout = b"1S"
+    assert matcher.takes(request)

@@ -1,0 +1,139 @@
+"""Differences to Envoy that are meant. docs/envoy-differences.md gives each of them, by this name, with its reason.
+
+What is in no class here is mended, or the test fails. So each class says as much as it can of what must have happened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from tests.differential.policies.asks import LONG_BODY, Act
+from tests.differential.policies.judge import ANSWER, ATTEMPTS, REQUEST, ROUTE, Finding, location_of
+from tests.differential.policies.tables import COLD, Document
+
+IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
+
+
+def _is_safe(finding: Finding) -> bool:
+    ask = finding.ask
+    declared = finding.retry.get("safeMethods", ())
+    return ask.method in (*IDEMPOTENT, *declared) or bool(ask.values("idempotency-key"))
+
+
+def _stopped_after(finding: Finding) -> Act | None:
+    """What the upstream did at our last attempt, when Envoy went on from there to the same answer or a later one."""
+    us, them = finding.us, finding.them
+    if finding.kind != ATTEMPTS or not us.arrivals or len(us.arrivals) >= len(them.arrivals):
+        return None
+    return finding.ask.act(len(us.arrivals) - 1)
+
+
+def _unsafe(finding: Finding) -> object:
+    return _stopped_after(finding) is not None and len(finding.us.arrivals) == 1 and not _is_safe(finding)
+
+
+def _asked_to_wait(finding: Finding) -> object:
+    act = _stopped_after(finding)
+    return (
+        act is not None and act.retry_after not in ("", "0") and finding.us.answered_by == len(finding.us.arrivals) - 1
+    )
+
+
+def _too_long(finding: Finding) -> object:
+    return _stopped_after(finding) is not None and len(finding.us.arrivals) == 1 and len(finding.ask.body) == LONG_BODY
+
+
+def _connect_is_no_reset(finding: Finding) -> object:
+    conditions = finding.retry.get("on", ("ConnectFailure",))
+    cold = any(ref["name"] == COLD for ref in finding.rule.get("backendRefs", ()))
+    return (
+        finding.kind == ATTEMPTS
+        and cold
+        and finding.us.tries == 1
+        and "Reset" in conditions
+        and "ConnectFailure" not in conditions
+    )
+
+
+def _matches(finding: Finding) -> Iterator[Document]:
+    for route in finding.table.routes:
+        for rule in route["spec"]["rules"]:
+            yield from rule.get("matches", ())
+
+
+def _matched_apart(finding: Finding) -> bool:
+    """Whether they may have taken two matches, of one rule or of two."""
+    return finding.kind in (ROUTE, REQUEST) or (finding.kind == ANSWER and finding.us.answered_by is None)
+
+
+def _decoded_query(finding: Finding) -> object:
+    query = urlsplit(finding.ask.target).query
+    matched = any("queryParams" in match for match in _matches(finding))
+    return _matched_apart(finding) and matched and ("%" in query or "+" in query)
+
+
+def _joined(finding: Finding) -> object:
+    names = {item["name"].lower() for match in _matches(finding) for item in match.get("headers", ())}
+    return _matched_apart(finding) and any(len(finding.ask.values(name)) > 1 for name in names)
+
+
+def _one_of_a_kind(finding: Finding) -> object:
+    added = [name for edit in _edits(finding, "requestHeaderModifier") for name in _edited(edit, "set", "add")]
+    there = {"content-type": len(finding.ask.values("content-type")), "x-request-id": 1}
+    return finding.kind == REQUEST and any(count + added.count(name) > 1 for name, count in there.items())
+
+
+def _edits(finding: Finding, way: str) -> list[Document]:
+    """What the rule and each of its backends edit."""
+    places = (finding.rule, *finding.rule.get("backendRefs", ()))
+    return [item[way] for place in places for item in place.get("filters", ()) if way in item]
+
+
+def _edited(edit: Document, *actions: str) -> list[str]:
+    items = [item for action in actions for item in edit.get(action, ())]
+    return [(item if isinstance(item, str) else item["name"]).lower() for item in items]
+
+
+def _edited_twice(finding: Finding) -> object:
+    """The same field, or the host, by the rule and by a backend."""
+    edits = _edits(finding, "requestHeaderModifier")
+    names = Counter(name for edit in edits for name in set(_edited(edit, "set", "add", "remove")))
+    names["host"] = sum("hostname" in rewrite for rewrite in _edits(finding, "urlRewrite"))
+    return finding.kind == REQUEST and max(names.values()) > 1
+
+
+def _trickled(finding: Finding) -> object:
+    us, them = finding.us, finding.them
+    if finding.kind != ANSWER or us.answered_by is None or us.answered_by != them.answered_by:
+        return False
+    return finding.ask.act(us.answered_by).deed == "trickle" and us.whole and not them.whole
+
+
+def _kept_port(finding: Finding) -> object:
+    redirects = [item["requestRedirect"] for item in finding.rule.get("filters", ()) if "requestRedirect" in item]
+    if finding.kind != ANSWER or not redirects or "hostname" not in redirects[0] or "scheme" in redirects[0]:
+        return False
+    port = finding.ask.authority.partition(":")[2]
+    ours, theirs = urlsplit(location_of(finding.us)), urlsplit(location_of(finding.them))
+    return port and ours._replace(netloc=ours.netloc.removesuffix(f":{port}")) == theirs
+
+
+EXPLAINED: dict[str, Callable[[Finding], object]] = {
+    "What is not safe is not tried again": _unsafe,
+    "A server that asks to wait is obeyed": _asked_to_wait,
+    "A long body is sent once": _too_long,
+    "A failed connect is no reset": _connect_is_no_reset,
+    "Query parameters are compared decoded": _decoded_query,
+    "A repeated field is matched as one": _joined,
+    "A field that can be there once is there once": _one_of_a_kind,
+    "A rule edits a request before its backend does": _edited_twice,
+    "A streamed answer has no total": _trickled,
+    "A redirect to another host keeps the port": _kept_port,
+}
+
+
+def explanation(finding: Finding) -> str | None:
+    """The class of EXPLAINED that `finding` belongs to; None: there is none."""
+    return next((name for name, holds in EXPLAINED.items() if holds(finding)), None)

@@ -1,0 +1,116 @@
+"""A short cut of the comparison of policies with Envoy; `make differential ARGS=--policies` has the long one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.differential.policies.asks import LONG_BODY, Act, Ask
+from tests.differential.policies.explained import EXPLAINED, explanation
+from tests.differential.policies.run import compare, differences
+from tests.differential.policies.tables import (
+    COLD,
+    LONG,
+    SHORT,
+    Document,
+    Table,
+    marking,
+    policy_document,
+    route_document,
+)
+from tests.differential.proxies import envoy_problem
+
+CUT_S = 10.0
+SEED = 4
+PAGE = Path(__file__).parents[3] / "docs" / "envoy-differences.md"
+
+
+@pytest.fixture
+def envoy() -> None:
+    problem = envoy_problem()
+    if problem:
+        pytest.skip(problem)
+
+
+@pytest.mark.usefixtures("envoy")
+async def test_policies_mean_to_us_what_they_mean_to_envoy() -> None:
+    played, found = await differences(SEED, CUT_S)
+    assert played > 100
+    assert [str(finding) for finding in found if explanation(finding) is None] == []
+
+
+def table(service: str, retry: Document, *rules: Document, timeout: str = LONG) -> Table:
+    return Table(service, (route_document(service, service, list(rules)),), policy_document(service, retry, timeout))
+
+
+def to(backend: str, **fields: object) -> Document:
+    return {"backendRefs": [{"name": backend}], **fields}
+
+
+def edits(way: str, name: str, value: str) -> Document:
+    kind = f"{way}HeaderModifier"
+    return {"type": kind[0].upper() + kind[1:], kind: {"set": [{"name": name, "value": value}]}}
+
+
+COLOR = {"headers": [{"name": "x-color", "value": "red"}]}
+QUERY = {"queryParams": [{"name": "q", "value": "a b"}]}
+ELSEWHERE = {"type": "RequestRedirect", "requestRedirect": {"hostname": "other.example"}}
+EDITING = {"name": "b0", "filters": [edits("request", "x-edit", "backend")]}
+
+SHOWN: dict[str, tuple[Table, Ask]] = {
+    "What is not safe is not tried again": (
+        table("unsafe", {}, marking("rule-0", **to("b0"))),
+        Ask("unsafe", "POST", "/", body=b"hello", script=(Act(status=503),)),
+    ),
+    "A server that asks to wait is obeyed": (
+        table("waits", {}, marking("rule-0", **to("b0"))),
+        Ask("waits", "GET", "/", script=(Act(status=503, retry_after="100"),)),
+    ),
+    "A long body is sent once": (
+        table("long", {}, marking("rule-0", **to("b0"))),
+        Ask("long", "PUT", "/", body=b"x" * LONG_BODY, script=(Act(status=503),)),
+    ),
+    "A failed connect is no reset": (
+        table("reset", {"on": ["Reset"]}, marking("rule-0", **to(COLD))),
+        Ask("reset", "GET", "/"),
+    ),
+    "Query parameters are compared decoded": (
+        table("query", {}, marking("rule-0", matches=[QUERY], **to("b0")), marking("rule-1", **to("b1"))),
+        Ask("query", "GET", "/?q=a%20b"),
+    ),
+    "A repeated field is matched as one": (
+        table("joined", {}, marking("rule-0", matches=[COLOR], **to("b0")), marking("rule-1", **to("b1"))),
+        Ask("joined", "GET", "/", (("x-color", "red"), ("x-color", "blue"))),
+    ),
+    "A field that can be there once is there once": (
+        table("once", {}, marking("rule-0", **to("b0"))),
+        Ask("once", "GET", "/", (("content-type", "text/plain"), ("content-type", "text/html"))),
+    ),
+    "A streamed answer has no total": (
+        table("stream", {}, marking("rule-0", **to("b0")), timeout=SHORT),
+        Ask("stream", "GET", "/", script=(Act("trickle"),)),
+    ),
+    "A redirect to another host keeps the port": (
+        table("port", {}, marking("rule-0", filters=[ELSEWHERE])),
+        Ask("port:8080", "GET", "/"),
+    ),
+    "A rule edits a request before its backend does": (
+        table("twice", {}, marking("rule-0", filters=[edits("request", "x-edit", "rule")], backendRefs=[EDITING])),
+        Ask("twice", "GET", "/"),
+    ),
+}
+
+
+@pytest.mark.usefixtures("envoy")
+async def test_every_difference_that_is_meant_is_there() -> None:
+    assert SHOWN.keys() == EXPLAINED.keys()
+    cases = {case.service: name for name, (case, _) in SHOWN.items()}
+    _, found = await compare([(case, [ask]) for case, ask in SHOWN.values()])
+    assert {cases[finding.table.service]: explanation(finding) for finding in found} == {name: name for name in SHOWN}
+
+
+def test_every_difference_that_is_meant_has_its_reason() -> None:
+    text = PAGE.read_text(encoding="utf-8").partition("\n## Compared")[2].partition("\n## ")[0]
+    assert re.findall(r"^### (.*)$", text, re.MULTILINE) == list(EXPLAINED)
