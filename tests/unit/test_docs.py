@@ -21,7 +21,17 @@ PAGES = sorted(
 )
 
 COMMANDS = {"sidecar": subcommands(make_parser(Flags("SIDECAR", {}))), "control": subcommands(build_parser({}))}
-FOREIGN_FLAGS = {"--endpoints", "--prefix", "--print-value-only", "--target", "--set", "--port", "--version", "--seed"}
+FOREIGN_FLAGS = {
+    "--endpoints",
+    "--prefix",
+    "--print-value-only",
+    "--target",
+    "--set",
+    "--port",
+    "--version",
+    "--seed",
+    "--policies",
+}
 """Of etcdctl, docker, helm, the examples, and what CONTRIBUTING.md runs."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
