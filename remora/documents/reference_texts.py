@@ -386,7 +386,7 @@ MEANINGS: dict[str, str] = {
     "CorsFilter.allowHeaders": "headers that requests may have",
     "CorsFilter.exposeHeaders": "headers of answers that pages may read",
     "CorsFilter.maxAge": "for how many seconds a browser remembers a preflight's answer",
-    "SessionPersistence.sessionName": "of the cookie or header",
+    "SessionPersistence.sessionName": "of the cookie or header; without it: `remora-DOCUMENT-RULE`",
     "SessionPersistence.absoluteTimeout": "a session ends after this",
     "SessionPersistence.idleTimeout": "a session that is not used for so long ends",
     "SessionPersistence.type": "how the client keeps it",

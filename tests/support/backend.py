@@ -21,10 +21,19 @@ class Backend:
         self.script = script
         self.requests: list[web.BaseRequest] = []
         self.port = 0
+        self.site: web.TCPSite | None = None
+        self.server: web.Server | None = None
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    async def stop(self) -> None:
+        """Take no more connections, and end those that there are."""
+        assert self.site is not None
+        assert self.server is not None
+        await self.site.stop()
+        await self.server.shutdown(0)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.append(request)
@@ -35,10 +44,11 @@ class Backend:
 async def running_backend(script: Script, port: int = 0) -> AsyncIterator[Backend]:
     """A backend on a port of its own."""
     backend = Backend(script)
-    runner = web.ServerRunner(web.Server(backend.handle), shutdown_timeout=0.1)
+    backend.server = web.Server(backend.handle)
+    runner = web.ServerRunner(backend.server, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
+    backend.site = web.TCPSite(runner, "127.0.0.1", port)
+    await backend.site.start()
     backend.port = runner.addresses[0][1]
     try:
         yield backend

@@ -73,6 +73,9 @@ class Answering(Tries):
             filters.edit_response(self.head, head)
         if decision.answer_fields:
             head.fields = [*head.fields, *decision.answer_fields]
+        persistence, attempt = decision.persistence, self._attempt
+        if persistence is not None and attempt is not None and attempt.has_answered:
+            persistence.tell(decision.cluster.name, attempt.endpoint, head)
 
     def forward_data(self, data: bytes, end: bool) -> None:
         self.heard = True

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from remora.model.policies import RetryPolicy
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.gate import Gate
+from remora.sidecar.exchange.persistence import Persistence
 from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import Fields, RequestHead
@@ -28,6 +29,7 @@ class Decision:
         "filters",
         "gates",
         "idle_timeout_s",
+        "persistence",
         "request_timeout_s",
         "retry",
         "route",
@@ -59,12 +61,19 @@ class Decision:
         """What the request passes first, in this order."""
         self.answer_fields = _NO_FIELDS
         """Added to the answer, whoever makes it: cookies that keep a user where they are."""
+        self.persistence: Persistence | None = None
+        """Its session, if the route keeps sessions."""
         self.edits_answer = bool(filters)
         """Whether something is done to the answer."""
 
     def add_to_answer(self, fields: Fields) -> None:
         """Add `fields` to the answer."""
         self.answer_fields = [*self.answer_fields, *fields]
+        self.edits_answer = True
+
+    def keep_session(self, persistence: Persistence) -> None:
+        """Go where the session is, and tell the client."""
+        self.persistence = persistence
         self.edits_answer = True
 
     def with_gates(self, gates: tuple[Gate, ...]) -> Decision:
@@ -91,6 +100,7 @@ class Decision:
             self.gates,
         )
         copy.answer_fields, copy.edits_answer = self.answer_fields, self.edits_answer
+        copy.persistence = self.persistence
         return copy
 
 

@@ -95,6 +95,10 @@ class Tries(RequestClock):
     def _try(self) -> None:
         decision, repeats = self.decision, self.repeats
         assert decision is not None, "attempts are made once decided"
+        persistence = decision.persistence
+        if persistence is not None and repeats is None and persistence.endpoint is not None:
+            self._attempt_at(persistence.endpoint)
+            return
         endpoint = decision.cluster.pick(() if repeats is None else repeats.tried)
         if endpoint is None:
             self.fail(failures.NO_ENDPOINT, service=decision.cluster.name)

@@ -16,11 +16,12 @@ from remora.sidecar.exchange.decision import Decided, Decision, Direction, Disco
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.exchange.gates import Gates
+from remora.sidecar.listener.affinity import affinity_of
 from remora.sidecar.routing.match import host_of
-from remora.sidecar.routing.table import CompiledBackend, CompiledRoute, CompiledService, RouteTable
+from remora.sidecar.routing.table import CompiledService, RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster, Clusters
-from remora.sidecar.wire.heads import Fields, RequestHead
+from remora.sidecar.wire.heads import RequestHead
 
 OutboundPolicy = Literal["allow-any", "registry-only"]
 
@@ -157,8 +158,8 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
         answer = route.filters.answer(head)
         if answer is not None:
             return LocalAnswer(*answer, name, route.name)
-    answer_fields: Fields = []
-    backend = _backend(route, head, answer_fields)
+    affinity = affinity_of(route, head, mesh.clusters) if route.keeps_users else None
+    backend = route.backend(random.random()) if affinity is None else affinity.backend
     if backend is None:
         return _refusal(failures.NO_BACKEND, name, service=name, route=route.name)
     cluster = mesh.clusters.get(backend.service)
@@ -170,18 +171,9 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
         filters = (*filters, backend.filters)
     gates = mesh.gates(name, backend.service)
     decision = Decision(name, route.name, cluster, route.retry, route.request_timeout_s, idle_s, filters, gates)
-    if answer_fields:
-        decision.add_to_answer(answer_fields)
+    if affinity is not None:
+        affinity.apply(decision)
     return decision
-
-
-def _backend(route: CompiledRoute, head: RequestHead, answer_fields: Fields) -> CompiledBackend | None:
-    """The backend for `head`. What keeps its user there goes to `answer_fields`."""
-    if route.keys is not None:
-        key = route.keys.read(head, answer_fields, random.getrandbits(64))
-        if key is not None:
-            return route.backend_of(key)
-    return route.backend(random.random())
 
 
 def _decide_unrouted(mesh: Mesh, service: CompiledService) -> Decided:

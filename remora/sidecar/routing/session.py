@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 
 import msgspec
 
-from remora.model.routes import SessionPersistence
+from remora.model.routes import PathMatch, SessionPersistence
+from remora.sidecar.routing.match import request_field
+from remora.sidecar.wire.heads import RequestHead
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -50,12 +53,54 @@ def make_token(session: Session) -> bytes:
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=")
 
 
-def set_cookie(rule: SessionPersistence, token: bytes, path: str) -> bytes:
-    """The value of Set-Cookie; `path` is the prefix or path of the route's match."""
-    cookie = rule.name.encode() + b"=" + token + b"; Path=" + (path or "/").encode() + b"; HttpOnly"
-    if rule.permanent:
-        cookie += b"; Max-Age=%d" % int(rule.absolute_s)
-    return cookie
+class SessionRule:
+    """How the sessions of a route are kept, compiled."""
+
+    __slots__ = ("_header", "_name", "_path", "_rule")
+
+    def __init__(self, rule: SessionPersistence, path: PathMatch | None) -> None:
+        """`path`: of the route's match."""
+        self._rule = rule
+        self._name = rule.name.encode()
+        self._header = rule.name.lower().encode() if rule.kind == "header" else b""
+        self._path = _cookie_path(path)
+
+    def read(self, head: RequestHead, now: float) -> Session | None:
+        """The session of a request, if it has one that is not over."""
+        header = self._header
+        token = request_field(head, header) if header else cookie_value(head.fields, self._name)
+        return read_token(token, self._rule, now) if token else None
+
+    def told(self, known: Session | None, service: str, endpoint: str, now: float) -> tuple[bytes, bytes] | None:
+        """The field by which the client hears of its session with the endpoint that has answered; None: what it knows,
+        `known`, is still true."""
+        seconds = int(now)
+        if known is None or (known.service, known.endpoint) != (service, endpoint):
+            known = Session(service, endpoint, seconds, seconds)
+        elif self._rule.idle_s and seconds > known.used:
+            known = msgspec.structs.replace(known, used=seconds)
+        else:
+            return None
+        token = make_token(known)
+        return (self._name, token) if self._header else (b"set-cookie", self._cookie(token, known.begun - seconds))
+
+    def _cookie(self, token: bytes, age: int) -> bytes:
+        cookie = self._name + b"=" + token + b"; Path=" + self._path + b"; HttpOnly"
+        return cookie + b"; Max-Age=%d" % (int(self._rule.absolute_s) + age) if self._rule.permanent else cookie
+
+
+def _cookie_path(path: PathMatch | None) -> bytes:
+    """Where the session holds: what the route matches, of an expression its part without special signs (GEP-1619)."""
+    if path is None:
+        return b"/"
+    if path.kind != "regex":
+        return path.value.encode()
+    plain = _PLAIN.match(path.value)
+    return plain[0].encode() if plain is not None else b"/"
+
+
+_PLAIN = re.compile(r"/(?:[A-Za-z0-9_~-]+(?=/))?(?:/[A-Za-z0-9_~-]+(?=/))*")
+"""Whole segments of an expression that stand for themselves."""
 
 
 def cookie_value(fields: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:

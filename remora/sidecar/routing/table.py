@@ -19,6 +19,7 @@ from remora.model.snapshot import Service, Snapshot
 from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.routing.keys import KeyReader
 from remora.sidecar.routing.match import conditions_of, host_of
+from remora.sidecar.routing.session import SessionRule
 from remora.sidecar.routing.split import Split
 from remora.sidecar.wire.heads import RequestHead
 
@@ -47,6 +48,7 @@ class CompiledRoute:
         "backends",
         "conditions",
         "filters",
+        "keeps_users",
         "keys",
         "name",
         "order",
@@ -54,6 +56,8 @@ class CompiledRoute:
         "request_timeout_s",
         "retry",
         "route",
+        "session",
+        "targets",
     )
 
     def __init__(self, order: int, route: Route, service: Service) -> None:
@@ -65,11 +69,15 @@ class CompiledRoute:
         self.prefix = path.value if path is not None and path.kind == "prefix" else ""
         self.conditions = conditions_of(route)
         self.filters = CompiledFilters(route.filters, self.prefix) if route.filters else None
+        self.targets = {backend.service: CompiledBackend(backend, self.prefix) for backend in route.backends}
+        """All backends: sessions stay even with those that take nothing new."""
         used = [backend for backend in route.backends if backend.weight > 0]
-        self.backends = tuple(CompiledBackend(backend, self.prefix) for backend in used)
+        self.backends = tuple(self.targets[backend.service] for backend in used)
+        self.session = SessionRule(route.session, path) if route.session is not None else None
         self._split = Split(service.name, used) if len(used) > 1 else None
         self.keys = KeyReader(policy.sticky_by) if len(used) > 1 and policy.sticky_by else None
         """What keeps a user with a backend; None: chance decides, or nothing has to."""
+        self.keeps_users = self.session is not None or self.keys is not None
         timeout = route.request_timeout_s
         self.request_timeout_s = policy.timeouts.request_s if timeout is None else timeout
         self.retry = _retry_of(route, policy.retry)

@@ -70,6 +70,14 @@ class Cluster:
         """Attempts in flight."""
         return self._traffic.active
 
+    def find_well(self, endpoint_id: str) -> UpstreamEndpoint | None:
+        """The endpoint of this id, if it is there and nothing speaks against it."""
+        for endpoint in self.endpoints:
+            if endpoint.endpoint.id == endpoint_id:
+                is_reachable = endpoint.unreachable_until <= time.monotonic()
+                return endpoint if endpoint.is_well and is_reachable else None
+        return None
+
     def pick(self, tried: Sequence[UpstreamEndpoint] = ()) -> UpstreamEndpoint | None:
         """The endpoint for the next attempt, none of `tried` if there is another; None when there is none at all.
 
