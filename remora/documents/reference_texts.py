@@ -256,6 +256,10 @@ DEFAULTS: dict[str, str] = {
     "GRPCMethodMatch.method": "any",
 }
 
+_SESSION = (
+    "keeps a session with one instance, whatever the weights, while it is there and well; the answer says so when "
+    "there is something new to say"
+)
 _PARENTS = "the services that this route is for"
 _HOSTNAMES = "narrows the route to these hosts; callers reach the service by them too (those with `*.` only narrow)"
 _RULES = "where what goes; at least one"
@@ -282,9 +286,9 @@ MEANINGS: dict[str, str] = {
     "HTTPRouteRule.timeouts": "limits of this rule",
     "HTTPRouteRule.retry": "retries of this rule",
     "HTTPRouteRule.filters": "what is done on the way",
-    "HTTPRouteRule.sessionPersistence": "keeps a session with one instance",
+    "HTTPRouteRule.sessionPersistence": _SESSION,
     "GRPCRouteRule.filters": "what is done on the way",
-    "GRPCRouteRule.sessionPersistence": "keeps a session with one instance",
+    "GRPCRouteRule.sessionPersistence": _SESSION,
     "HTTPRouteMatch.path": "what the path must be",
     "HTTPRouteMatch.headers": _HEADERS,
     "HTTPRouteMatch.queryParams": "query parameters that must be there, all; of a repeated one the first counts",

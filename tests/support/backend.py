@@ -33,7 +33,7 @@ class Backend:
         assert self.site is not None
         assert self.server is not None
         await self.site.stop()
-        await self.server.shutdown(0)
+        await self.server.shutdown(0.1)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.append(request)
