@@ -80,13 +80,14 @@ def cluster_views(
 
 def _cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
     endpoints = tuple(
-        EndpointView(endpoint.endpoint, _state(endpoint), endpoint.active, endpoint.connections)
+        EndpointView(endpoint.endpoint, endpoint_state(endpoint), endpoint.active, endpoint.connections)
         for endpoint in cluster.endpoints
     )
     return ClusterView(cluster.name, cluster.policy.balancer.kind, endpoints, inbound)
 
 
-def _state(endpoint: UpstreamEndpoint) -> EndpointState:
+def endpoint_state(endpoint: UpstreamEndpoint) -> EndpointState:
+    """How it is, as far as is known here."""
     if not endpoint.endpoint.healthy:
         return "unhealthy"
     if endpoint.outlier.ejected_until:

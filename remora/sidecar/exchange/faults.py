@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
+from remora.model.grpc import GRPC_STATUS_NAMES
 from remora.model.limits import Fault
 from remora.model.snapshot import Service
 from remora.sidecar.exchange.failures import FAULT, FAULT_DELAY_FLAG, Failure
-from remora.sidecar.exchange.gate import Delayed, Gate, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Delayed, Gate, Stopped, Verdict
 from remora.sidecar.routing.match import Matcher
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.wire.heads import RequestHead
@@ -42,6 +44,14 @@ class InjectedFault:
         """Whether chance decides. `wall` is Unix time."""
         return self.fault.enabled and not self._is_over(wall) and self.matcher.takes(head)
 
+    def told(self, missed: str) -> tuple[str, ...]:
+        """What it does, and, where `missed` says so, why not."""
+        fault = self.fault
+        delay = [f"delays for {fault.delay_s:g} s"] if fault.delay_s else []
+        abort = [f"aborts with {fault.status}, gRPC {GRPC_STATUS_NAMES[fault.grpc_status]}"] if fault.status else []
+        does = f"{fault.share * 100:g} % of requests: {' and '.join([*delay, *abort])}"
+        return (does, missed) if missed else (does,)
+
     def _is_over(self, wall: float) -> bool:
         return self.fault.until > 0.0 and wall >= self.fault.until
 
@@ -74,9 +84,12 @@ class FaultGate(Gate):
                 random -= fault.fault.share
         return None
 
-    def considered(self) -> tuple[InjectedFault, ...]:
-        """All there are, in their order."""
-        return self._faults
+    def explain(self, head: RequestHead) -> Sequence[Account]:
+        wall = time.time()
+        return [
+            Account("fault", fault.told(missed := fault.missed(head, wall)), fault.fault.origin, applies=not missed)
+            for fault in self._faults
+        ]
 
 
 class FaultGates:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from abc import abstractmethod
+from collections.abc import Sequence
 
+from remora.model.base import Origin
 from remora.model.shares import QuotaKey
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.policy.limit import Limit
@@ -57,6 +59,21 @@ class Quota:
     limit: Limit
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Account:
+    """What a gate says of a request, for people."""
+
+    name: str
+    """Of the kind of policy: `fault`, `rate limit`."""
+    says: tuple[str, ...]
+    """A phrase each."""
+    origin: Origin | None
+    now: str = ""
+    """How it stands at the moment."""
+    applies: bool = True
+    """False: it is for other requests, or switched off; `says` why."""
+
+
 class Gate:
     """One of them, for all requests of a service or a route. Keeps its state over snapshots."""
 
@@ -73,3 +90,7 @@ class Gate:
 
     def close(self) -> None:
         """It is no longer used by new requests."""
+
+    def explain(self, head: RequestHead) -> Sequence[Account]:  # noqa: ARG002
+        """What it has to do with such a request. Changes nothing: the request is not there."""
+        return ()

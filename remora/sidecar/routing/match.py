@@ -27,6 +27,10 @@ class Condition:
     def holds(self, head: RequestHead) -> bool:
         """Whether it is so of the request."""
 
+    @abstractmethod
+    def seen(self, head: RequestHead) -> str:
+        """What the request has there, for people."""
+
 
 class _Method(Condition):
     __slots__ = ("_method",)
@@ -38,6 +42,9 @@ class _Method(Condition):
     def holds(self, head: RequestHead) -> bool:
         return head.method == self._method
 
+    def seen(self, head: RequestHead) -> str:
+        return f"it is {_text(head.method)}"
+
 
 class _IsGrpc(Condition):
     __slots__ = ()
@@ -47,6 +54,9 @@ class _IsGrpc(Condition):
 
     def holds(self, head: RequestHead) -> bool:
         return head.is_grpc
+
+    def seen(self, head: RequestHead) -> str:
+        return "it has none" if head.content_type is None else f"it is {_text(head.content_type)}"
 
 
 class _Host(Condition):
@@ -62,6 +72,9 @@ class _Host(Condition):
             host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in self._patterns
         )
 
+    def seen(self, head: RequestHead) -> str:
+        return f"it is {host_of(head.authority)}"
+
 
 class _Port(Condition):
     __slots__ = ("_port",)
@@ -76,6 +89,9 @@ class _Port(Condition):
         except ValueError:
             return False
         return (DEFAULT_PORT if port is None else port) == self._port
+
+    def seen(self, head: RequestHead) -> str:
+        return f"the authority is {_text(head.authority)}"
 
 
 class _Path(Condition):
@@ -93,6 +109,9 @@ class _Path(Condition):
         path = head.path.partition(b"?")[0]
         return path == self._exact or (self._below is not None and path.startswith(self._below))
 
+    def seen(self, head: RequestHead) -> str:
+        return f"it is {_text(head.path.partition(b'?')[0])}"
+
 
 class _PathRegex(Condition):
     __slots__ = ("_regex",)
@@ -103,6 +122,9 @@ class _PathRegex(Condition):
 
     def holds(self, head: RequestHead) -> bool:
         return self._regex.fullmatch(head.path.partition(b"?")[0]) is not None
+
+    def seen(self, head: RequestHead) -> str:
+        return f"it is {_text(head.path.partition(b'?')[0])}"
 
 
 class _Header(Condition):
@@ -120,6 +142,10 @@ class _Header(Condition):
             return value is not None and self._regex.fullmatch(value) is not None
         return value == self._value
 
+    def seen(self, head: RequestHead) -> str:
+        value = request_field(head, self._name)
+        return "there is none" if value is None else f"it is {_text(value)}"
+
 
 class _Query(Condition):
     __slots__ = ("_name", "_regex", "_value")
@@ -135,6 +161,10 @@ class _Query(Condition):
         if self._regex is not None:
             return value is not None and self._regex.fullmatch(value.encode()) is not None
         return value == self._value
+
+    def seen(self, head: RequestHead) -> str:
+        value = query_value(head.path, self._name)
+        return "there is none" if value is None else f"it is {value}"
 
 
 def conditions_of(route: Route) -> tuple[Condition, ...]:
@@ -161,7 +191,10 @@ class Matcher:
 
     def missed(self, head: RequestHead) -> str:
         """Why a request is none of them, for people; empty when it is."""
-        missed = [" and ".join(each.text for each in match if not each.holds(head)) for match in self._any]
+        missed = [
+            " and ".join(f"{each.text} ({each.seen(head)})" for each in match if not each.holds(head))
+            for match in self._any
+        ]
         return "" if "" in missed else "; or ".join(missed)
 
     def told(self) -> str:
@@ -176,6 +209,11 @@ def all_conditions(match: RouteMatch) -> tuple[Condition, ...]:
     if path is None or path.kind == "regex":
         return _beside_path(match)
     return (_Path(path), *_beside_path(match))
+
+
+def path_condition(path: PathMatch) -> Condition:
+    """What a path is asked for, be it by an index. Raises RegexError."""
+    return _PathRegex(path.value) if path.kind == "regex" else _Path(path)
 
 
 def _beside_path(match: RouteMatch) -> tuple[Condition, ...]:
@@ -223,6 +261,10 @@ def query_value(target: bytes, name: str) -> str | None:
         if found == name:
             return value
     return None
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")
 
 
 def _told(match: FieldMatch) -> str:

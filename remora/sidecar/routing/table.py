@@ -111,7 +111,7 @@ class CompiledService:
     order of precedence: a look-up finds one list and merges nothing.
     """
 
-    __slots__ = ("_anywhere", "_exact", "_prefixes", "default", "service")
+    __slots__ = ("_anywhere", "_exact", "_prefixes", "default", "routes", "service")
 
     def __init__(self, service: Service, namespace: str = "") -> None:
         """`namespace`: of the caller."""
@@ -119,7 +119,9 @@ class CompiledService:
         used = _routes_for(service, namespace)
         self.default = None if used else CompiledRoute(0, _default_route(service.name), service)
         """Decides every request of a service without routes."""
-        routes = [CompiledRoute(order, route, service) for order, route in enumerate(used)]
+        routes = tuple(CompiledRoute(order, route, service) for order, route in enumerate(used))
+        self.routes = routes
+        """All, in order of precedence."""
         by_prefix: dict[str, list[CompiledRoute]] = {}
         by_path: dict[str, list[CompiledRoute]] = {}
         for compiled in routes:

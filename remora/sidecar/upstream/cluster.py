@@ -66,6 +66,11 @@ class Cluster:
         """For the end of the interval of success rates."""
 
     @property
+    def usable(self) -> Sequence[UpstreamEndpoint]:
+        """The endpoints that get requests now."""
+        return self._usable
+
+    @property
     def active(self) -> int:
         """Attempts in flight."""
         return self._traffic.active

@@ -1,0 +1,222 @@
+"""What each policy says of a request: one small function for each, named in DESCRIBERS.
+
+To add one: write a function of a Subject that yields Rules, and name it. What gates know (limits, faults, admission …)
+they say themselves: `Gate.explain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from remora.model.base import Origin
+from remora.model.grpc import GRPC_STATUS_NAMES
+from remora.sidecar.explain.numbers import count, limit, percent, seconds
+from remora.sidecar.explain.subject import Subject
+from remora.sidecar.explain.values import From, Rule
+from remora.sidecar.policy.retry import is_safe
+
+Describer = Callable[[Subject], Iterator[Rule]]
+
+
+def timeouts(subject: Subject) -> Iterator[Rule]:
+    """Those of the route, then those of the service."""
+    route, policy = subject.route, subject.service.policy
+    own = []
+    if route.route.request_timeout_s is not None:
+        own.append(f"request {limit(route.route.request_timeout_s)}")
+    if route.route.per_try_timeout_s is not None:
+        own.append(f"one try {limit(route.route.per_try_timeout_s)}")
+    if own:
+        yield Rule("timeouts", tuple(own), _of_route(subject))
+    rest = [] if route.route.request_timeout_s is not None else [f"request {limit(route.request_timeout_s)}"]
+    times = policy.timeouts
+    rest.append(f"connect {limit(subject.policy.timeouts.connect_s)}, silence {limit(times.idle_s)}")
+    if route.route.per_try_timeout_s is None and route.retry.per_try_s:
+        rest.append(f"one try {seconds(route.retry.per_try_s)}")
+    yield Rule("timeouts", tuple(rest), From.of(policy.origin))
+
+
+def retries(subject: Subject) -> Iterator[Rule]:
+    """How often, upon what, and whether that is safe for this very request."""
+    retry, head = subject.route.retry, subject.head
+    if not retry.attempts:
+        yield Rule("retry", ("none",), _retries_from(subject))
+        return
+    statuses = ", ".join(map(str, retry.codes))
+    if head.is_grpc:
+        statuses = ", ".join(GRPC_STATUS_NAMES[number] for number in retry.grpc_statuses)
+    conditions = [
+        text
+        for on, text in (
+            (retry.on_connect, "connect failure"),
+            (retry.on_refused, "refused stream"),
+            (retry.on_reset, "reset"),
+            (bool(statuses), statuses),
+        )
+        if on
+    ]
+    says = [f"up to {count(retry.attempts, 'retry', 'retries')} on {', '.join(conditions)}"]
+    safe = is_safe(retry, head.method, head.path, head.fields)
+    method = head.method.decode("latin-1")
+    if not safe:
+        says.append(f"{method} is not safe to execute twice: only what surely was not executed is tried again")
+    says.append(f"wait {seconds(retry.backoff_base_s)} at first, {seconds(retry.backoff_cap_s)} at most")
+    yield Rule("retry", tuple(says), _retries_from(subject))
+    yield Rule("retry budget", _budget(subject), From.of(subject.policy.origin), _budget_now(subject))
+
+
+def _budget(subject: Subject) -> tuple[str, ...]:
+    budget = subject.policy.retry.budget
+    return (f"retries under way are at most {percent(budget.share)} of live requests, or {budget.minimum}",)
+
+
+def _budget_now(subject: Subject) -> str:
+    cluster = subject.cluster
+    if cluster is None:
+        return ""
+    room = "" if cluster.budget.has_room(cluster.active) else ": no room for more"
+    return f"{count(cluster.budget.retrying, 'request')} being retried{room}"
+
+
+def _retries_from(subject: Subject) -> From:
+    route = subject.route.route
+    own = (route.retry_attempts, route.retry_codes, route.retry_backoff_s)
+    return _of_route(subject) if any(value is not None for value in own) else From.of(subject.service.policy.origin)
+
+
+def hedging(subject: Subject) -> Iterator[Rule]:
+    """Where there is any."""
+    hedge = subject.route.retry.hedging
+    if hedge is not None:
+        safe = is_safe(subject.route.retry, subject.head.method, subject.head.path, subject.head.fields)
+        says = f"after {seconds(hedge.delay_s)} without an answer {count(hedge.attempts, 'more try', 'more tries')}"
+        why = () if safe else ("not for this request: it is not safe to execute twice",)
+        yield Rule("hedging", (says, *why), From.of(subject.service.policy.origin), applies=safe)
+
+
+def balancer(subject: Subject) -> Iterator[Rule]:
+    """How one of the endpoints is chosen."""
+    policy = subject.policy.balancer
+    says = [policy.kind.replace("_", " ")]
+    if policy.hash_on:
+        says.append("by " + ", else ".join(f"{key.source} {key.name}".strip() for key in policy.hash_on))
+    if policy.bounded_load is not None:
+        says.append(f"none over {percent(policy.bounded_load)} of the mean")
+    if policy.slow_start is not None:
+        says.append(f"new endpoints warm up for {seconds(policy.slow_start.window_s)}")
+    says.append(f"with fewer than {percent(policy.panic_share)} of the endpoints usable, all are used")
+    yield Rule("balancer", tuple(says), From.of(subject.policy.origin))
+
+
+def locality(subject: Subject) -> Iterator[Rule]:
+    """Where zones count."""
+    found = subject.policy.locality
+    if found is not None:
+        then = f", then {', '.join(found.failover)}" if found.failover else ""
+        yield Rule("locality", (f"own zone first{then}, then all others",), From.of(subject.policy.origin))
+
+
+def outliers(subject: Subject) -> Iterator[Rule]:
+    """When an endpoint is left out."""
+    outlier = subject.policy.outlier
+    says = []
+    if outlier.consecutive:
+        says.append(
+            f"{outlier.consecutive} failures in a row eject an endpoint for {seconds(outlier.base_s)}, "
+            f"longer each time, {seconds(outlier.max_s)} at most, {percent(outlier.max_share)} of them at a time"
+        )
+    if outlier.success_rate is not None:
+        rate = outlier.success_rate
+        says.append(f"so does a success rate {rate.deviations:g} standard deviations below the mean")
+    yield Rule("outliers", tuple(says) or ("off",), From.of(subject.policy.origin))
+
+
+def breaker(subject: Subject) -> Iterator[Rule]:
+    """Where there is one."""
+    found = subject.policy.breaker
+    if found is None:
+        return
+    per = "each endpoint" if found.per_endpoint else "the service"
+    when = f"{found.failures} failures in a row"
+    if found.kind == "error_ratio":
+        when = f"{percent(found.error_share)} of at least {found.volume} requests fail within {seconds(found.window_s)}"
+    says = [f"of {per}: opens when {when}, for {seconds(found.sleep_s)}, then {count(found.probes, 'probe')}"]
+    if found.shadow:
+        says.append("in shadow mode: only counted")
+    yield Rule("breaker", tuple(says), From.of(subject.policy.origin))
+
+
+def health(subject: Subject) -> Iterator[Rule]:
+    """Where endpoints are asked."""
+    check = subject.policy.health
+    if check is not None:
+        what = f"http {check.path}" if check.kind == "http" else check.kind
+        says = f"{what} every {seconds(check.interval_s)}: {check.unhealthy_after} failures make it unhealthy"
+        yield Rule("health checks", (says,), From.of(subject.policy.origin))
+
+
+def fallback(subject: Subject) -> Iterator[Rule]:
+    """Where there is one."""
+    found = subject.policy.fallback
+    if found is None:
+        return
+    what = "the last good answer"
+    if found.service is not None:
+        what = str(found.service)
+    elif found.answer is not None:
+        what = f"a fixed answer {found.answer.status}"
+    causes = ", ".join(cause.replace("_", " ") for cause in found.on)
+    yield Rule("fallback", (f"{what}, on {causes}",), From.of(subject.policy.origin))
+
+
+def session(subject: Subject) -> Iterator[Rule]:
+    """What keeps a user with one backend or endpoint."""
+    kept = subject.route.route.session
+    if kept is not None:
+        says = f"the {kept.kind} {kept.name} keeps a session with the endpoint that answered its first request"
+        yield Rule("session", (says,), _of_route(subject))
+    sticky = subject.service.policy.sticky_by
+    if sticky and len(subject.route.backends) > 1:
+        by = ", else ".join(f"{key.source} {key.name}".strip() for key in sticky)
+        yield Rule("split", (f"the same {by} goes to the same backend",), From.of(subject.service.policy.origin))
+
+
+def gates(subject: Subject) -> Iterator[Rule]:
+    """What limits, faults and the like say themselves."""
+    for gate in subject.gates:
+        for account in gate.explain(subject.head):
+            yield Rule(account.name, account.says, _from(account.origin), account.now, account.applies)
+
+
+def forbidden_faults(subject: Subject) -> Iterator[Rule]:
+    """Faults that have no effect here."""
+    if subject.faults:
+        return
+    for fault in subject.service.faults:
+        why = "this sidecar lets no fault have an effect (--faults off)"
+        yield Rule("fault", (why,), From.of(fault.origin, rules=True), applies=False)
+
+
+def _of_route(subject: Subject) -> From:
+    return From.of(subject.route.route.origin, rules=True)
+
+
+def _from(origin: Origin | None) -> From:
+    return From.of(origin, rules=True)
+
+
+DESCRIBERS: tuple[Describer, ...] = (
+    forbidden_faults,
+    gates,
+    session,
+    timeouts,
+    retries,
+    hedging,
+    balancer,
+    locality,
+    outliers,
+    breaker,
+    health,
+    fallback,
+)
+"""In the order in which they are shown, which is that of a request's way."""

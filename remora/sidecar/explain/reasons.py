@@ -1,0 +1,196 @@
+"""Why a request goes where it goes: each step of `listener/outbound.py`, told instead of taken.
+
+What is chosen is found by the same conditions, backends and gates as for a request that is there; only the index of
+paths is not used, so that each route can say why it is not the one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
+
+from remora.model.names import ServiceName, service_of_host, split_authority
+from remora.model.policies import ServicePolicy
+from remora.sidecar.exchange import failures
+from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.explain import endpoints, filters
+from remora.sidecar.explain.numbers import percent
+from remora.sidecar.explain.policies import DESCRIBERS
+from remora.sidecar.explain.routes import considered
+from remora.sidecar.explain.subject import Subject, View
+from remora.sidecar.explain.values import Asked, BackendFacts, Explanation, Failing, Rule
+from remora.sidecar.routing.filters import CompiledFilters
+from remora.sidecar.routing.match import host_of
+from remora.sidecar.routing.table import CompiledBackend, CompiledRoute, CompiledService
+from remora.sidecar.upstream.cluster import policies_of
+from remora.sidecar.wire.heads import RequestHead
+
+_LIFTED = {"content-type": "content_type", "x-request-id": "request_id", "traceparent": "trace_parent"}
+
+
+def head_of(asked: Asked) -> RequestHead:
+    """The head that such a request would have."""
+    fields = [(name.encode(), value.encode()) for name, value in asked.headers if name.lower() not in _LIFTED]
+    head = RequestHead(asked.method.encode(), asked.path.encode(), asked.authority.encode(), fields)
+    for name, value in asked.headers:
+        if name.lower() in _LIFTED:
+            setattr(head, _LIFTED[name.lower()], value.encode())
+    return head
+
+
+def explain(asked: Asked, view: View) -> Explanation:
+    """What would happen to such a request, and why."""
+    head, table = head_of(asked), view.table
+    base = Explanation(asked, table.snapshot.revision, view.config)
+    bound = service_of_host(asked.service, view.namespace) if asked.service else None
+    service = table.services.get(bound) if bound is not None else table.find(head.authority)
+    if service is None:
+        return _outside(base, head, view, bound)
+    found = f"by its own port (--service {asked.service})" if bound is not None else _found(service, head)
+    return _in_mesh(replace(base, service=service.service.name, found=found), service, head, view)
+
+
+def _found(service: CompiledService, head: RequestHead) -> str:
+    host = host_of(head.authority)
+    if host in service.service.hostnames:
+        return f"by the host name {host}, which a route of it has"
+    return f"by the name {host}"
+
+
+# ── none of the mesh ──
+
+
+def _outside(base: Explanation, head: RequestHead, view: View, bound: ServiceName | None) -> Explanation:
+    """As the router: control is asked, then it is past the mesh, if that is allowed."""
+    authority = head.authority.decode("latin-1")
+    name = bound or service_of_host(host_of(head.authority), view.namespace)
+    if name is not None and view.known is not None and view.known(name) is None:
+        found = f"{name} is not in use here yet: at the first request control is asked for it"
+        return replace(base, found=found, now=("the request waits for control's word, then it is decided",))
+    if bound is not None:
+        return _fails(replace(base, found=f"there is no service {bound}"), failures.NO_ENDPOINT, service=bound)
+    found = f"{authority or 'an empty authority'} names no service of the mesh"
+    base = replace(base, found=found)
+    if view.outbound_policy == "registry-only":
+        return _fails(base, failures.NOT_IN_REGISTRY, authority=authority)
+    try:
+        host, port = split_authority(authority)
+    except ValueError:
+        host, port = "", None
+    if not host:
+        return _fails(base, failures.BAD_AUTHORITY, authority=authority)
+    return replace(base, now=(f"it goes past the mesh, to {host} port {port or 80}, as it is",))
+
+
+# ── of the mesh ──
+
+
+def _in_mesh(base: Explanation, service: CompiledService, head: RequestHead, view: View) -> Explanation:
+    base = replace(base, considered=considered(service, head))
+    route = _chosen(service, base)
+    if route is None and head.method == b"CONNECT":
+        return replace(base, now=(f"no route takes it: the tunnel goes to {base.service} itself",))
+    if route is None:
+        method, path = head.method.decode("latin-1"), head.path.decode("latin-1")
+        return _fails(base, failures.NO_ROUTE, service=base.service, method=method, path=path)
+    base = replace(base, route=route.name)
+    answer = None if route.filters is None else route.filters.answer(head)
+    if answer is not None:
+        fields = ", ".join(f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in answer[1])
+        return replace(base, now=(f"the sidecar answers {answer[0]} itself ({fields})",))
+    return _to_backends(base, service, route, head, view)
+
+
+def _chosen(service: CompiledService, base: Explanation) -> CompiledRoute | None:
+    if service.default is not None:
+        return service.default
+    for compiled, told in zip(service.routes, base.considered, strict=False):
+        if told.outcome == "chosen":
+            return compiled
+    return None
+
+
+def _to_backends(
+    base: Explanation, service: CompiledService, route: CompiledRoute, head: RequestHead, view: View
+) -> Explanation:
+    chosen = _certain(route, head)
+    facts = tuple(_backend_facts(route, chosen, view))
+    base = replace(base, backends=facts)
+    if not route.backends:
+        return _fails(base, failures.NO_BACKEND, service=base.service, route=route.name)
+    # Where chance decides, rules are told of the backend that gets the most.
+    weights = {backend.service: backend.weight for backend in route.route.backends}
+    main = chosen or max(route.backends, key=lambda backend: weights[backend.service])
+    subject = _subject(service, route, main.service, head, view)
+    rules = tuple(rule for describe in DESCRIBERS for rule in describe(subject))
+    changes = tuple(filters.sees(head, _filters(route, main)))
+    base = replace(base, rules=rules, sees=changes)
+    possible = [backend for backend in facts if backend.chosen or (chosen is None and backend.weight)]
+    if not any(backend.endpoints for backend in possible):
+        return _fails(base, failures.NO_ENDPOINT, service=possible[0].service)
+    return replace(base, now=(*_on_the_way(rules), *_destinations(possible)))
+
+
+def _certain(route: CompiledRoute, head: RequestHead) -> CompiledBackend | None:
+    """The backend of all such requests; None where chance decides."""
+    if len(route.backends) == 1:
+        return route.backends[0]
+    made: list[tuple[bytes, bytes]] = []
+    key = None if route.keys is None else route.keys.read(head, made, 0)
+    # A cookie that would be made now is as good as chance.
+    return None if key is None or made else route.backend_of(key)
+
+
+def _subject(
+    service: CompiledService, route: CompiledRoute, backend: ServiceName, head: RequestHead, view: View
+) -> Subject:
+    policy = policies_of(view.table.snapshot).get(backend, ServicePolicy())
+    gates = view.gates(service.service.name, backend)
+    cluster = view.cluster(backend)
+    return Subject(head, service.service, route, backend, policy, cluster, gates, view.faults, view.live)
+
+
+def _filters(route: CompiledRoute, backend: CompiledBackend) -> tuple[CompiledFilters, ...]:
+    return tuple(each for each in (route.filters, backend.filters) if each is not None)
+
+
+def _backend_facts(route: CompiledRoute, chosen: CompiledBackend | None, view: View) -> Iterator[BackendFacts]:
+    total = sum(backend.weight for backend in route.route.backends)
+    snapshot = view.table.snapshot
+    policies = policies_of(snapshot)
+    for backend in route.route.backends:
+        cluster, known = view.cluster(backend.service), snapshot.endpoints.get(backend.service)
+        found = tuple(endpoints.live(cluster)) if cluster is not None else ()
+        if not view.live and known is not None:
+            found = tuple(endpoints.static(known.endpoints))
+        done = (*filters.told(route.route.filters), *filters.told(backend.filters))
+        kind = policies.get(backend.service, ServicePolicy()).balancer.kind.replace("_", " ")
+        share = backend.weight / total if total else 0.0
+        zones = () if cluster is None else tuple(endpoints.zones(cluster))
+        certain = chosen is not None and chosen.service == backend.service
+        yield BackendFacts(backend.service, backend.weight, share, kind, found, done, zones, certain)
+
+
+def _on_the_way(rules: tuple[Rule, ...]) -> Iterator[str]:
+    for rule in rules:
+        if rule.name == "fault" and rule.applies:
+            yield f"on purpose ({rule.source.document}): {rule.says[0]}"
+
+
+def _destinations(facts: Sequence[BackendFacts]) -> Iterator[str]:
+    for backend in facts:
+        chance = "" if backend.chosen else f" ({percent(backend.share)} of such requests)"
+        usable = [endpoint for endpoint in backend.endpoints if endpoint.usable]
+        if not backend.endpoints:
+            yield f"{backend.service}{chance} has no endpoint: {failures.NO_ENDPOINT.status}, flag UH"
+        elif len(usable) == 1:
+            yield f"it goes to {backend.service}{chance}, at {usable[0].address}"
+        else:
+            yield f"it goes to {backend.service}{chance}, at one of {len(usable)} usable endpoints"
+
+
+def _fails(base: Explanation, failure: Failure, **details: object) -> Explanation:
+    sentence = failure.sentence.format(**details)
+    failing = Failing(failure.flag, failure.status, failure.code, sentence)
+    return replace(base, failing=failing, now=(f"the sidecar answers {failure.status} itself: {sentence}",))

@@ -1,0 +1,57 @@
+"""What rules are explained about: a request, and the way that was chosen for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from remora.model.names import ServiceName
+from remora.model.policies import ServicePolicy
+from remora.model.snapshot import Service
+from remora.sidecar.exchange.gate import Gate
+from remora.sidecar.listener.outbound import Mesh, OutboundPolicy
+from remora.sidecar.routing.table import CompiledRoute, RouteTable
+from remora.sidecar.upstream.cluster import Cluster
+from remora.sidecar.wire.heads import RequestHead
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class View:
+    """What explanations look at: a live sidecar, or a file that one would run on."""
+
+    table: RouteTable
+    config: str
+    """Where the configuration comes from, for people."""
+    namespace: str
+    outbound_policy: OutboundPolicy
+    cluster: Callable[[ServiceName], Cluster | None]
+    """None of any service: it is a file that is asked."""
+    gates: Callable[[ServiceName, ServiceName], tuple[Gate, ...]]
+    """By the service that is asked for, and the one that the route chose."""
+    known: Callable[[ServiceName], bool | None] | None = None
+    """What control says of a service that is not in the table. None: there is no control to ask."""
+    faults: bool = True
+    live: bool = True
+
+    @classmethod
+    def of(cls, mesh: Mesh, config: str, *, faults: bool) -> View:
+        """A live sidecar's."""
+        known = None if mesh.discoverer is None else mesh.discoverer.known
+        return cls(mesh.table, config, mesh.namespace, mesh.policy, mesh.clusters.get, mesh.gates, known, faults)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """A request that has a route, and one of the services that it may go to."""
+
+    head: RequestHead
+    service: Service
+    route: CompiledRoute
+    backend: ServiceName
+    policy: ServicePolicy
+    """Of the backend: how its endpoints are reached."""
+    cluster: Cluster | None
+    gates: tuple[Gate, ...]
+    faults: bool
+    """Whether this sidecar lets faults have an effect."""
+    live: bool
