@@ -230,6 +230,10 @@ def run_command(main: Callable[[], int], prog: str) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Who reads our output has seen enough. What is left of it goes nowhere, without a complaint at the very end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def port_in_use(flag: str, variable: str, address: Address, reason: OSError) -> UsageError:

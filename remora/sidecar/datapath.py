@@ -93,6 +93,11 @@ class DataPath:
         return sum(listener.live_requests for listener in self._listeners())
 
     @property
+    def mesh(self) -> Mesh:
+        """The outbound side's view of the mesh."""
+        return self._mesh
+
+    @property
     def app_limit(self) -> ConcurrencyGate | None:
         """The bound on requests in flight to the app, if there is one."""
         options = self._options

@@ -16,9 +16,17 @@ class AdminError(Exception):
 
 def fetch_status(host: str, port: int) -> dict[str, Any]:
     """The /status page of the sidecar whose admin port this is. Raises AdminError."""
+    found = fetch(host, port, "/status")
+    if not isinstance(found, dict) or "listeners" not in found:
+        raise AdminError(f"what listens at {host}:{port} is not a sidecar's admin port: say where it is with --admin")
+    return found
+
+
+def fetch(host: str, port: int, page: str) -> Any:
+    """A page of JSON of the sidecar whose admin port this is. Raises AdminError."""
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", "/status")
+        connection.request("GET", page)
         answer = connection.getresponse()
         found = json.loads(answer.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -26,7 +34,7 @@ def fetch_status(host: str, port: int) -> dict[str, Any]:
         raise AdminError(f"no sidecar's admin port at {host}:{port} ({reason}): say where it is with --admin") from None
     finally:
         connection.close()
-    if answer.status != http.HTTPStatus.OK or not isinstance(found, dict) or "listeners" not in found:
+    if answer.status != http.HTTPStatus.OK:
         raise AdminError(f"what listens at {host}:{port} is not a sidecar's admin port: say where it is with --admin")
     return found
 

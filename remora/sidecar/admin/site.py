@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Protocol, get_args
 
 import msgspec
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from remora.sidecar.source.app_health import HealthView
     from remora.sidecar.source.control import ControlSource
     from remora.sidecar.source.registration import Registrar
+
+
+Explainer = Callable[[str], Page | Awaitable[Page]]
+"""Answers the query of /explain."""
 
 
 class WorkersView(Protocol):
@@ -44,6 +48,8 @@ class AdminView:
     clusters: Callable[[], list[ClusterView]]
     workers: WorkersView | None = None
     """None: this process carries the traffic itself."""
+    explain: Explainer | None = None
+    """Says what would happen to a request, and what has happened to one."""
     health: Callable[[], HealthView] | None = None
     """None: the sidecar only calls."""
     draining: bool = False
@@ -61,10 +67,16 @@ def admin_site(view: AdminView) -> Site:
         ("GET", "/status"): _fresh(view, lambda _: _json(status(view))),
         ("GET", "/config"): lambda _: _json(view.snapshot),
         ("GET", "/clusters"): _fresh(view, lambda _: _json([_cluster(cluster) for cluster in view.clusters()])),
+        **_explain_pages(view),
         ("GET", "/detection"): _fresh(view, lambda _: _json(_detection(view.metrics))),
         **_probe_pages(view),
     }
     return Site(pages)
+
+
+def _explain_pages(view: AdminView) -> dict[tuple[str, str], PageMaker]:
+    explain = view.explain
+    return {} if explain is None else {("GET", "/explain"): lambda question: explain(question.query)}
 
 
 def probe_site(view: AdminView) -> Site:

@@ -19,6 +19,8 @@ from remora.sidecar.admin.views import cluster_views
 from remora.sidecar.app.membership import Membership
 from remora.sidecar.app.state_file import state_file
 from remora.sidecar.datapath import INBOUND, DataPath, places
+from remora.sidecar.explain.page import explain_page
+from remora.sidecar.explain.subject import View
 from remora.sidecar.listener.listener import Listener
 from remora.sidecar.listener.outbound import Discoverer
 from remora.sidecar.options import Options
@@ -64,6 +66,9 @@ class Sidecar:
             path = DataPath(options, self._metrics)
             self._plane, self._own_ports = path, path.own_ports
             self._view = AdminView(self._metrics, lambda: cluster_views(path.app, path.clusters, path.app_limit))
+            self._view.explain = lambda query: explain_page(
+                query, View.of(path.mesh, self._view.snapshot_from, faults=options.faults)
+            )
         else:
             self._plane, self._own_ports = workers, workers.own_ports
             workers.on_lost = self._on_lost

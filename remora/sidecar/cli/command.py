@@ -1,4 +1,4 @@
-"""What `sidecar run` and `sidecar status` do."""
+"""What `sidecar run` and `sidecar status` do; `sidecar explain` has a file of its own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from remora.model.snapshot import SnapshotError
 from remora.sidecar.app import WorkersLostError
 from remora.sidecar.app import run as run_sidecar
 from remora.sidecar.build import version
+from remora.sidecar.cli.explain import add_explain
 from remora.sidecar.cli.run_flags import add_run_flags
 from remora.sidecar.cli.run_options import options
 from remora.sidecar.cli.values import LOOPBACK
@@ -45,6 +46,14 @@ def make_parser(flags: Flags) -> Parser:
     run.set_defaults(command=_run)
     add_run_flags(flags, run)
     _add_status(flags, commands.add_parser("status", help="show how a running sidecar is"))
+    add_explain(
+        flags,
+        commands.add_parser(
+            "explain",
+            help="say what would happen to a request, and why",
+            description="Say what would happen to a request that leaves the app, and why.",
+        ),
+    )
     return parser
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from remora.model.base import Origin
 from remora.model.grpc import GRPC_STATUS_NAMES
+from remora.model.policies import Balancer, Outlier, RetryBudget, RetryPolicy, ServicePolicy, Timeouts
 from remora.sidecar.explain.numbers import count, limit, percent, seconds
 from remora.sidecar.explain.subject import Subject
 from remora.sidecar.explain.values import From, Rule
@@ -33,7 +34,7 @@ def timeouts(subject: Subject) -> Iterator[Rule]:
     rest.append(f"connect {limit(subject.policy.timeouts.connect_s)}, silence {limit(times.idle_s)}")
     if route.route.per_try_timeout_s is None and route.retry.per_try_s:
         rest.append(f"one try {seconds(route.retry.per_try_s)}")
-    yield Rule("timeouts", tuple(rest), From.of(policy.origin))
+    yield Rule("timeouts", tuple(rest), _unless(times == Timeouts(), policy))
 
 
 def retries(subject: Subject) -> Iterator[Rule]:
@@ -62,7 +63,8 @@ def retries(subject: Subject) -> Iterator[Rule]:
         says.append(f"{method} is not safe to execute twice: only what surely was not executed is tried again")
     says.append(f"wait {seconds(retry.backoff_base_s)} at first, {seconds(retry.backoff_cap_s)} at most")
     yield Rule("retry", tuple(says), _retries_from(subject))
-    yield Rule("retry budget", _budget(subject), From.of(subject.policy.origin), _budget_now(subject))
+    source = _unless(subject.policy.retry.budget == RetryBudget(), subject.policy)
+    yield Rule("retry budget", _budget(subject), source, _budget_now(subject))
 
 
 def _budget(subject: Subject) -> tuple[str, ...]:
@@ -81,7 +83,9 @@ def _budget_now(subject: Subject) -> str:
 def _retries_from(subject: Subject) -> From:
     route = subject.route.route
     own = (route.retry_attempts, route.retry_codes, route.retry_backoff_s)
-    return _of_route(subject) if any(value is not None for value in own) else From.of(subject.service.policy.origin)
+    if any(value is not None for value in own):
+        return _of_route(subject)
+    return _unless(subject.route.retry == RetryPolicy(), subject.service.policy)
 
 
 def hedging(subject: Subject) -> Iterator[Rule]:
@@ -105,7 +109,7 @@ def balancer(subject: Subject) -> Iterator[Rule]:
     if policy.slow_start is not None:
         says.append(f"new endpoints warm up for {seconds(policy.slow_start.window_s)}")
     says.append(f"with fewer than {percent(policy.panic_share)} of the endpoints usable, all are used")
-    yield Rule("balancer", tuple(says), From.of(subject.policy.origin))
+    yield Rule("balancer", tuple(says), _unless(policy == Balancer(), subject.policy))
 
 
 def locality(subject: Subject) -> Iterator[Rule]:
@@ -128,7 +132,7 @@ def outliers(subject: Subject) -> Iterator[Rule]:
     if outlier.success_rate is not None:
         rate = outlier.success_rate
         says.append(f"so does a success rate {rate.deviations:g} standard deviations below the mean")
-    yield Rule("outliers", tuple(says) or ("off",), From.of(subject.policy.origin))
+    yield Rule("outliers", tuple(says) or ("off",), _unless(outlier == Outlier(), subject.policy))
 
 
 def breaker(subject: Subject) -> Iterator[Rule]:
@@ -195,6 +199,11 @@ def forbidden_faults(subject: Subject) -> Iterator[Rule]:
     for fault in subject.service.faults:
         why = "this sidecar lets no fault have an effect (--faults off)"
         yield Rule("fault", (why,), From.of(fault.origin, rules=True), applies=False)
+
+
+def _unless(default: bool, policy: ServicePolicy) -> From:
+    """The policy's document, unless that says nothing of it."""
+    return From() if default else From.of(policy.origin)
 
 
 def _of_route(subject: Subject) -> From:

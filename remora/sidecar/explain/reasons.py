@@ -42,7 +42,7 @@ def head_of(asked: Asked) -> RequestHead:
 def explain(asked: Asked, view: View) -> Explanation:
     """What would happen to such a request, and why."""
     head, table = head_of(asked), view.table
-    base = Explanation(asked, table.snapshot.revision, view.config)
+    base = Explanation(asked, table.snapshot.revision, view.config, view.live)
     bound = service_of_host(asked.service, view.namespace) if asked.service else None
     service = table.services.get(bound) if bound is not None else table.find(head.authority)
     if service is None:

@@ -116,6 +116,8 @@ class Explanation(Fact, frozen=True):
     revision: int
     config: str
     """Where the configuration comes from."""
+    live: bool = True
+    """False: of a file, about which nothing is known but what stands in it."""
     service: str = ""
     """Empty: it is none of the mesh."""
     found: str = ""

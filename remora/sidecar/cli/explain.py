@@ -1,0 +1,112 @@
+"""`sidecar explain`: what would happen to a request, and why; of a live sidecar or of a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+import msgspec
+
+from remora.cli.flags import Flags, UsageError, existing_file, one_of, parse_address, parse_label
+from remora.model.address import Address
+from remora.model.names import DEFAULT_NAMESPACE, service_of_host
+from remora.model.snapshot import SnapshotError
+from remora.sidecar.cli.values import LOOPBACK
+
+_EPILOG = "The exit status is 1 where the mesh would answer with a failure of its own, and 2 for bad input."
+
+
+def add_explain(flags: Flags, explain: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    explain.epilog = _EPILOG
+    explain.add_argument("method", metavar="METHOD", help="such as GET")
+    explain.add_argument("url", metavar="URL", help="where the app would send it: http://SERVICE/PATH")
+    explain.add_argument(
+        "-H", "--header", action="append", default=[], metavar="NAME: VALUE", help="a header of it; may be repeated"
+    )
+    explain.add_argument("--service", metavar="NAME", help="it comes by the port of this service (--outbound NAME=…)")
+    explain.add_argument("--json", action="store_true", help="the same facts as JSON")
+    default = Address(LOOPBACK, 15000)
+    flags.add(
+        explain,
+        "--admin",
+        parse_address,
+        default=default,
+        metavar="ADDR:PORT",
+        help=f"the admin port of the sidecar that is asked (default {default})",
+    )
+    _add_file_flags(flags, explain)
+    explain.set_defaults(command=_explain)
+
+
+def _add_file_flags(flags: Flags, explain: argparse.ArgumentParser) -> None:
+    group = explain.add_argument_group("without a sidecar")
+    group.add_argument("--config", metavar="FILE", help="what a sidecar would do that runs on this file")
+    flags.add(
+        group,
+        "--namespace",
+        parse_label,
+        default=DEFAULT_NAMESPACE,
+        metavar="NAME",
+        help=f"the namespace of that sidecar (default {DEFAULT_NAMESPACE})",
+    )
+    flags.add(
+        group,
+        "--outbound-policy",
+        one_of("allow-any", "registry-only"),
+        default="allow-any",
+        metavar="NAME",
+        help="what that sidecar does with destinations outside the mesh (default allow-any)",
+    )
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from remora.sidecar.explain.paint import Paint
+    from remora.sidecar.explain.render import render
+
+    explanation = _explanation(arguments)
+    if arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(explanation), indent=2).decode())
+    else:
+        print(render(explanation, Paint.of(sys.stdout, dict(os.environ))))
+    return 1 if explanation.failing is not None else 0
+
+
+def _explanation(arguments: argparse.Namespace) -> Any:
+    # What weighs is loaded by this command alone: a sidecar that runs has no use for it.
+    from remora.sidecar.explain.page import QuestionError, ask, read_header
+
+    service = arguments.service or ""
+    if service and service_of_host(service) is None:
+        raise UsageError(f"--service: {service!r} names no service: give NAME or NAME.NAMESPACE")
+    try:
+        asked = ask(arguments.method, arguments.url, tuple(read_header(header) for header in arguments.header), service)
+    except QuestionError as error:
+        raise UsageError(str(error)) from None
+    return _of_file(arguments, asked) if arguments.config is not None else _of_sidecar(arguments, asked)
+
+
+def _of_file(arguments: argparse.Namespace, asked: Any) -> Any:
+    from remora.sidecar.explain.files import view_of_file
+    from remora.sidecar.explain.reasons import explain
+
+    try:
+        file = existing_file(arguments.config)
+        return explain(asked, view_of_file(file, arguments.namespace, arguments.outbound_policy))
+    except (SnapshotError, ValueError) as error:
+        raise UsageError(f"--config: {error}") from None
+
+
+def _of_sidecar(arguments: argparse.Namespace, asked: Any) -> Any:
+    from remora.sidecar.admin.client import AdminError, fetch
+    from remora.sidecar.explain.page import query_of
+    from remora.sidecar.explain.values import Explanation
+
+    admin: Address = arguments.admin.with_host(LOOPBACK)
+    try:
+        found = fetch(admin.host, admin.port, f"/explain?{query_of(asked)}")
+    except AdminError as error:
+        raise UsageError(str(error)) from None
+    return msgspec.convert(found, Explanation)

@@ -1,0 +1,71 @@
+"""The admin page /explain: a question as a query, an explanation as JSON.
+
+?method=GET&url=http://reviews/ratings&header=x-group:+beta&header=…&service=reviews
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import msgspec
+
+from remora.sidecar.admin.pages import Page
+from remora.sidecar.explain.reasons import explain
+from remora.sidecar.explain.subject import View
+from remora.sidecar.explain.values import Asked
+
+
+class QuestionError(ValueError):
+    """The question cannot be answered; its text says why."""
+
+
+def ask(method: str, url: str, headers: tuple[tuple[str, str], ...], service: str) -> Asked:
+    """The question about a request. Raises QuestionError."""
+    written = url if "://" in url or url.startswith("/") else f"http://{url}"
+    try:
+        parts = urlsplit(written)
+    except ValueError as error:
+        raise QuestionError(f"{url!r} is not a URL: {error}") from None
+    authority = parts.netloc or service
+    if not authority:
+        raise QuestionError(f"{url!r} names no service: write http://SERVICE/PATH, or say which with --service")
+    # What a client would encode before it sends it.
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
+    return Asked(method.upper(), authority, path, headers, service)
+
+
+def query_of(asked: Asked) -> str:
+    """The query that asks it."""
+    pairs = [("method", asked.method), ("authority", asked.authority), ("path", asked.path)]
+    pairs += [("header", f"{name}: {value}") for name, value in asked.headers]
+    return urlencode([*pairs, ("service", asked.service)])
+
+
+def read_query(query: str) -> Asked:
+    """What a query asks, by `url` or by `authority` and `path`. Raises QuestionError."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    found = dict(pairs)
+    headers = tuple(read_header(value) for name, value in pairs if name == "header")
+    method, service = found.get("method") or "GET", found.get("service", "")
+    if "authority" in found and "path" in found:
+        return Asked(method.upper(), found["authority"], found["path"], headers, service)
+    if "url" not in found:
+        raise QuestionError("say which request: /explain?method=GET&url=http://SERVICE/PATH")
+    return ask(method, found["url"], headers, service)
+
+
+def read_header(text: str) -> tuple[str, str]:
+    """`NAME: VALUE`. Raises QuestionError."""
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or not text.isascii():
+        raise QuestionError(f"{text!r} is not a header: write NAME: VALUE")
+    return name.strip(), value.strip()
+
+
+def explain_page(query: str, view: View) -> Page:
+    """The answer, or 400 and why there is none."""
+    try:
+        asked = read_query(query)
+    except QuestionError as error:
+        return Page(msgspec.json.encode({"error": str(error)}) + b"\n", status=400)
+    return Page(msgspec.json.format(msgspec.json.encode(explain(asked, view)), indent=2) + b"\n")

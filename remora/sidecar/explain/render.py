@@ -1,0 +1,134 @@
+"""Explanations for people: what was asked, which route, where it goes, what applies, and what would happen."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from remora.sidecar.explain.numbers import count, percent
+from remora.sidecar.explain.paint import Paint
+from remora.sidecar.explain.values import BackendFacts, Considered, EndpointFacts, Explanation, From, Rule
+
+WIDTH = 120
+MAX_SHOWN = 20
+"""Routes that do not match, and endpoints, are shown up to so many."""
+
+
+def render(explanation: Explanation, paint: Paint) -> str:
+    """The whole page."""
+    return "\n".join(_lines(explanation, paint))
+
+
+def _lines(told: Explanation, paint: Paint) -> Iterator[str]:
+    asked = told.asked
+    yield paint.bold(f"{asked.method} {asked.authority}{asked.path}")
+    yield from (paint.dim(f"  {name}: {value}") for name, value in asked.headers)
+    revision = f", revision {told.revision}" if told.revision else ""
+    yield paint.dim(f"  configuration from {told.config}{revision}")
+    yield ""
+    yield f"{paint.bold('service')}  {told.service or 'none of the mesh'}" + (f", {told.found}" if told.found else "")
+    if told.service:
+        yield from _routes(told, paint)
+    if told.backends:
+        yield ""
+        yield paint.bold("where it goes")
+        for backend in told.backends:
+            yield from _backend(backend, paint, live=told.live)
+    if told.sees:
+        yield ""
+        yield f"{paint.bold('the backend sees')}  {'; '.join(told.sees)}"
+    if told.rules:
+        yield ""
+        yield paint.bold("what applies")
+        yield from _rules(told.rules, paint)
+    yield ""
+    colour = paint.bad if told.failing else paint.good
+    for sentence in told.now:
+        yield colour(f"{paint.sign('to')} {sentence}")
+    if told.failing is not None:
+        failing = told.failing
+        yield paint.dim(f"  flag {failing.flag}, x-mesh-error: {failing.code}")
+
+
+def _routes(told: Explanation, paint: Paint) -> Iterator[str]:
+    yield ""
+    yield paint.bold("routes") + ("" if told.considered else "  none: all requests go to its own endpoints")
+    missed = 0
+    for route in told.considered:
+        missed += route.outcome != "chosen"
+        if route.outcome == "chosen" or missed <= MAX_SHOWN:
+            yield from _route(route, paint)
+    if missed > MAX_SHOWN:
+        yield paint.dim(f"  and {missed - MAX_SHOWN} more that are not it (--json has all)")
+
+
+def _route(route: Considered, paint: Paint) -> Iterator[str]:
+    place = paint.dim(f"  {_from(route.source)}")
+    if route.outcome == "chosen":
+        yield f"  {paint.good(paint.sign('yes'))} {paint.bold(route.route)}{place}"
+        yield f"      {route.asks_for}"
+    elif route.outcome == "not reached":
+        yield f"  {paint.sign('idle')} {route.route}{place}"
+        yield paint.dim("      matches too, but stands behind the one above")
+    else:
+        yield f"  {paint.bad(paint.sign('no'))} {route.route}{place}"
+        yield from (f"      {why}" for why in route.why)
+
+
+def _backend(backend: BackendFacts, paint: Paint, *, live: bool) -> Iterator[str]:
+    usable = sum(endpoint.usable for endpoint in backend.endpoints)
+    if backend.chosen:
+        share = "all such requests"
+    elif backend.weight:
+        share = f"{percent(backend.share)}, by chance" if backend.share < 1 else "not for this user"
+    else:
+        share = "weight 0: nothing"
+    health = f"{usable} of {count(len(backend.endpoints), 'endpoint')} usable"
+    state = paint.bad("no endpoint") if not backend.endpoints else health if usable else paint.bad(health)
+    yield f"  {paint.bold(backend.service)}  {share} {paint.sign('idle')} {state}, {backend.balancer}"
+    yield from (f"    {done}" for done in backend.filters)
+    yield from (f"    {paint.warn(zone) if 'panic' in zone else zone}" for zone in backend.zones)
+    shown = backend.endpoints[:MAX_SHOWN]
+    rows = [_endpoint(endpoint, live=live) for endpoint in shown]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for endpoint, row in zip(shown, rows, strict=True):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        sign = paint.good(paint.sign("on")) if endpoint.usable else paint.bad(paint.sign("off"))
+        yield f"    {sign} {text}"
+    if len(backend.endpoints) > MAX_SHOWN:
+        yield paint.dim(f"    and {len(backend.endpoints) - MAX_SHOWN} more (--json has all)")
+
+
+def _endpoint(endpoint: EndpointFacts, *, live: bool) -> tuple[str, ...]:
+    score = "" if endpoint.score is None else f"score {endpoint.score:.3g}"
+    where = " ".join(part for part in (endpoint.version, endpoint.zone) if part)
+    weight = "" if endpoint.weight == 1 else f"weight {endpoint.weight:.3g}"
+    busy = f"{endpoint.active} live, {count(endpoint.connections, 'connection')}" if live else ""
+    return endpoint.address, where, endpoint.state, score, busy, weight, endpoint.note
+
+
+def _rules(rules: Sequence[Rule], paint: Paint) -> Iterator[str]:
+    width = max(len(rule.name) for rule in rules)
+    indent = " " * (width + 6)
+    for rule in rules:
+        sign = paint.sign("idle") if rule.applies else paint.bad(paint.sign("no"))
+        for number, line in enumerate(_wrapped(rule, WIDTH - len(indent), paint)):
+            yield f"  {sign} {rule.name:{width}}  {line}" if number == 0 else indent + line
+
+
+def _wrapped(rule: Rule, width: int, paint: Paint) -> Iterator[str]:
+    """What it says, how it stands, and where it comes from, on as few lines as that takes."""
+    lines = textwrap.wrap("; ".join(rule.says), width)
+    if rule.now:
+        lines += textwrap.wrap(f"now: {rule.now}", width)
+    source = _from(rule.source)
+    if lines and len(lines[-1]) + len(source) + 4 <= width:
+        lines[-1] += paint.dim(f"  ({source})")
+    else:
+        lines.append(paint.dim(f"({source})"))
+    yield from lines
+
+
+def _from(source: From) -> str:
+    rule = "" if source.rule is None else f", rule {source.rule}"
+    return f"{source.document}{rule}" + (f", revision {source.revision}" if source.revision else "")
