@@ -20,7 +20,7 @@ def view_of_file(file: Path, namespace: str, outbound_policy: OutboundPolicy) ->
     """What a sidecar in `namespace` would do that runs on `file`. Raises SnapshotError."""
     snapshot = load_file(file)
     metrics = Metrics()
-    by_service, by_backend = service_gates(metrics, faults=True), backend_gates(metrics)
+    by_service, by_backend = service_gates(metrics, faults=True, workers=1), backend_gates(metrics)
     by_service.update(snapshot.services)
     policies = policies_of(snapshot)
     by_backend.update({name: Service(name, policy=policy) for name, policy in policies.items()})

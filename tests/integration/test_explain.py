@@ -1,0 +1,97 @@
+"""`sidecar explain` against real sidecars and files, as people run it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from tests.support import documents
+from tests.support.backend import running_backend
+from tests.support.ports import free_port
+from tests.support.process import Command, refused, running_sidecar
+
+
+async def answer(request: web.Request) -> web.StreamResponse:
+    return web.Response(text=request.path)
+
+
+async def explain(*arguments: str) -> tuple[int, str]:
+    """Exit status and output."""
+    command = await Command.start("sidecar", "explain", *arguments)
+    status = await command.finish()
+    assert not command.errors, command.errors.decode()
+    return status, "\n".join(command.lines)
+
+
+async def facts(*arguments: str) -> dict[str, Any]:
+    _, output = await explain(*arguments, "--json")
+    found: dict[str, Any] = json.loads(output)
+    return found
+
+
+def mesh_file(tmp_path: Path, *addresses: str) -> Path:
+    beta = {"matches": [{"headers": [{"name": "x-group", "value": "beta"}]}], "backendRefs": [{"name": "other"}]}
+    rest = {"backendRefs": [{"name": "shop"}], "timeouts": {"request": "2s"}}
+    return documents.write(
+        tmp_path / "mesh.yaml",
+        documents.endpoints("shop", *addresses),
+        documents.http_route("shop", beta, rest),
+        documents.traffic_policy("shop", retry={"attempts": 1}),
+        documents.fault_policy("shop", {"percent": 1, "abort": {"status": 503}}),
+    )
+
+
+async def test_a_live_sidecar_says_what_it_would_do_and_how_its_endpoints_are(tmp_path: Path) -> None:
+    async with running_backend(answer) as app:
+        gone = f"127.0.0.1:{free_port()}"
+        file = mesh_file(tmp_path, app.address, gone)
+        flags = ("--config", str(file), "--outbound", "shop=:0", "--faults", "off")
+        async with running_sidecar(None, *flags) as caller, aiohttp.ClientSession() as client:
+            for _ in range(20):  # of two at random: both have been tried
+                async with client.get(caller.url("outbound:shop")) as response:
+                    assert response.status == 200
+            where = ("--admin", caller.address("admin"))
+            told = await facts("GET", "http://shop/a?b=1", *where)
+            assert (told["service"], told["route"], told["config"]) == ("shop.default", "shop/rule-1", "file")
+            missed, chosen = told["considered"]
+            assert (missed["outcome"], missed["why"]) == ("missed", ["header x-group is beta: there is none"])
+            assert chosen["outcome"] == "chosen"
+            (backend,) = told["backends"]
+            seen = {endpoint["address"]: endpoint for endpoint in backend["endpoints"]}
+            assert (seen[app.address]["state"], seen[app.address]["connections"]) == ("healthy", 1)
+            assert seen[gone]["state"] in ("unreachable", "ejected")
+            rules = {rule["name"]: rule for rule in told["rules"]}
+            assert rules["fault"]["applies"] is False
+            assert rules["retry"]["source"]["document"] == "TrafficPolicy default/shop"
+
+            status, page = await explain("GET", "shop/a", "-H", "X-Group: beta", *where)
+            assert status == 1
+            assert "other.default has no endpoint" in page
+            status, page = await explain("GET", "/a", "--service", "shop", *where)
+            assert status == 0
+            assert "by its own port (--service shop)" in page
+            assert len(app.requests) == 20  # it asks nobody else
+
+
+async def test_a_file_can_be_asked_without_a_sidecar(tmp_path: Path) -> None:
+    file = mesh_file(tmp_path, "10.0.0.1:80", "10.0.0.2:80")
+    status, page = await explain("GET", "http://shop/", "--config", str(file))
+    assert status == 0
+    assert "it goes to shop.default, at one of 2 usable endpoints" in page
+    assert "on purpose (FaultPolicy default/shop): 1 % of requests: aborts with 503, gRPC UNAVAILABLE" in page
+    strict = ("--config", str(file), "--outbound-policy", "registry-only")
+    status, page = await explain("GET", "http://elsewhere.example/", *strict)
+    assert status == 1
+    assert "flag NR, x-mesh-error: not_in_registry" in page
+
+
+async def test_what_cannot_be_answered_is_told_in_one_sentence(tmp_path: Path) -> None:
+    assert "names no service" in await refused("explain", "GET", "/a")
+    assert "is not a header" in await refused("explain", "GET", "http://shop/", "-H", "nonsense")
+    assert "there is no file" in await refused("explain", "GET", "http://shop/", "--config", str(tmp_path / "none"))
+    nobody = f"127.0.0.1:{free_port()}"
+    assert "no sidecar's admin port" in await refused("explain", "GET", "http://shop/", "--admin", nobody)
