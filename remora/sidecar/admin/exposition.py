@@ -50,6 +50,12 @@ class SidecarCollector:
         for which, count in self._metrics.faults.items():
             faults.add_metric(list(which), count)
         yield faults
+        breakers = CounterMetricFamily(
+            "mesh_breaker_transitions", "How often a breaker came into a state.", labels=["service", "state"]
+        )
+        for into, count in self._metrics.breakers.items():
+            breakers.add_metric(list(into), count)
+        yield breakers
         shadowed = CounterMetricFamily(
             "mesh_shadowed", "Requests that a policy in shadow mode would have refused.", labels=["service", "policy"]
         )

@@ -113,12 +113,12 @@ class Answering(Tries):
 
     # ── made here ──
 
-    def fail(self, failure: Failure, **details: object) -> None:
-        """Answer with `failure`, in place of an answer from upstream."""
+    def fail(self, failure: Failure, fields: Fields = _NO_FIELDS, **details: object) -> None:
+        """Answer with `failure`, in place of an answer from upstream; `details` are those of its sentence."""
         decision = self.decision
         service = decision.service if decision is not None else self.head.authority.decode("latin-1")
         detail = failure.sentence.format(**{"service": service, **details})
-        self._refuse(failure, detail, service, decision.route if decision is not None else "")
+        self._refuse(failure, detail, service, decision.route if decision is not None else "", fields)
 
     def _refuse(self, failure: Failure, detail: str, service: str, route: str, fields: Fields = _NO_FIELDS) -> None:
         if self.done:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from remora.sidecar.exchange import failures
+from remora.sidecar.policy.breaker import REFUSED
 from remora.sidecar.policy.outcome import FAILED_GRPC, Outcome
 from remora.sidecar.policy.retry import AttemptFailure
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
@@ -31,6 +32,7 @@ class Attempt:
         "_paused",
         "_pool",
         "_stream",
+        "_ticket",
         "endpoint",
     )
 
@@ -48,6 +50,8 @@ class Attempt:
         self._paused = False
         self._failed = False
         """What has come of the answer speaks against the endpoint."""
+        self._ticket = REFUSED
+        """Of the endpoint's breaker, which has not heard yet how it goes."""
 
     # ── sending ──
 
@@ -72,14 +76,18 @@ class Attempt:
 
     def start(self, downstream: UpstreamProtocol) -> None:
         """Send the request on a free connection, or on the next that there is; the caller speaks `downstream`."""
-        self.endpoint.begin()
+        self._ticket = self.endpoint.begin()
         pool = self.endpoint.pool(downstream)
         connection = pool.take(self) if self._exchange.repeats is None else pool.take_anew()
         if connection is not None:
             self.on_connection(connection)
         else:
             self._pool = pool
-            pool.wait(self)
+            limit = pool.wait(self)
+            if limit is not None:
+                self._pool = None
+                self._end(Outcome.UNKNOWN)
+                self._exchange.on_no_room(limit)
 
     @property
     def is_repeatable(self) -> bool:
@@ -142,7 +150,14 @@ class Attempt:
 
     def _end(self, outcome: Outcome) -> None:
         self._over = True
-        self.endpoint.end(outcome)
+        self.endpoint.end(self._ticket, outcome)
+
+    def _on_failure_seen(self) -> None:
+        """The breaker hears of it before it is decided whether there is another attempt."""
+        self._failed = True
+        if self._ticket != REFUSED:
+            ticket, self._ticket = self._ticket, REFUSED
+            self.endpoint.judge(ticket, Outcome.FAILED)
 
     # ── ResponseHandler ──
 
@@ -154,7 +169,7 @@ class Attempt:
             exchange.forward_head(head, False)
             return
         if head.status >= 500:
-            self._failed = True
+            self._on_failure_seen()
         if exchange.is_grpc:
             self._on_grpc_head(head, end)
         elif exchange.retries_status(head):
@@ -166,7 +181,7 @@ class Attempt:
         exchange = self._exchange
         status = field_value(head.fields, b"grpc-status") if end else None
         if status in FAILED_GRPC:
-            self._failed = True
+            self._on_failure_seen()
         failed = status is not None and exchange.retries_grpc_status(status, head.fields)
         if failed or (head.status != 200 and exchange.retries_status(head)):
             self._retry(head.fields, end)
@@ -189,7 +204,7 @@ class Attempt:
         exchange = self._exchange
         status = field_value(trailers, b"grpc-status") if exchange.is_grpc else None
         if status in FAILED_GRPC:
-            self._failed = True
+            self._on_failure_seen()
         if self._held_head is not None:
             if status is not None and exchange.retries_grpc_status(status, trailers):
                 self._retry(trailers, ended=True)
@@ -239,9 +254,9 @@ class Attempt:
         """The answer is complete; an upstream that answered early need not get the rest of the request."""
         self._over = True
         if self._failed:
-            self.endpoint.end(Outcome.FAILED)
+            self.endpoint.end(self._ticket, Outcome.FAILED)
         else:
-            self.endpoint.end_well()
+            self.endpoint.end_well(self._ticket)
         if self._stream is not None and not self._exchange.body_ended:
             self._stream.reset(ResetReason.CANCELLED)
 

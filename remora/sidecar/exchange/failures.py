@@ -6,7 +6,9 @@ Each has Envoy's response flag, an HTTP status, a gRPC status, a stable code for
 from __future__ import annotations
 
 import dataclasses
+import math
 
+from remora.sidecar.upstream.room import Limit
 from remora.sidecar.wire.grpc import status_fields
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.problem import ERROR_FIELD, problem
@@ -54,10 +56,40 @@ CONCURRENCY_LIMIT = Failure(
 RATE_LIMITED = Failure(
     "RL", 429, 8, "rate_limited", "{service} takes {requests} requests in {per_s:g} s (limit {limit}): come back later"
 )
+REQUESTS_OVERFLOW = Failure(
+    "UO", 503, 14, "requests_overflow", "{service}: {most} requests are in flight, no more are let by {document}"
+)
+PENDING_OVERFLOW = Failure(
+    "UO", 503, 14, "pending_overflow", "{service}: {most} requests wait for a connection, no more are let by {document}"
+)
+CONNECTIONS_OVERFLOW = Failure(
+    "UO", 503, 14, "connections_overflow", "{service}: {most} connections are open, no more are let by {document}"
+)
+BREAKER_OPEN = Failure(
+    "UO",
+    503,
+    14,
+    "breaker_open",
+    "{service}: too many requests failed, so none are sent for up to {wait_s:.3g} s more, by {document}",
+)
 INTERNAL = Failure("", 500, 13, "internal", "the sidecar failed; its log says how")
 
 DOWNSTREAM_GONE_FLAG = "DC"
 FAULT_DELAY_FLAG = "DI"
+
+OF_LIMIT: dict[Limit, Failure] = {
+    "requests": REQUESTS_OVERFLOW,
+    "pending": PENDING_OVERFLOW,
+    "connections": CONNECTIONS_OVERFLOW,
+    "breaker": BREAKER_OPEN,
+}
+
+
+def retry_after(head: RequestHead, seconds: float) -> Fields:
+    """Fields that ask the one who sent `head` to wait before another try (RFC 9110 §10.2.3, gRFC A6)."""
+    if head.is_grpc:
+        return [(b"grpc-retry-pushback-ms", b"%d" % math.ceil(seconds * 1000))]
+    return [(b"retry-after", b"%d" % max(1, math.ceil(seconds)))]
 
 
 def answer(failure: Failure, head: RequestHead, detail: str) -> tuple[ResponseHead, bytes]:

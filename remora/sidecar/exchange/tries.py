@@ -21,6 +21,7 @@ from remora.sidecar.exchange.try_timer import TryTimer
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry, wait_asked_for
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
+from remora.sidecar.upstream.room import Limit, Objection
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 from remora.sidecar.wire.stream import RequestStream, ResetReason
 
@@ -85,8 +86,8 @@ class Tries(RequestClock):
         """Set if the request may be hedged."""
 
     @abstractmethod
-    def fail(self, failure: Failure, **details: object) -> None:
-        """Answer with `failure`, in place of an answer from upstream."""
+    def fail(self, failure: Failure, fields: Fields = _NO_FIELDS, **details: object) -> None:
+        """Answer with `failure`, in place of an answer from upstream; `details` are those of its sentence."""
 
     @abstractmethod
     def _new_attempt(self, endpoint: UpstreamEndpoint) -> Attempt:
@@ -95,15 +96,41 @@ class Tries(RequestClock):
     def _try(self) -> None:
         decision, repeats = self.decision, self.repeats
         assert decision is not None, "attempts are made once decided"
+        cluster = decision.cluster
+        traffic = cluster.traffic
+        if traffic.active >= traffic.asks_from:
+            objection = cluster.objection()
+            if objection is not None:
+                self._stop_for(objection)
+                return
         persistence = decision.persistence
         if persistence is not None and repeats is None and persistence.endpoint is not None:
             self._attempt_at(persistence.endpoint)
             return
-        endpoint = decision.cluster.pick(() if repeats is None else repeats.tried)
+        endpoint = cluster.pick(() if repeats is None else repeats.tried)
         if endpoint is None:
-            self.fail(failures.NO_ENDPOINT, service=decision.cluster.name)
+            self._stop_for(cluster.objection())
             return
         self._attempt_at(endpoint)
+
+    def _stop_for(self, objection: Objection | None) -> None:
+        """The cluster does not take another attempt; without an objection because it has no endpoint."""
+        decision = self.decision
+        assert decision is not None, "only decided requests are attempted"
+        service = decision.cluster.name
+        if objection is None:
+            self.fail(failures.NO_ENDPOINT, service=service)
+            return
+        failure, wait_s = failures.OF_LIMIT[objection.limit], objection.wait_s
+        fields = failures.retry_after(self.head, wait_s) if objection.limit == "breaker" else _NO_FIELDS
+        details = {"service": service, "document": objection.document, "most": objection.most, "wait_s": wait_s}
+        self.fail(failure, fields, **details)
+
+    def on_no_room(self, limit: Limit) -> None:
+        """The attempt may not wait for a connection."""
+        decision = self.decision
+        assert decision is not None, "only decided requests are attempted"
+        self._stop_for(decision.cluster.over(limit))
 
     def _attempt_at(self, endpoint: UpstreamEndpoint) -> None:
         head = self.head
@@ -188,6 +215,8 @@ class Tries(RequestClock):
         if not may_retry(decision.retry, failure, 0 if repeats is None else repeats.retries, self.is_safe):
             return False
         cluster = decision.cluster
+        if cluster.is_shut:
+            return False
         # While an answer is being judged, its attempt is not over yet.
         others = cluster.active - (failure is AttemptFailure.STATUS)
         if (repeats is not None and repeats.has_place) or cluster.budget.has_room(others):

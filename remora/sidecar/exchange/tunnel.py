@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.decision import Decision
 from remora.sidecar.exchange.exchange import Exchange
+from remora.sidecar.policy.breaker import REFUSED
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.telemetry.tcp import TcpSeries, TunnelKind
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
@@ -173,6 +174,9 @@ class TunnelAttempt(Attempt):
     def on_head(self, head: ResponseHead, end: bool) -> None:
         if not self._over and not end and opens_tunnel(self._tunnel.head, head.status):
             self._forwarding = True
+            # How long it lasts, and how it ends, says nothing more about the endpoint.
+            ticket, self._ticket = self._ticket, REFUSED
+            self.endpoint.judge(ticket, Outcome.OK)
             self._tunnel.open(head)
         else:
             super().on_head(head, end)

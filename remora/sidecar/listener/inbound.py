@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from remora.model.policies import RetryPolicy, ServicePolicy, Timeouts
+from remora.model.policies import Caps, RetryPolicy, ServicePolicy, Timeouts
 from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange.decision import Decided, Decision, Direction
 from remora.sidecar.exchange.gate import Gate
@@ -17,6 +17,8 @@ POLICY = ServicePolicy(
     # in the moment that we used it.
     retry=RetryPolicy(attempts=1, codes=(), grpc_statuses=()),
     timeouts=Timeouts(request_s=0),
+    # How much a service takes is said at its callers, and by its own limits of concurrency.
+    caps=Caps(pending=0, requests=0),
 )
 
 

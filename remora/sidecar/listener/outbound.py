@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Literal, Protocol
 
 from remora.model.names import ServiceName, service_of_host, split_authority
-from remora.model.policies import ServicePolicy
+from remora.model.policies import Caps, ServicePolicy
 from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.decision import Decided, Decision, Direction, Discovery, LocalAnswer, Refusal
@@ -92,6 +92,10 @@ class Mesh:
         return self.service_gates.of(service) + self.backend_gates.of(backend)
 
 
+_PAST_MESH = ServicePolicy(caps=Caps(pending=0, requests=0))
+"""No document says how much may go past the mesh."""
+
+
 class PassthroughClusters:
     """Clusters of one address each, for destinations outside the mesh."""
 
@@ -106,7 +110,7 @@ class PassthroughClusters:
         key = (host, port)
         cluster = self._clusters.get(key)
         if cluster is None:
-            cluster = self._clusters[key] = Cluster(PASSTHROUGH, ServicePolicy(), self._metrics)
+            cluster = self._clusters[key] = Cluster(PASSTHROUGH, _PAST_MESH, self._metrics)
             cluster.update((Endpoint(f"{host}:{port}", host, port),), cluster.policy)
             if len(self._clusters) > MAX_PASSTHROUGH_CLUSTERS:
                 self._clusters.popitem(last=False)[1].drain()

@@ -8,6 +8,7 @@
 
 Too many: by ratio over a rolling window, with a volume below which nothing is judged (hystrix), or in a row
 (gobreaker). What was let through in one state says nothing about a later one: tickets carry a generation (gobreaker).
+Unlike both, a breaker does not wait for ever for its probes: when one hangs, others go after another sleep.
 """
 
 from __future__ import annotations
@@ -38,34 +39,48 @@ class CircuitBreaker:
         self._in_a_row = 0
         self._generation = 0
         self._until = 0.0
-        """When OPEN ends."""
+        """When OPEN ends; when HALF_OPEN has waited long enough for its probes."""
         self._probes_left = 0
         self._probes_won = 0
         self.state = BreakerState.CLOSED
-        """As of the last call; an OPEN that has slept turns HALF_OPEN when a request asks."""
+        """As of the last call; an OPEN that has slept turns HALF_OPEN when a request asks, or by `wake`."""
+
+    def configure(self, config: Breaker) -> None:
+        """Go by other numbers from now on, of the same kind."""
+        if config.window_s != self._config.window_s:
+            self._counts = RollingCounts(config.window_s)
+        self._config = config
+
+    def wake(self, now: float) -> None:
+        """Be in the state that the time says."""
+        if self.state is BreakerState.CLOSED or now < self._until:
+            return
+        if self.state is BreakerState.OPEN:
+            self.state = BreakerState.HALF_OPEN
+            self._generation += 1
+            self._probes_won = 0
+        self._probes_left = self._config.probes
+        self._until = now + self._config.sleep_s
 
     def admit(self, now: float) -> int:
         """A ticket, or REFUSED."""
         if self.state is BreakerState.CLOSED:
             return self._generation
-        if self.state is BreakerState.OPEN:
-            if now < self._until:
-                return REFUSED
-            self._half_open()
-        if self._probes_left == 0:
+        self.wake(now)
+        if self.state is BreakerState.OPEN or self._probes_left == 0:
             return REFUSED
         self._probes_left -= 1
         return self._generation
 
     def would_admit(self, now: float) -> bool:
         """What `admit` would say, without letting anything through."""
-        if self.state is BreakerState.OPEN:
-            return now >= self._until
-        return self.state is BreakerState.CLOSED or self._probes_left > 0
+        if self.state is BreakerState.CLOSED or now >= self._until:
+            return True
+        return self.state is BreakerState.HALF_OPEN and self._probes_left > 0
 
     def retry_after_s(self, now: float) -> float:
-        """How long to wait for the next chance; 0: now, or as soon as a probe has come back."""
-        return max(0.0, self._until - now) if self.state is BreakerState.OPEN else 0.0
+        """How long to wait for the next chance, at most; 0: now."""
+        return 0.0 if self.would_admit(now) else self._until - now
 
     def on_success(self, ticket: int, now: float) -> None:
         """The request was answered well."""
@@ -90,7 +105,7 @@ class CircuitBreaker:
     def on_dropped(self, ticket: int) -> None:
         """Nobody will know how the request went; a probe's place is free again."""
         if ticket == self._generation and self.state is BreakerState.HALF_OPEN:
-            self._probes_left += 1
+            self._probes_left = min(self._probes_left + 1, self._config.probes)
 
     def _is_too_much(self, now: float) -> bool:
         config = self._config
@@ -105,12 +120,6 @@ class CircuitBreaker:
         self.state = BreakerState.OPEN
         self._until = now + self._config.sleep_s
         self._generation += 1
-
-    def _half_open(self) -> None:
-        self.state = BreakerState.HALF_OPEN
-        self._generation += 1
-        self._probes_left = self._config.probes
-        self._probes_won = 0
 
     def _close(self) -> None:
         self.state = BreakerState.CLOSED

@@ -60,6 +60,7 @@ class Metrics:
     """All counters of one sidecar."""
 
     __slots__ = (
+        "breakers",
         "config_rejected",
         "connections",
         "detected",
@@ -87,6 +88,8 @@ class Metrics:
         """By (service,)."""
         self.ratelimited: dict[tuple[str, str, str], int] = {}
         """By (service, limit, enforcement): requests over a limit, refused (`enforce`) or not (`shadow`)."""
+        self.breakers: dict[tuple[str, str], int] = {}
+        """By (service, state): how often a breaker came into it."""
         self.shadowed: dict[tuple[str, str], int] = {}
         """By (service, policy): requests that a policy in shadow mode would have refused."""
         self.faults: dict[tuple[str, str, str], int] = {}
@@ -155,6 +158,11 @@ class Metrics:
     def count_ejection(self, service: str, ejections: int = 1) -> None:
         """Count an endpoint that is left out because it fails."""
         self.ejections[service,] = self.ejections.get((service,), 0) + ejections
+
+    def count_breaker(self, service: str, state: str, times: int = 1) -> None:
+        """Count a breaker that comes into `state`."""
+        key = (service, state)
+        self.breakers[key] = self.breakers.get(key, 0) + times
 
     def count_shadowed(self, service: str, policy: str, requests: int = 1) -> None:
         """Count a request that `policy`, in shadow mode, would have refused; named as its field: `breaker`."""

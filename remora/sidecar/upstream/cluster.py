@@ -18,6 +18,8 @@ from remora.sidecar.policy.slow_start import STEPS
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.choice import NOTHING, balancer_among, choose, note_wellness
 from remora.sidecar.upstream.endpoint import Traffic, UpstreamEndpoint
+from remora.sidecar.upstream.guard import Breakers
+from remora.sidecar.upstream.room import NO_LIMIT, Limit, Objection
 
 log = logging.getLogger(__name__)
 
@@ -30,16 +32,18 @@ class Cluster:
         "_easing",
         "_judging",
         "_metrics",
-        "_traffic",
         "_usable",
         "_waking",
         "_zone",
+        "breakers",
         "budget",
         "choice",
         "declared",
         "endpoints",
+        "is_shut",
         "name",
         "policy",
+        "traffic",
     )
 
     def __init__(self, name: str, policy: ServicePolicy, metrics: Metrics, zone: str = "") -> None:
@@ -51,7 +55,10 @@ class Cluster:
         """What all its endpoints say that they speak; `auto` where they do not, or do not agree."""
         self.budget = Budget(policy.retry.budget)
         self._metrics = metrics
-        self._traffic = Traffic(self._on_failure)
+        self.traffic = Traffic(self._on_failure)
+        self.breakers = Breakers(name, metrics, self._choose)
+        self.is_shut = False
+        """The breakers let no attempt through now."""
         self._zone = zone
         self.choice = NOTHING
         self._usable: Sequence[UpstreamEndpoint] = ()
@@ -73,7 +80,7 @@ class Cluster:
     @property
     def active(self) -> int:
         """Attempts in flight."""
-        return self._traffic.active
+        return self.traffic.active
 
     def find_well(self, endpoint_id: str) -> UpstreamEndpoint | None:
         """The endpoint of this id, if it is there and nothing speaks against it."""
@@ -110,16 +117,38 @@ class Cluster:
     def _pick_once(self, candidates: Sequence[UpstreamEndpoint]) -> UpstreamEndpoint:
         return candidates[balancer_among(self.policy.balancer, candidates).pick(random.random)]
 
+    def objection(self) -> Objection | None:
+        """What stands against another attempt, if anything. Worth asking only from `traffic.asks_from` on, and where
+        there is no endpoint to pick."""
+        if self.is_shut:
+            return Objection("breaker", self._document("breaker"), wait_s=self.breakers.wait_s(self.endpoints))
+        most = self.policy.caps.requests
+        return self.over("requests") if most and self.traffic.active >= most else None
+
+    def over(self, limit: Limit) -> Objection:
+        """`limit`, which is one of the caps, is reached."""
+        caps = self.policy.caps
+        most = {"connections": caps.connections, "pending": caps.pending}.get(limit, caps.requests)
+        return Objection(limit, self._document(f"limits.{limit}"), most)
+
+    def _document(self, field: str) -> str:
+        origin = self.policy.origin
+        return (
+            f"spec.{field} of {origin}" if origin else f"the default of spec.{field}, which a TrafficPolicy can change"
+        )
+
     def update(self, endpoints: Iterable[Endpoint], policy: ServicePolicy) -> None:
         """Take over a newer set. Endpoints that stay keep their connections; those that go are drained."""
         known = {endpoint.endpoint.id: endpoint for endpoint in self.endpoints}
         before, self.policy = self.policy, policy
         self.budget.configure(policy.retry.budget)
+        self.traffic.room.configure(policy.caps)
         self.endpoints = tuple(self._kept_or_new(known, endpoint) for endpoint in endpoints)
         for gone in set(known.values()).difference(self.endpoints):
             gone.drain()
         said = {endpoint.endpoint.protocol for endpoint in self.endpoints}
         self.declared = said.pop() if len(said) == 1 else "auto"
+        self.breakers.update(policy.breaker, self.endpoints)
         self._choose()
         self._wake_for_returns()
         if policy.outlier.success_rate != before.outlier.success_rate or self._judging is None:
@@ -129,7 +158,10 @@ class Cluster:
         """Which endpoints get requests from now on. Called whenever one has changed, so that requests need not look."""
         now = time.monotonic()
         note_wellness(self.endpoints, now, new=bool(self.choice.levels))
-        choice = self.choice = choose(self.endpoints, self.policy, self._zone, now, self.choice)
+        passed = self.breakers.passed(self.endpoints)
+        self.is_shut = not passed and bool(self.endpoints)
+        self.traffic.asks_from = 0 if self.is_shut else self.policy.caps.requests or NO_LIMIT
+        choice = self.choice = choose(passed, self.policy, self._zone, now, self.choice)
         self._usable, self._balancer = choice.usable, choice.balancer
         self._ease_on()
 
@@ -146,7 +178,7 @@ class Cluster:
         """An attempt failed there."""
         policy, state = self.policy.outlier, endpoint.outlier
         state.failures += 1
-        if self._traffic.counts:
+        if self.traffic.counts:
             state.failed += 1
         if policy.consecutive and state.failures >= policy.consecutive and not state.ejected_until:
             self._eject(endpoint)
@@ -168,7 +200,7 @@ class Cluster:
             self._judging.cancel()
             self._judging = None
         rate = self.policy.outlier.success_rate
-        self._traffic.counts = rate is not None
+        self.traffic.counts = rate is not None
         if rate is not None and self.endpoints:
             self._judging = asyncio.get_running_loop().call_later(rate.interval_s, self._judge, rate)
 
@@ -198,6 +230,7 @@ class Cluster:
 
     def drain(self) -> None:
         """Let go of all endpoints."""
+        self.breakers.close(self.endpoints)
         self.update((), self.policy)
 
     def abort(self) -> None:
@@ -205,13 +238,14 @@ class Cluster:
             if handle is not None:
                 handle.cancel()
         self._waking = self._judging = self._easing = None
+        self.breakers.close(self.endpoints)
         for endpoint in self.endpoints:
             endpoint.abort()
 
     def _kept_or_new(self, known: Mapping[str, UpstreamEndpoint], endpoint: Endpoint) -> UpstreamEndpoint:
         kept, timeouts = known.get(endpoint.id), self.policy.timeouts
         if kept is None or not kept.is_same_place(endpoint):
-            return UpstreamEndpoint(endpoint, timeouts, self._traffic)
+            return UpstreamEndpoint(endpoint, timeouts, self.traffic)
         kept.update(endpoint, timeouts)
         return kept
 

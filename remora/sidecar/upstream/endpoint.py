@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from remora.model.policies import Timeouts
+from remora.model.policies import Caps, Timeouts
 from remora.model.snapshot import Endpoint
+from remora.sidecar.policy.breaker import REFUSED
 from remora.sidecar.policy.ewma import PeakEwma
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.policy.outlier import OutlierState
+from remora.sidecar.upstream.guard import Guard
 from remora.sidecar.upstream.pool import Pool, UpstreamProtocol
+from remora.sidecar.upstream.room import NO_LIMIT, Room
 
 CONNECT_BACKOFF_BASE_S = 0.5
 CONNECT_BACKOFF_CAP_S = 30.0
@@ -21,13 +24,17 @@ _DECLARED: dict[str, UpstreamProtocol] = {"http1": "http1", "h2": "h2", "grpc": 
 
 
 class Traffic:
-    """What the endpoints of one cluster have in common: their requests in flight, and who hears of failures."""
+    """What the endpoints of one cluster have in common: their requests in flight and connections, and who hears of
+    failures."""
 
-    __slots__ = ("active", "counts", "on_failure")
+    __slots__ = ("active", "asks_from", "counts", "on_failure", "room")
 
     def __init__(self, on_failure: Callable[[UpstreamEndpoint], None]) -> None:
         self.active = 0
         """Attempts in flight."""
+        self.asks_from = NO_LIMIT
+        """With so many in flight, the cluster is asked before another attempt."""
+        self.room = Room(Caps())
         self.counts = False
         """Whether successes and failures are counted, for success rates."""
         self.on_failure = on_failure
@@ -45,6 +52,7 @@ class UpstreamEndpoint:
         "active",
         "endpoint",
         "ewma",
+        "guard",
         "outlier",
         "unreachable_until",
         "was_away",
@@ -58,6 +66,8 @@ class UpstreamEndpoint:
         self.active = 0
         """Attempts in flight."""
         self.outlier = OutlierState()
+        self.guard: Guard | None = None
+        """Its breaker, or the one of the whole cluster."""
         self.weight = max(1, endpoint.weight)
         """For balancers: less than its own in slow start."""
         self.ewma: PeakEwma | None = None
@@ -78,6 +88,10 @@ class UpstreamEndpoint:
         return sum(pool.connections for pool in self._pools.values())
 
     @property
+    def name(self) -> str:
+        return self.endpoint.id
+
+    @property
     def is_well(self) -> bool:
         """Whether nothing speaks against it: neither itself, nor what we have seen of it."""
         return self.endpoint.healthy and not self.outlier.ejected_until
@@ -87,24 +101,34 @@ class UpstreamEndpoint:
         """What it is known by on all rings: a new start at the same place changes nothing."""
         return f"{self.endpoint.address}:{self.endpoint.port}".encode()
 
-    def begin(self) -> None:
-        """An attempt begins. Who begins one ends it."""
+    def begin(self) -> int:
+        """An attempt begins. Who begins one ends it, with the ticket that this gives."""
         self.active += 1
         self._traffic.active += 1
+        guard = self.guard
+        return REFUSED if guard is None else guard.begin()
 
-    def end_well(self) -> None:
+    def judge(self, ticket: int, outcome: Outcome) -> None:
+        """It is known how an attempt goes. It will be ended with REFUSED in place of its ticket."""
+        if ticket != REFUSED and self.guard is not None:
+            self.guard.end(ticket, outcome)
+
+    def end_well(self, ticket: int) -> None:
         """An attempt is over, and speaks for it."""
         self.active -= 1
         traffic = self._traffic
         traffic.active -= 1
         if traffic.counts or self.outlier.failures:
             self.outlier.on_success()
+        if ticket != REFUSED:
+            self.judge(ticket, Outcome.OK)
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, ticket: int, outcome: Outcome) -> None:
         """An attempt is over."""
         if outcome is Outcome.OK:
-            self.end_well()
+            self.end_well(ticket)
             return
+        self.judge(ticket, outcome)
         self.active -= 1
         self._traffic.active -= 1
         if outcome is Outcome.FAILED:
@@ -118,7 +142,7 @@ class UpstreamEndpoint:
         if pool is None:
             target, timeouts = self.endpoint, self._timeouts
             connect_s, idle_s = timeouts.connect_s, timeouts.keep_alive_s
-            pool = Pool(target.address, target.port, protocol, connect_s, self._on_connect, idle_s)
+            pool = Pool(target.address, target.port, protocol, connect_s, self._on_connect, idle_s, self._traffic.room)
             self._pools[protocol] = pool
         return pool
 

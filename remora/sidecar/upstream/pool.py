@@ -15,16 +15,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from remora.model.policies import Caps
 from remora.sidecar.policy.keep_alive import FRESH_S, KeepAlive
+from remora.sidecar.upstream.room import Limit, Room
 from remora.sidecar.wire.http1.client import Http1ClientConnection
 from remora.sidecar.wire.http2 import Http2ClientConnection
 from remora.sidecar.wire.stream import ClientConnection
 from remora.sidecar.wire.tcp import TcpClientConnection
 
 log = logging.getLogger(__name__)
-
-MAX_CONNECTIONS = 1024
-"""Per endpoint (Envoy's circuit breaker default)."""
 
 SWEEP_S = 0.01
 """How soon the pool looks again for idle connections that have to go, at the earliest."""
@@ -64,6 +63,7 @@ class Pool:
         "_connect_timeout_s",
         "_connecting",
         "_connections",
+        "_counted",
         "_draining",
         "_free",
         "_host",
@@ -72,6 +72,7 @@ class Pool:
         "_on_connect",
         "_port",
         "_protocol",
+        "_room",
         "_streams_told",
         "_sweep_handle",
         "_waiters",
@@ -85,9 +86,10 @@ class Pool:
         connect_timeout_s: float,
         on_connect: Callable[[bool], None],
         idle_s: float = 0.0,
+        room: Room | None = None,
     ) -> None:
         """`on_connect(ok)` hears of each connect; `connect_timeout_s` 0 means no limit, nor does `idle_s`, for which
-        idle connections are kept."""
+        idle connections are kept. `room` is shared with other pools; None: there are none."""
         self._host = host
         self._port = port
         self._protocol: UpstreamProtocol = protocol
@@ -103,6 +105,9 @@ class Pool:
         self._connecting: set[asyncio.Task[None]] = set()
         self._waiters: deque[Waiter] = deque()
         self._draining = False
+        self._room = Room(Caps()) if room is None else room
+        self._counted = 0
+        """How many of its connections `room` knows of."""
         self._streams_told: int | None = None
         """How many streams the endpoint takes on a connection, as it has said last; None: that has kept nobody waiting
         yet, and a new connection is tried with one."""
@@ -162,15 +167,25 @@ class Pool:
         keep_alive.on_outlived(idle_s)
         return connection
 
-    def wait(self, waiter: Waiter) -> None:
-        """Call `waiter` back, in turn, with a connection or a failure; never before this returns."""
+    def wait(self, waiter: Waiter) -> Limit | None:
+        """Call `waiter` back, in turn, with a connection or a failure; never before this returns. When too many wait,
+        or too many tunnels are open, it is not called; gives that limit then."""
+        room = self._room
+        if room.waiting >= room.most_waiting:
+            return "pending"
+        if self._protocol == "tcp" and not self._may_connect():
+            # A tunnel may last for hours: none is waited for.
+            return "connections"
+        room.waiting += 1
         self._waiters.append(waiter)
         self._connect_as_needed()
+        return None
 
     def forget(self, waiter: Waiter) -> None:
         """`waiter` no longer wants a connection."""
         if waiter in self._waiters:
             self._waiters.remove(waiter)
+            self._room.waiting -= 1
 
     def drain(self) -> None:
         """Close idle connections now and busy ones when they are done; the pool takes no new requests."""
@@ -229,6 +244,7 @@ class Pool:
     def on_connection_closed(self, connection: ClientConnection) -> None:
         since = self._free.pop(connection, None)
         self._connections.discard(connection)
+        self._count()
         if isinstance(connection, Http1ClientConnection) and not self._draining:
             now = time.monotonic()
             idle_s = connection.idle_s if connection.was_stale else 0.0 if since is None else now - since
@@ -278,6 +294,7 @@ class Pool:
     def _serve(self, connection: ClientConnection) -> None:
         while self._waiters and connection.free_slots > 0:
             waiter = self._waiters.popleft()
+            self._room.waiting -= 1
             try:
                 waiter.on_connection(connection)
             except Exception as error:
@@ -288,13 +305,34 @@ class Pool:
 
     def _connect_as_needed(self) -> None:
         served = self._streams_told or _STREAMS_PER_CONNECTION[self._protocol]
-        while (
-            len(self._connecting) * served < len(self._waiters)
-            and len(self._connecting) + len(self._connections) < MAX_CONNECTIONS
-        ):
+        while len(self._connecting) * served < len(self._waiters):
+            if not self._may_connect():
+                self._room.want(self)
+                return
             task = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            task.add_done_callback(self._on_connect_ended)
+            self._count()
+
+    def _may_connect(self) -> bool:
+        """One connection an endpoint may always have: nobody there would come to an end and make room (as in Envoy)."""
+        room = self._room
+        return room.connections < room.most_connections or not (self._connections or self._connecting)
+
+    def on_room(self) -> None:
+        """Another pool has one connection less."""
+        self._connect_as_needed()
+
+    def _on_connect_ended(self, task: asyncio.Task[None]) -> None:
+        self._connecting.discard(task)
+        self._count()
+
+    def _count(self) -> None:
+        """Have `room` know how many connections there are."""
+        count = len(self._connections) + len(self._connecting)
+        change, self._counted = count - self._counted, count
+        if change:
+            self._room.change(change)
 
     def _make(self) -> Http1ClientConnection | Http2ClientConnection | TcpClientConnection:
         if self._protocol == "tcp":
@@ -353,6 +391,7 @@ class Pool:
         log.debug("%s", reason)
         self._keep_alive.on_unreachable()
         waiters, self._waiters = self._waiters, deque()
+        self._room.waiting -= len(waiters)
         try:
             self._on_connect(False)
         finally:

@@ -63,6 +63,38 @@ def test_a_probe_that_nobody_heard_of_again_gives_its_place_back() -> None:
     assert breaker.admit(6) == REFUSED
 
 
+def test_probes_that_hang_are_not_waited_for_for_ever() -> None:
+    breaker = opened(CONSECUTIVE)
+    hanging = [breaker.admit(5), breaker.admit(5)]
+    assert (breaker.admit(9.9), breaker.retry_after_s(9)) == (REFUSED, 1)
+    others = [breaker.admit(10), breaker.admit(10)]
+    assert REFUSED not in others
+    assert breaker.admit(10) == REFUSED
+    breaker.on_success(others[0], 11)
+    breaker.on_success(hanging[0], 11)
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_time_alone_makes_it_half_open_and_never_closes_it() -> None:
+    breaker = opened(CONSECUTIVE)
+    breaker.wake(4.9)
+    assert breaker.state is BreakerState.OPEN
+    for now in (5, 50, 500):
+        breaker.wake(now)
+        assert breaker.state is BreakerState.HALF_OPEN
+
+
+def test_other_numbers_count_from_now_on() -> None:
+    breaker = CircuitBreaker(CONSECUTIVE)
+    breaker.on_failure(breaker.admit(0), 0)
+    breaker.configure(Breaker("consecutive", failures=2, sleep_s=1))
+    breaker.on_failure(breaker.admit(0), 0)
+    assert breaker.state is BreakerState.OPEN
+    breaker.configure(CONSECUTIVE)
+    assert breaker.state is BreakerState.OPEN
+    assert breaker.would_admit(1)
+
+
 def test_what_was_let_through_earlier_says_nothing_later() -> None:
     breaker = CircuitBreaker(CONSECUTIVE)
     late = [breaker.admit(0) for _ in range(10)]
@@ -119,7 +151,7 @@ class Histories(RuleBasedStateMachine):
         self.out: list[int] = []
         self.state = BreakerState.CLOSED
         self.opened_at = 0.0
-        self.probes = 0
+        self.half_open_at = 0.0
 
     @rule(seconds=st.floats(0, 7))
     def pass_time(self, seconds: float) -> None:
@@ -157,6 +189,8 @@ class Histories(RuleBasedStateMachine):
         }
         if self.state is BreakerState.OPEN:
             self.opened_at = self.now
+        if self.state is BreakerState.HALF_OPEN:
+            self.half_open_at = self.now
         if before is BreakerState.OPEN:
             assert self.now >= self.opened_at + CONSECUTIVE.sleep_s
 
@@ -164,7 +198,8 @@ class Histories(RuleBasedStateMachine):
     def half_open_has_no_more_probes_out_than_it_may(self) -> None:
         if self.breaker.state is BreakerState.HALF_OPEN:
             newest = max(self.out, default=0)
-            assert sum(ticket == newest for ticket in self.out) <= max(CONSECUTIVE.probes, 0) or newest == 0
+            rounds = 1 + int((self.now - self.half_open_at) / CONSECUTIVE.sleep_s)
+            assert sum(ticket == newest for ticket in self.out) <= CONSECUTIVE.probes * rounds or newest == 0
 
 
 TestHistories = Histories.TestCase

@@ -1,0 +1,190 @@
+"""Breakers at work: one for a cluster, or one for each of its endpoints. Nothing is asked on a request's way while they
+are closed: what they do not let through is left out by the cluster when their state changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from remora.model.policies import Breaker
+from remora.sidecar.policy.breaker import REFUSED, BreakerState, CircuitBreaker
+from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Guard:
+    """One breaker. It hears of each attempt, and tells when what it lets through is different."""
+
+    __slots__ = ("_admits", "_breaker", "_metrics", "_on_change", "_service", "_state", "_timer", "_what", "config")
+
+    def __init__(
+        self, config: Breaker, service: str, endpoint: str, metrics: Metrics, on_change: Callable[[], None]
+    ) -> None:
+        """`endpoint` is empty for that of a whole cluster."""
+        self.config = config
+        self._breaker = CircuitBreaker(config)
+        self._service = service
+        self._what = f"{service}: the breaker of endpoint {endpoint}" if endpoint else f"{service}: the breaker"
+        self._metrics = metrics
+        self._on_change = on_change
+        self._admits = True
+        self._state = BreakerState.CLOSED
+        """As it was told last."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def state(self) -> BreakerState:
+        return self._state
+
+    @property
+    def lets_through(self) -> bool:
+        """Whether the next attempt may go. In shadow mode all may."""
+        return self._admits or self.config.shadow
+
+    @property
+    def wait_s(self) -> float:
+        """How long until it lets something through again, at most."""
+        return self._breaker.retry_after_s(time.monotonic())
+
+    def configure(self, config: Breaker) -> None:
+        """Go by other numbers from now on, of the same kind."""
+        self.config = config
+        self._breaker.configure(config)
+
+    def begin(self) -> int:
+        """An attempt begins; gives the ticket that it is ended with."""
+        breaker = self._breaker
+        ticket = breaker.admit(time.monotonic())
+        if breaker.state is not BreakerState.CLOSED:
+            if ticket == REFUSED and self.config.shadow:
+                self._metrics.count_shadowed(self._service, "breaker")
+            self._look()
+        return ticket
+
+    def end(self, ticket: int, outcome: Outcome) -> None:
+        """The attempt is over, or so far that it is known how it goes."""
+        if ticket == REFUSED:
+            return
+        breaker = self._breaker
+        if outcome is Outcome.OK:
+            breaker.on_success(ticket, time.monotonic())
+        elif outcome is Outcome.FAILED:
+            breaker.on_failure(ticket, time.monotonic())
+        else:
+            breaker.on_dropped(ticket)
+        if breaker.state is not BreakerState.CLOSED or self._state is not BreakerState.CLOSED:
+            self._look()
+
+    def close(self) -> None:
+        """Change no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        """Tell of what has changed."""
+        breaker, before = self._breaker, self._state
+        state = breaker.state
+        admits = breaker.would_admit(time.monotonic())
+        if state is not before:
+            self._state = state
+            self._metrics.count_breaker(self._service, state.value)
+            level = logging.WARNING if state is BreakerState.OPEN else logging.INFO
+            log.log(level, "%s is %s%s", self._what, state.value, " (shadow: it only counts)" * self.config.shadow)
+        self._wake_later()
+        if admits is not self._admits:
+            self._admits = admits
+            self._on_change()
+
+    def _wake_later(self) -> None:
+        self.close()
+        wait_s = self.wait_s
+        if wait_s:
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._breaker.wake(time.monotonic())
+        self._look()
+
+
+class Guarded(Protocol):
+    """An endpoint."""
+
+    guard: Guard | None
+
+    @property
+    def name(self) -> str: ...
+
+
+E = TypeVar("E", bound=Guarded)
+
+
+class Breakers:
+    """Those of one cluster."""
+
+    __slots__ = ("_config", "_guard", "_metrics", "_on_change", "_service")
+
+    def __init__(self, service: str, metrics: Metrics, on_change: Callable[[], None]) -> None:
+        """`on_change`: something is let through that was not, or the other way round."""
+        self._service = service
+        self._metrics = metrics
+        self._on_change = on_change
+        self._config: Breaker | None = None
+        self._guard: Guard | None = None
+        """That of all endpoints together."""
+
+    @property
+    def state(self) -> BreakerState | None:
+        """Of all endpoints together; None: there is no such breaker."""
+        return None if self._guard is None else self._guard.state
+
+    def update(self, config: Breaker | None, endpoints: Sequence[Guarded]) -> None:
+        """Guard these, those that are new too. Breakers of the same kind keep their state."""
+        before, self._config = self._config, config
+        if config is None or before is None or (config.kind, config.per_endpoint) != (before.kind, before.per_endpoint):
+            self._let_go(endpoints)
+        if config is None:
+            return
+        if not config.per_endpoint:
+            self._guard = self._made(self._guard, config, "")
+        for endpoint in endpoints:
+            endpoint.guard = self._guard or self._made(endpoint.guard, config, endpoint.name)
+
+    def passed(self, endpoints: Sequence[E]) -> Sequence[E]:
+        """Those of `endpoints` at which an attempt may be made now."""
+        if self._guard is not None:
+            return endpoints if self._guard.lets_through else ()
+        if self._config is None:
+            return endpoints
+        return [endpoint for endpoint in endpoints if endpoint.guard is None or endpoint.guard.lets_through]
+
+    def wait_s(self, endpoints: Sequence[Guarded]) -> float:
+        """How long until something is let through again, at most."""
+        return min((endpoint.guard.wait_s for endpoint in endpoints if endpoint.guard is not None), default=0.0)
+
+    def close(self, endpoints: Sequence[Guarded]) -> None:
+        """Guard nothing any more."""
+        self._config = None
+        self._let_go(endpoints)
+
+    def _let_go(self, endpoints: Sequence[Guarded]) -> None:
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
+        for endpoint in endpoints:
+            if endpoint.guard is not None:
+                endpoint.guard.close()
+                endpoint.guard = None
+
+    def _made(self, guard: Guard | None, config: Breaker, endpoint: str) -> Guard:
+        if guard is None:
+            return Guard(config, self._service, endpoint, self._metrics, self._on_change)
+        guard.configure(config)
+        return guard
