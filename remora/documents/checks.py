@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from remora.documents.breaking import check_breaker
 from remora.documents.durations import seconds
 from remora.documents.errors import Fault
 from remora.documents.fault_policy import FaultPolicy, InjectedFault
@@ -202,6 +203,8 @@ def _policy(policy: TrafficPolicy) -> Iterator[Fault]:
     yield from _targets(policy.spec.target_refs)
     yield from _hash_keys(policy.spec.split.sticky_by, "spec.split.stickyBy")
     yield from check_concurrency(policy.spec.concurrency)
+    if policy.spec.breaker is not None:
+        yield from check_breaker(policy.spec.breaker, "spec.breaker")
 
 
 def _targets(targets: Sequence[TargetRef]) -> Iterator[Fault]:

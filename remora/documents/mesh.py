@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from remora.documents.breaking import Breaker, Limits, Volume
 from remora.documents.fields import (
     DocumentPart,
     Duration,
@@ -52,7 +53,6 @@ HedgeAttempts = Annotated[int, Meta(ge=1, le=10)]
 BudgetMinimum = Annotated[int, Meta(ge=0, le=1000)]
 ConsecutiveFailures = Annotated[int, Meta(ge=0, le=1000)]
 MinEndpoints = Annotated[int, Meta(ge=2, le=1000)]
-Volume = Annotated[int, Meta(ge=1, le=1_000_000)]
 DeviationPercent = Annotated[int, Meta(ge=1, le=1000)]
 EndpointWeight = Annotated[int, Meta(ge=1, le=1000)]
 KeyName = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -161,6 +161,8 @@ class TrafficPolicySpec(DocumentPart, frozen=True):
     split: Split = Split()
     admission: Admission | None = None
     concurrency: Concurrency | None = None
+    limits: Limits = Limits()
+    breaker: Breaker | None = None
 
 
 class TrafficPolicy(DocumentPart, frozen=True):

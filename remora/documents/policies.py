@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from remora.documents import mesh as documents
+from remora.documents.breaking import compile_breaker, compile_caps
 from remora.documents.durations import seconds
 from remora.documents.kinds import origin_of
 from remora.documents.mesh import TrafficPolicy
@@ -52,6 +53,8 @@ def compile_policy(policy: TrafficPolicy, revision: int) -> ServicePolicy:
         sticky_by=tuple(hash_key(key) for key in policy.spec.split.sticky_by),
         admission=compile_admission(policy.spec.admission),
         concurrency=compile_concurrency(policy.spec.concurrency),
+        caps=compile_caps(policy.spec.limits),
+        breaker=None if policy.spec.breaker is None else compile_breaker(policy.spec.breaker),
         origin=origin_of(policy, revision),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from remora.documents import reference_breaking as breaking
 from remora.documents import reference_faults as faults
 from remora.documents import reference_limits as limits
 from remora.documents import reference_protection as protection
@@ -204,6 +205,7 @@ DEFAULTS: dict[str, str] = {
     **faults.DEFAULTS,
     **protection.DEFAULTS,
     **limits.DEFAULTS,
+    **breaking.DEFAULTS,
     # What a document leaves out is the model's to decide.
     "Retry.attempts": f"`{_RETRY.attempts}`",
     "Retry.codes": f"`[{', '.join(map(str, _RETRY.codes))}]`",
@@ -272,6 +274,7 @@ MEANINGS: dict[str, str] = {
     **faults.MEANINGS,
     **protection.MEANINGS,
     **limits.MEANINGS,
+    **breaking.MEANINGS,
     "Metadata.name": "unique among the kind and namespace",
     "Metadata.namespace": "of the document and of the services that it names",
     "Metadata.labels": "yours; the mesh does not read them",

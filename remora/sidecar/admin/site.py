@@ -13,7 +13,7 @@ from remora import __version__
 from remora.model.snapshot import Snapshot
 from remora.sidecar.admin.exposition import Counter, Gauge, SidecarCollector, metrics_page
 from remora.sidecar.admin.pages import Page, PageMaker, Question, Site
-from remora.sidecar.admin.views import ClusterView, EndpointState, EndpointView, WorkerView
+from remora.sidecar.admin.views import BREAKER_STATES, ClusterView, EndpointState, EndpointView, WorkerView
 from remora.sidecar.build import build
 from remora.sidecar.listener.opaque import SILENCE_S
 from remora.sidecar.telemetry.metrics import Metrics
@@ -160,6 +160,11 @@ def _cluster(cluster: ClusterView) -> dict[str, object]:
     return {
         "name": cluster.name,
         "balancer": cluster.balancer,
+        "breaker": cluster.breaker or None,
+        "connections": cluster.room.connections,
+        "pending": cluster.room.pending,
+        "requests": cluster.room.requests,
+        "limits": msgspec.structs.asdict(cluster.room.limits),
         "endpoints": [_endpoint(endpoint) for endpoint in cluster.endpoints],
     }
 
@@ -168,6 +173,7 @@ def _endpoint(view: EndpointView) -> dict[str, object]:
     shown = {
         **msgspec.to_builtins(view.endpoint),
         "state": view.state,
+        "breaker": view.breaker or None,
         "active": view.active,
         "connections": view.connections,
     }
@@ -221,6 +227,7 @@ def _gauges(view: AdminView) -> Iterator[Gauge]:
             counts[endpoint.state] += 1
         for state, count in counts.items():
             yield Gauge("mesh_endpoints", "Endpoints of a service.", count, service=cluster.name, state=state)
+        yield from _breaker_gauges(cluster)
     for listener, count in view.metrics.connections.items():
         yield Gauge("mesh_connections", "Open downstream connections.", count, listener=listener)
     yield Gauge("mesh_asyncio_tasks", "Tasks on the event loop.", len(asyncio.all_tasks()))
@@ -230,6 +237,16 @@ def _gauges(view: AdminView) -> Iterator[Gauge]:
         number, up = str(worker.worker), int(worker.state == "up")
         yield Gauge("mesh_worker_up", "1 when the worker carries traffic.", up, worker=number)
         yield Counter("mesh_worker_restarts", "Workers that ended and were replaced.", worker.restarts, worker=number)
+
+
+def _breaker_gauges(cluster: ClusterView) -> Iterator[Gauge]:
+    """One for the cluster (without an endpoint), or for each endpoint, where there are breakers."""
+    states = {"": cluster.breaker} | {endpoint.endpoint.id: endpoint.breaker for endpoint in cluster.endpoints}
+    for endpoint, state in states.items():
+        if state:
+            value = BREAKER_STATES.index(state) - 1
+            where = {"service": cluster.name, "endpoint": endpoint}
+            yield Gauge("mesh_breaker_state", "0: closed, 1: half open, 2: open.", value, **where)
 
 
 def _index(pages: dict[tuple[str, str], PageMaker]) -> Page:

@@ -7,13 +7,20 @@ from typing import Literal
 
 import msgspec
 
+from remora.model.policies import Caps
 from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange.concurrency_gate import ConcurrencyGate
+from remora.sidecar.policy.breaker import BreakerState
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 
-EndpointState = Literal["healthy", "unhealthy", "ejected", "unreachable"]
-"""`unhealthy`: it says so itself. `ejected`: it failed too often. `unreachable`: the last connect failed."""
+EndpointState = Literal["healthy", "unreachable", "half-open", "open", "ejected", "unhealthy"]
+"""From well to not at all. `unreachable`: the last connect failed. `half-open`, `open`: its breaker. `ejected`: it
+failed too often. `unhealthy`: it says so itself."""
+
+
+BREAKER_STATES = ("", "closed", "half-open", "open")
+"""From none to the one that lets nothing through; their places are the values of mesh_breaker_state, from 0 on."""
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -34,10 +41,22 @@ class EndpointView(msgspec.Struct, frozen=True):
     connections: int
     shares: tuple[Share, ...] = ()
     """By worker, where there are workers."""
+    breaker: str = ""
+    """The state of its own breaker; empty: it has none."""
+
+
+class RoomView(msgspec.Struct, frozen=True):
+    """What a cluster takes of the sidecar, and may take (0: no limit)."""
+
+    connections: int = 0
+    pending: int = 0
+    requests: int = 0
+    limits: Caps = Caps()
 
 
 class ClusterView(msgspec.Struct, frozen=True):
-    """A cluster. `inbound`: the app beside us, which is no service of the mesh to us."""
+    """A cluster. `inbound`: the app beside us, which is no service of the mesh to us. `breaker` is the state of the one
+    of the whole cluster; empty: it has none."""
 
     name: str
     balancer: str
@@ -47,6 +66,8 @@ class ClusterView(msgspec.Struct, frozen=True):
     """Inbound: how many requests adaptive concurrency lets be in flight; 0: it is off."""
     in_flight: int = 0
     """Inbound, with a limit: how many are."""
+    breaker: str = ""
+    room: RoomView = RoomView()
 
 
 class WorkerView(msgspec.Struct, frozen=True):
@@ -80,10 +101,24 @@ def cluster_views(
 
 def _cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
     endpoints = tuple(
-        EndpointView(endpoint.endpoint, endpoint_state(endpoint), endpoint.active, endpoint.connections)
+        EndpointView(
+            endpoint.endpoint,
+            endpoint_state(endpoint),
+            endpoint.active,
+            endpoint.connections,
+            breaker="" if endpoint.own_breaker is None else endpoint.own_breaker.value,
+        )
         for endpoint in cluster.endpoints
     )
-    return ClusterView(cluster.name, cluster.policy.balancer.kind, endpoints, inbound)
+    breaker, traffic, room = cluster.breakers.state, cluster.traffic, cluster.traffic.room
+    return ClusterView(
+        cluster.name,
+        cluster.policy.balancer.kind,
+        endpoints,
+        inbound,
+        breaker="" if breaker is None else breaker.value,
+        room=RoomView(room.connections, room.waiting, traffic.active, cluster.policy.caps),
+    )
 
 
 def endpoint_state(endpoint: UpstreamEndpoint) -> EndpointState:
@@ -92,4 +127,7 @@ def endpoint_state(endpoint: UpstreamEndpoint) -> EndpointState:
         return "unhealthy"
     if endpoint.outlier.ejected_until:
         return "ejected"
+    guard = endpoint.guard
+    if guard is not None and guard.endpoint and not guard.config.shadow and guard.state is not BreakerState.CLOSED:
+        return "open" if guard.state is BreakerState.OPEN else "half-open"
     return "unreachable" if endpoint.unreachable_until else "healthy"

@@ -128,6 +128,8 @@ class Tries(RequestClock):
 
     def on_no_room(self, limit: Limit) -> None:
         """The attempt may not wait for a connection."""
+        if self._others_go_on():
+            return
         decision = self.decision
         assert decision is not None, "only decided requests are attempted"
         self._stop_for(decision.cluster.over(limit))
@@ -304,6 +306,8 @@ class Tries(RequestClock):
         cluster = decision.cluster
         if not cluster.budget.has_room(cluster.active - 1):
             self._proxy.metrics.count_retry_denied(decision.service)
+            return
+        if cluster.traffic.active >= cluster.traffic.asks_from:
             return
         tried = () if self.repeats is None else self.repeats.tried
         taken = (*tried, attempt.endpoint, *[rival.endpoint for rival in hedges.rivals])

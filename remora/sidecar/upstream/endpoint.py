@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from remora.model.policies import Caps, Timeouts
 from remora.model.snapshot import Endpoint
-from remora.sidecar.policy.breaker import REFUSED
+from remora.sidecar.policy.breaker import REFUSED, BreakerState
 from remora.sidecar.policy.ewma import PeakEwma
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.policy.outlier import OutlierState
@@ -90,6 +90,11 @@ class UpstreamEndpoint:
     @property
     def name(self) -> str:
         return self.endpoint.id
+
+    @property
+    def own_breaker(self) -> BreakerState | None:
+        """The state of its own breaker; None: it has none."""
+        return self.guard.state if self.guard is not None and self.guard.endpoint else None
 
     @property
     def is_well(self) -> bool:

@@ -14,6 +14,7 @@ from remora.model.policies import Breaker
 from remora.sidecar.policy.breaker import REFUSED, BreakerState, CircuitBreaker
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.telemetry.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
@@ -21,17 +22,31 @@ log = logging.getLogger(__name__)
 class Guard:
     """One breaker. It hears of each attempt, and tells when what it lets through is different."""
 
-    __slots__ = ("_admits", "_breaker", "_metrics", "_on_change", "_service", "_state", "_timer", "_what", "config")
+    __slots__ = (
+        "_admits",
+        "_breaker",
+        "_metrics",
+        "_on_change",
+        "_service",
+        "_shadow",
+        "_state",
+        "_timer",
+        "_what",
+        "config",
+        "endpoint",
+    )
 
     def __init__(
         self, config: Breaker, service: str, endpoint: str, metrics: Metrics, on_change: Callable[[], None]
     ) -> None:
         """`endpoint` is empty for that of a whole cluster."""
         self.config = config
+        self.endpoint = endpoint
         self._breaker = CircuitBreaker(config)
         self._service = service
         self._what = f"{service}: the breaker of endpoint {endpoint}" if endpoint else f"{service}: the breaker"
         self._metrics = metrics
+        self._shadow = Shadow(service, "breaker", metrics)
         self._on_change = on_change
         self._admits = True
         self._state = BreakerState.CLOSED
@@ -60,10 +75,11 @@ class Guard:
     def begin(self) -> int:
         """An attempt begins; gives the ticket that it is ended with."""
         breaker = self._breaker
-        ticket = breaker.admit(time.monotonic())
+        now = time.monotonic()
+        ticket = breaker.admit(now)
         if breaker.state is not BreakerState.CLOSED:
             if ticket == REFUSED and self.config.shadow:
-                self._metrics.count_shadowed(self._service, "breaker")
+                self._shadow.note(now, f"{self._what} is {breaker.state.value}")
             self._look()
         return ticket
 

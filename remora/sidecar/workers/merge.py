@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
-from remora.sidecar.admin.views import ClusterView, EndpointState, EndpointView, Share
+from remora.sidecar.admin.views import (
+    BREAKER_STATES,
+    ClusterView,
+    EndpointState,
+    EndpointView,
+    RoomView,
+    Share,
+)
 
 
 def merge_clusters(by_worker: Mapping[int, Sequence[ClusterView]]) -> list[ClusterView]:
-    """Requests and connections of an endpoint are added up. One worker that cannot reach it makes it unreachable."""
-    found: dict[tuple[str, bool], dict[str, list[tuple[int, EndpointView]]]] = {}
-    balancers: dict[str, str] = {}
-    limits: Counter[tuple[str, bool]] = Counter()
-    in_flight: Counter[tuple[str, bool]] = Counter()
+    """Requests and connections are added up. The worst state of an endpoint, and of a breaker, that a worker sees is
+    shown. Limits are those of each worker."""
+    found: dict[tuple[str, bool], list[tuple[int, ClusterView]]] = {}
     for worker, clusters in by_worker.items():
         for cluster in clusters:
-            balancers[cluster.name] = cluster.balancer
-            limits[cluster.name, cluster.inbound] += cluster.limit
-            in_flight[cluster.name, cluster.inbound] += cluster.in_flight
-            endpoints = found.setdefault((cluster.name, cluster.inbound), {})
-            for endpoint in cluster.endpoints:
-                endpoints.setdefault(endpoint.endpoint.id, []).append((worker, endpoint))
-    return [
-        ClusterView(
-            key[0],
-            balancers[key[0]],
-            tuple(map(_merge_endpoint, endpoints.values())),
-            key[1],
-            limits[key],
-            in_flight[key],
-        )
-        for key, endpoints in found.items()
-    ]
+            found.setdefault((cluster.name, cluster.inbound), []).append((worker, cluster))
+    return [_merge_cluster(seen) for seen in found.values()]
+
+
+def _merge_cluster(seen: Sequence[tuple[int, ClusterView]]) -> ClusterView:
+    endpoints: dict[str, list[tuple[int, EndpointView]]] = {}
+    for worker, cluster in seen:
+        for endpoint in cluster.endpoints:
+            endpoints.setdefault(endpoint.endpoint.id, []).append((worker, endpoint))
+    rooms = [cluster.room for _, cluster in seen]
+    newest = seen[-1][1]
+    return ClusterView(
+        newest.name,
+        newest.balancer,
+        tuple(map(_merge_endpoint, endpoints.values())),
+        newest.inbound,
+        sum(cluster.limit for _, cluster in seen),
+        sum(cluster.in_flight for _, cluster in seen),
+        max((cluster.breaker for _, cluster in seen), key=BREAKER_STATES.index),
+        RoomView(
+            sum(room.connections for room in rooms),
+            sum(room.pending for room in rooms),
+            sum(room.requests for room in rooms),
+            newest.room.limits,
+        ),
+    )
 
 
 def _merge_endpoint(seen: Sequence[tuple[int, EndpointView]]) -> EndpointView:
@@ -43,9 +57,9 @@ def _merge_endpoint(seen: Sequence[tuple[int, EndpointView]]) -> EndpointView:
         sum(share.active for share in shares),
         sum(share.connections for share in shares),
         shares,
+        max((view.breaker for _, view in seen), key=BREAKER_STATES.index),
     )
 
 
 def _worst(states: Iterable[EndpointState]) -> EndpointState:
-    order: tuple[EndpointState, ...] = ("healthy", "unreachable", "ejected", "unhealthy")
-    return max(states, key=order.index)
+    return max(states, key=get_args(EndpointState).index)
