@@ -87,7 +87,7 @@ class Cluster:
         for endpoint in self.endpoints:
             if endpoint.endpoint.id == endpoint_id:
                 is_reachable = endpoint.unreachable_until <= time.monotonic()
-                return endpoint if endpoint.is_well and is_reachable else None
+                return endpoint if endpoint.is_well and endpoint.takes_attempts and is_reachable else None
         return None
 
     def pick(self, tried: Sequence[UpstreamEndpoint] = ()) -> UpstreamEndpoint | None:

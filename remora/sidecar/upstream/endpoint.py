@@ -97,6 +97,11 @@ class UpstreamEndpoint:
         return self.guard.state if self.guard is not None and self.guard.endpoint else None
 
     @property
+    def takes_attempts(self) -> bool:
+        """Whether its breaker lets one through now."""
+        return self.guard is None or self.guard.lets_through
+
+    @property
     def is_well(self) -> bool:
         """Whether nothing speaks against it: neither itself, nor what we have seen of it."""
         return self.endpoint.healthy and not self.outlier.ejected_until
