@@ -17,7 +17,7 @@ from tests.differential.policies.tables import (
     Table,
 )
 
-Deed = Literal["answer", "reset", "close", "hang", "slow", "break", "trickle"]
+Deed = Literal["answer", "reset", "close", "hang", "slow", "break", "trickle", "trailers only", "trailers", "refuse"]
 
 SLOW_S = 0.03
 TRICKLE_S = 0.8
@@ -32,16 +32,18 @@ class Act:
 
     `answer` by `status`; `reset`: RST; `close`: FIN, without an answer; `hang` until the other side goes; `slow`:
     answer after SLOW_S; `break`: RST in the middle of an answer; `trickle`: an answer of unknown length that takes
-    TRICKLE_S.
+    TRICKLE_S. Of gRPC, with a `status` of gRPC: `trailers only` without a head before them, `trailers` after one;
+    `refuse`: REFUSED_STREAM.
     """
 
     deed: Deed = "answer"
     status: int = 200
     retry_after: str = ""
+    """Seconds; of gRPC the milliseconds of a pushback."""
 
     def __str__(self) -> str:
-        after = f" (Retry-After {self.retry_after})" if self.retry_after else ""
-        return f"{self.status}{after}" if self.deed == "answer" else self.deed
+        deed = "" if self.deed == "answer" else f"{self.deed} "
+        return f"{deed}{self.status}" + (f" (to wait {self.retry_after})" if self.retry_after else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Ask:
     fields: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     script: tuple[Act, ...] = ()
+    grpc: bool = False
 
     def act(self, attempt: int) -> Act:
         """Of the attempt of this number, from 0."""

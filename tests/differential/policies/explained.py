@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from tests.differential.policies.asks import LONG_BODY, Act
-from tests.differential.policies.judge import ANSWER, ATTEMPTS, REQUEST, ROUTE, Finding, location_of
+from tests.differential.policies.grpc_tables import KNOWN_TO_ENVOY
+from tests.differential.policies.judge import ANSWER, ATTEMPTS, REQUEST, ROUTE, Finding, location_of, requests
 from tests.differential.policies.tables import COLD, Document
+from tests.differential.policies.translate import DEFAULT_STATUSES
 
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 
@@ -19,7 +21,7 @@ IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 def _is_safe(finding: Finding) -> bool:
     ask = finding.ask
     declared = finding.retry.get("safeMethods", ())
-    return ask.method in (*IDEMPOTENT, *declared) or bool(ask.values("idempotency-key"))
+    return ask.method in (*IDEMPOTENT, *declared) or ask.target in declared or bool(ask.values("idempotency-key"))
 
 
 def _stopped_after(finding: Finding) -> Act | None:
@@ -31,7 +33,8 @@ def _stopped_after(finding: Finding) -> Act | None:
 
 
 def _unsafe(finding: Finding) -> object:
-    return _stopped_after(finding) is not None and len(finding.us.arrivals) == 1 and not _is_safe(finding)
+    before = [finding.ask.act(number).deed for number in range(len(finding.us.arrivals) - 1)]
+    return _stopped_after(finding) is not None and set(before) <= {"refuse"} and not _is_safe(finding)
 
 
 def _asked_to_wait(finding: Finding) -> object:
@@ -120,6 +123,28 @@ def _kept_port(finding: Finding) -> object:
     return port and ours._replace(netloc=ours.netloc.removesuffix(f":{port}")) == theirs
 
 
+def _told_of_retries(finding: Finding) -> object:
+    field = b"grpc-previous-rpc-attempts"
+    return finding.kind == REQUEST and finding.ask.grpc and requests(finding.us, field) == requests(finding.them)
+
+
+def _by_trailers(finding: Finding) -> object:
+    us, them = finding.us, finding.them
+    if finding.kind != ATTEMPTS or them.answered_by is None or len(us.arrivals) <= len(them.arrivals):
+        return False
+    act = finding.ask.act(them.answered_by)
+    statuses = finding.retry.get("grpcStatuses", DEFAULT_STATUSES)
+    return act.deed == "trailers" and act.status in [KNOWN_TO_ENVOY[name][0] for name in statuses]
+
+
+def _out_of_time(finding: Finding) -> object:
+    us, them = finding.us, finding.them
+    if finding.kind != ANSWER or not finding.ask.grpc or (us.answered_by, them.answered_by) != (None, None):
+        return False
+    last = finding.ask.act(len(us.arrivals) - 1)
+    return last.deed == "hang" and (us.field(b"grpc-status"), them.field(b"grpc-status")) == (b"4", b"14")
+
+
 EXPLAINED: dict[str, Callable[[Finding], object]] = {
     "What is not safe is not tried again": _unsafe,
     "A server that asks to wait is obeyed": _asked_to_wait,
@@ -130,6 +155,9 @@ EXPLAINED: dict[str, Callable[[Finding], object]] = {
     "A field that can be there once is there once": _one_of_a_kind,
     "A rule edits a request before its backend does": _edited_twice,
     "A streamed answer has no total": _trickled,
+    "Retries of gRPC are told": _told_of_retries,
+    "The status of a unary call may come in its trailers": _by_trailers,
+    "A call that is out of time ends with DEADLINE_EXCEEDED": _out_of_time,
     "A redirect to another host keeps the port": _kept_port,
 }
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from tests.differential.policies.asks import Ask
 from tests.differential.policies.play import Outcome
-from tests.differential.policies.tables import LUKEWARM, MARK, Document, Table
-from tests.differential.policies.upstream import CASE, Arrival
+from tests.differential.policies.stage import CASE, Arrival
+from tests.differential.policies.tables import MARK, Document, Table
 
 ROUTE = "another route"
 BACKEND = "a backend that the route does not have"
@@ -54,19 +55,27 @@ class Finding:
         )
 
 
-def judge(table: Table, ask: Ask, us: Outcome, them: Outcome) -> Finding | None:
-    """The same route, requests upstream, attempts, answer; the first of them that is not the same."""
-    for kind, ours, theirs in (
-        (ROUTE, mark_of(us), mark_of(them)),
-        (BACKEND, _strays(table, us), _strays(table, them)),
-        (ATTEMPTS, _attempts(us, them), _attempts(them, us)),
-        (REQUEST, _requests(us), _requests(them)),
-        (ANSWER, _answer(us), _answer(them)),
-        (ANSWER_FIELDS, _answer_fields(us), _answer_fields(them)),
-    ):
-        if ours != theirs:
-            return Finding(kind, table, ask, us, them, _difference(ours, theirs))
-    return None
+def judge(table: Table, ask: Ask, us: Outcome, them: Outcome) -> list[Finding]:
+    """The same route, number of attempts, requests upstream and answer. With another route or number all else is
+    other too, and not worth telling."""
+
+    def findings(*laws: tuple[str, object, object]) -> list[Finding]:
+        return [
+            Finding(kind, table, ask, us, them, f"ours {ours}, Envoy {theirs}")
+            for kind, ours, theirs in laws
+            if ours != theirs
+        ]
+
+    return (
+        findings((ROUTE, mark_of(us), mark_of(them)))
+        or findings((BACKEND, _strays(table, us), _strays(table, them)))
+        or findings((ATTEMPTS, _attempts(us, them), _attempts(them, us)))
+        or findings(
+            (REQUEST, requests(us), requests(them)),
+            (ANSWER, _answer(us), _answer(them)),
+            (ANSWER_FIELDS, _answer_fields(us), _answer_fields(them)),
+        )
+    )
 
 
 def mark_of(outcome: Outcome) -> str:
@@ -93,25 +102,22 @@ def drew_differently(table: Table, us: Outcome, them: Outcome) -> bool:
 
 
 def _attempts(outcome: Outcome, other: Outcome) -> tuple[int, int | None]:
-    by_chance = any(arrival.backend == LUKEWARM for arrival in outcome.arrivals)
-    tries = None if other.tries is None or by_chance else outcome.tries
-    return len(outcome.arrivals), tries
+    """Those that arrived; where none did, those that were made."""
+    made = not outcome.arrivals and not other.arrivals and outcome.tries is not None and other.tries is not None
+    return len(outcome.arrivals), outcome.tries if made else None
 
 
-def _requests(outcome: Outcome) -> list[object]:
-    return [
-        (arrival.method, arrival.target, arrival.length, sorted(combined(arrival).items()))
-        for arrival in outcome.arrivals
-    ]
+def requests(outcome: Outcome, but: bytes = b"") -> list[object]:
+    """What arrived, but for this field."""
+    return [(seen.method, seen.target, seen.length, sorted(_own_fields(seen, but))) for seen in outcome.arrivals]
 
 
-def combined(arrival: Arrival) -> Combined:
+def _own_fields(arrival: Arrival, but: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Fields of a request that are not a proxy's own, repeated ones joined."""
-    fields = _combined(arrival.fields)
-    request_id = fields.get(b"x-request-id", b"")
-    if request_id and not request_id.startswith(b"id-"):
-        fields[b"x-request-id"] = b"made"
-    return fields
+    for name, value in _combined(arrival.fields).items():
+        made = name == b"x-request-id" and not value.startswith(b"id-")
+        if name != but:
+            yield name, b"made" if made else value
 
 
 def _combined(fields: tuple[tuple[bytes, bytes], ...]) -> Combined:
@@ -124,8 +130,9 @@ def _combined(fields: tuple[tuple[bytes, bytes], ...]) -> Combined:
     return found
 
 
-def _answer(outcome: Outcome) -> tuple[int, bool, int | None, str]:
-    return outcome.status, outcome.whole, outcome.answered_by, location_of(outcome)
+def _answer(outcome: Outcome) -> tuple[object, ...]:
+    status = outcome.status, outcome.field(b"grpc-status")
+    return *status, outcome.whole, outcome.answered_by, location_of(outcome)
 
 
 def location_of(outcome: Outcome) -> str:
@@ -138,13 +145,10 @@ def location_of(outcome: Outcome) -> str:
 
 def _answer_fields(outcome: Outcome) -> Combined:
     fields = _combined(tuple(outcome.fields))
-    fields.pop(b"location", None)
+    for name in (b"location", b"grpc-status"):
+        fields.pop(name, None)
     if outcome.answered_by is None:
         # What a proxy says in an answer of its own is its own.
-        for name in (b"content-type", b"x-request-id"):
+        for name in (b"content-type", b"x-request-id", b"grpc-message"):
             fields.pop(name, None)
     return fields
-
-
-def _difference(ours: object, theirs: object) -> str:
-    return f"ours {ours}, Envoy {theirs}"

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import h11
 
 from tests.differential.policies.asks import Ask
-from tests.differential.policies.upstream import ATTEMPT, CASE, Arrival, Stage
+from tests.differential.policies.grpc_peers import DEADLINE_S, call
+from tests.differential.policies.stage import ATTEMPT, CASE, Arrival, Stage
 
-DEADLINE_S = 20
 _ATTEMPT_COUNT = b"x-envoy-attempt-count"
 
 
@@ -31,9 +31,9 @@ class Outcome:
 
     status: int = 0
     """0: the connection ended without an answer."""
-    fields: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
-    """Of the answer; names in lower case."""
     whole: bool = False
+    fields: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
+    """Of the answer, its trailers among them; names in lower case."""
     arrivals: list[Arrival] = dataclasses.field(default_factory=list)
     tries: int | None = None
     """Attempts, also those that did not arrive; None: nobody says."""
@@ -57,12 +57,12 @@ async def play(side: Side, service: str, case: bytes, ask: Ask) -> Outcome:
     side.stage.begin(case, ask)
     before = side.retries_of(service) if side.retries_of else 0
     try:
-        outcome = await _ask(side.port, case, ask)
+        outcome = Outcome(*await call(side.port, case, ask)) if ask.grpc else await _ask(side.port, case, ask)
     finally:
         arrivals = side.stage.end(case)
     outcome.arrivals = arrivals
     if side.retries_of:
-        routed = bool(arrivals) or outcome.status >= 502
+        routed = bool(arrivals) or outcome.status >= 502 or (ask.grpc and outcome.field(b"grpc-status") != b"12")
         outcome.tries = side.retries_of(service) - before + 1 if routed else None
     else:
         count = outcome.field(_ATTEMPT_COUNT)

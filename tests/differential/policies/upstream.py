@@ -1,97 +1,48 @@
-"""Upstreams that fail on script: h11 on raw sockets, which do at each attempt what the case says, and write it down."""
+"""Upstreams of HTTP/1.1 that fail on script: h11 on raw sockets, which do at each attempt what the case says."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import socket
 import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import cast
 
 import h11
 
-from tests.differential.policies.asks import SLOW_S, TRICKLE_S, Act, Ask
-
-CASE = b"x-case"
-"""Names the case that a request belongs to."""
-ATTEMPT = b"x-attempt"
-"""In an answer: of which attempt it is, from 0."""
-
-Fields = tuple[tuple[bytes, bytes], ...]
+from tests.differential.policies.asks import SLOW_S, TRICKLE_S, Act
+from tests.differential.policies.stage import ATTEMPT, CASE, Arrival, Stage
 
 
-@dataclasses.dataclass(frozen=True)
-class Arrival:
-    """A request as it arrived."""
-
-    backend: str
-    port: int
-    method: bytes
-    target: bytes
-    fields: Fields
-    """Names in lower case."""
-    length: int
-    """Of its body."""
-
-
-class Stage:
-    """All upstreams of one proxy, and the cases that are played on them."""
-
-    def __init__(self) -> None:
-        self._asks: dict[bytes, Ask] = {}
-        self._arrivals: dict[bytes, list[Arrival]] = {}
-        self._servers: list[asyncio.Server] = []
-        self._closed: list[socket.socket] = []
-        self.connections: set[_Connection] = set()
-
-    async def open(self, backend: str) -> int:
-        """One more upstream of `backend`; its port."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Connection(self, backend), "127.0.0.1", 0)
-        self._servers.append(server)
-        port: int = server.sockets[0].getsockname()[1]
-        return port
-
-    def refuse(self) -> int:
-        """A port that refuses connections, and that nobody else gets."""
-        probe = socket.socket()
-        probe.bind(("127.0.0.1", 0))
-        self._closed.append(probe)
-        port: int = probe.getsockname()[1]
-        return port
-
-    async def close(self) -> None:
-        for probe in self._closed:
-            probe.close()
-        for server in self._servers:
-            server.close()
-        for connection in tuple(self.connections):
+@asynccontextmanager
+async def http1_upstream(stage: Stage, backend: str) -> AsyncIterator[int]:
+    """One upstream of `backend`; gives its port."""
+    connections: set[_Connection] = set()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Connection(stage, backend, connections), "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for connection in tuple(connections):
             connection.abort()
-        for server in self._servers:
-            await server.wait_closed()
+        await server.wait_closed()
 
-    def begin(self, case: bytes, ask: Ask) -> None:
-        self._asks[case] = ask
-        self._arrivals[case] = []
 
-    def end(self, case: bytes) -> list[Arrival]:
-        """What arrived."""
-        del self._asks[case]
-        return self._arrivals.pop(case)
-
-    def on_arrival(self, case: bytes, arrival: Arrival) -> tuple[int, Act]:
-        """The number of the attempt, and what to do."""
-        arrivals = self._arrivals.get(case)
-        if arrivals is None:
-            return 0, Act("reset")
-        arrivals.append(arrival)
-        return len(arrivals) - 1, self._asks[case].act(len(arrivals) - 1)
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections, and that nobody else gets."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield probe.getsockname()[1]
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, stage: Stage, backend: str) -> None:
+    def __init__(self, stage: Stage, backend: str, connections: set[_Connection]) -> None:
         self._stage = stage
         self._backend = backend
+        self._connections = connections
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
         self._transport: asyncio.Transport
         self._request: h11.Request | None = None
@@ -100,10 +51,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._stage.connections.add(self)
+        self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stage.connections.discard(self)
+        self._connections.discard(self)
         if self._later is not None:
             self._later.cancel()
 
@@ -154,7 +105,7 @@ class _Connection(asyncio.Protocol):
             case "trickle":
                 self._begin_answer(number, act, b"transfer-encoding", b"chunked")
                 self._later = loop.call_later(TRICKLE_S, self._end_answer)
-            case "hang":
+            case _:
                 pass
 
     def _begin_answer(self, number: int, act: Act, name: bytes, value: bytes) -> None:

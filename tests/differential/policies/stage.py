@@ -1,0 +1,53 @@
+"""What is played on the upstreams of one proxy, and what arrived at them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tests.differential.policies.asks import Act, Ask
+
+CASE = b"x-case"
+"""Names the case that a request belongs to."""
+ATTEMPT = b"x-attempt"
+"""In an answer: of which attempt it is, from 0."""
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrival:
+    """A request as it arrived."""
+
+    backend: str
+    port: int
+    method: bytes
+    target: bytes
+    fields: Fields
+    """Names in lower case."""
+    length: int
+    """Of its body."""
+
+
+class Stage:
+    """The cases that are played now."""
+
+    def __init__(self) -> None:
+        self._asks: dict[bytes, Ask] = {}
+        self._arrivals: dict[bytes, list[Arrival]] = {}
+
+    def begin(self, case: bytes, ask: Ask) -> None:
+        self._asks[case] = ask
+        self._arrivals[case] = []
+
+    def end(self, case: bytes) -> list[Arrival]:
+        """What arrived."""
+        del self._asks[case]
+        return self._arrivals.pop(case)
+
+    def on_arrival(self, case: bytes, arrival: Arrival) -> tuple[int, Act]:
+        """The number of the attempt, and what to do."""
+        arrivals = self._arrivals.get(case)
+        if arrivals is None:
+            return 0, Act("reset")
+        arrivals.append(arrival)
+        return len(arrivals) - 1, self._asks[case].act(len(arrivals) - 1)
