@@ -33,7 +33,7 @@ from remora.documents.gateway import (
     SessionPersistence,
 )
 from remora.documents.kinds import Document, Route
-from remora.documents.mesh import HashKey, ServiceEndpoints, TargetRef, TrafficPolicy
+from remora.documents.mesh import Balancer, HashKey, Locality, ServiceEndpoints, TargetRef, TrafficPolicy
 from remora.documents.protection_policies import check_concurrency
 from remora.documents.rate_limit_policy import Limit, LimitKey, RateLimitPolicy
 from remora.model.regex import RegexError, compile_regex
@@ -201,10 +201,38 @@ def _grant(grant: ReferenceGrant) -> Iterator[Fault]:
 
 def _policy(policy: TrafficPolicy) -> Iterator[Fault]:
     yield from _targets(policy.spec.target_refs)
+    yield from _balancer(policy.spec.balancer)
+    yield from _locality(policy.spec.locality)
     yield from _hash_keys(policy.spec.split.sticky_by, "spec.split.stickyBy")
     yield from check_concurrency(policy.spec.concurrency)
     if policy.spec.breaker is not None:
         yield from check_breaker(policy.spec.breaker, "spec.breaker")
+
+
+_HASHING = ("RingHash", "Maglev")
+
+
+def _balancer(balancer: Balancer) -> Iterator[Fault]:
+    yield from _hash_keys(balancer.hash_on, "spec.balancer.hashOn")
+    if balancer.type in _HASHING:
+        if not balancer.hash_on:
+            yield Fault("spec.balancer.hashOn", f"{balancer.type} needs at least one key of requests to go by")
+        if balancer.slow_start is not None:
+            message = f"does not go with {balancer.type}, which keeps keys where they are; take it out"
+            yield Fault("spec.balancer.slowStart", message)
+        return
+    for field, value in (("hashOn", balancer.hash_on), ("boundedLoad", balancer.bounded_load)):
+        if value:
+            message = f"does not go with {balancer.type}; take it out or use a type that hashes"
+            yield Fault(f"spec.balancer.{field}", message, _HASHING)
+
+
+def _locality(locality: Locality) -> Iterator[Fault]:
+    if locality.failover and locality.mode == "Any":
+        yield Fault("spec.locality.failover", "needs mode: ZoneFirst", ("ZoneFirst",))
+    for index, zone in enumerate(locality.failover):
+        if zone in locality.failover[:index]:
+            yield Fault(f"spec.locality.failover[{index}]", "is there twice in this list; keep one")
 
 
 def _targets(targets: Sequence[TargetRef]) -> Iterator[Fault]:

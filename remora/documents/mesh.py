@@ -57,6 +57,9 @@ DeviationPercent = Annotated[int, Meta(ge=1, le=1000)]
 EndpointWeight = Annotated[int, Meta(ge=1, le=1000)]
 KeyName = Annotated[str, Meta(min_length=1, max_length=256)]
 Zone = Annotated[str, Meta(max_length=253)]
+ZoneName = Annotated[str, Meta(min_length=1, max_length=253)]
+PositivePercent = Annotated[int, Meta(ge=1, le=100)]
+LoadPercent = Annotated[int, Meta(ge=100, le=1000)]
 
 
 class TargetRef(DocumentPart, frozen=True):
@@ -67,8 +70,36 @@ class TargetRef(DocumentPart, frozen=True):
     kind: str = "Service"
 
 
+class HashKey(DocumentPart, frozen=True):
+    """What of a request tells users apart."""
+
+    type: Literal["Header", "Cookie", "QueryParam", "SourceAddress"]
+    name: KeyName | None = None
+    ttl: Duration | None = None
+
+
+class SlowStart(DocumentPart, frozen=True):
+    """How a new instance comes to its share."""
+
+    window: PositiveDuration
+    min_weight: PositivePercent = 10
+
+
 class Balancer(DocumentPart, frozen=True):
-    type: Literal["LeastRequest", "RoundRobin", "Random"] = "LeastRequest"
+    """Who gets the next request."""
+
+    type: Literal["LeastRequest", "RoundRobin", "Random", "PeakEWMA", "RingHash", "Maglev"] = "LeastRequest"
+    hash_on: tuple[HashKey, ...] = ()
+    bounded_load: LoadPercent | None = None
+    slow_start: SlowStart | None = None
+    panic_threshold: Percent | None = None
+
+
+class Locality(DocumentPart, frozen=True):
+    """Which zones requests go to."""
+
+    mode: Literal["Any", "ZoneFirst"] = "Any"
+    failover: tuple[ZoneName, ...] = ()
 
 
 class Backoff(DocumentPart, frozen=True):
@@ -137,14 +168,6 @@ class PolicyTimeouts(DocumentPart, frozen=True):
     keep_alive: Duration | None = None
 
 
-class HashKey(DocumentPart, frozen=True):
-    """What of a request tells users apart."""
-
-    type: Literal["Header", "Cookie", "QueryParam", "SourceAddress"]
-    name: KeyName | None = None
-    ttl: Duration | None = None
-
-
 class Split(DocumentPart, frozen=True):
     """How requests are split among backends with weights."""
 
@@ -154,6 +177,7 @@ class Split(DocumentPart, frozen=True):
 class TrafficPolicySpec(DocumentPart, frozen=True):
     target_refs: tuple[TargetRef, ...]
     balancer: Balancer = Balancer()
+    locality: Locality = Locality()
     retry: Retry = Retry()
     hedging: Hedging | None = None
     timeouts: PolicyTimeouts = PolicyTimeouts()

@@ -16,10 +16,12 @@ from remora.model.policies import (
     HashKey,
     HashSource,
     Hedging,
+    Locality,
     Outlier,
     RetryBudget,
     RetryPolicy,
     ServicePolicy,
+    SlowStart,
     SuccessRate,
     Timeouts,
 )
@@ -28,6 +30,9 @@ _BALANCERS: dict[str, BalancerKind] = {
     "LeastRequest": "least_request",
     "RoundRobin": "round_robin",
     "Random": "random",
+    "PeakEWMA": "peak_ewma",
+    "RingHash": "ring_hash",
+    "Maglev": "maglev",
 }
 _HASH_SOURCES: dict[str, HashSource] = {
     "Header": "header",
@@ -46,8 +51,9 @@ def targets(policy: TrafficPolicy) -> tuple[ServiceName, ...]:
 def compile_policy(policy: TrafficPolicy, revision: int) -> ServicePolicy:
     """The model's policy of a checked document; what it leaves out has the model's defaults."""
     return ServicePolicy(
-        balancer=Balancer(_BALANCERS[policy.spec.balancer.type]),
         retry=_retry(policy.spec.retry, policy.spec.hedging),
+        balancer=_balancer(policy.spec.balancer),
+        locality=Locality(policy.spec.locality.failover) if policy.spec.locality.mode == "ZoneFirst" else None,
         timeouts=_timeouts(policy.spec.timeouts),
         outlier=_outlier(policy.spec.outlier),
         sticky_by=tuple(hash_key(key) for key in policy.spec.split.sticky_by),
@@ -56,6 +62,17 @@ def compile_policy(policy: TrafficPolicy, revision: int) -> ServicePolicy:
         caps=compile_caps(policy.spec.limits),
         breaker=None if policy.spec.breaker is None else compile_breaker(policy.spec.breaker),
         origin=origin_of(policy, revision),
+    )
+
+
+def _balancer(balancer: documents.Balancer) -> Balancer:
+    slow, panic = balancer.slow_start, balancer.panic_threshold
+    return Balancer(
+        _BALANCERS[balancer.type],
+        hash_on=tuple(hash_key(key) for key in balancer.hash_on),
+        bounded_load=None if balancer.bounded_load is None else balancer.bounded_load / 100,
+        slow_start=None if slow is None else SlowStart(seconds(slow.window), slow.min_weight / 100),
+        panic_share=Balancer().panic_share if panic is None else panic / 100,
     )
 
 

@@ -6,7 +6,7 @@ from remora.documents import reference_breaking as breaking
 from remora.documents import reference_faults as faults
 from remora.documents import reference_limits as limits
 from remora.documents import reference_protection as protection
-from remora.model.policies import Outlier, RetryPolicy, Timeouts
+from remora.model.policies import Balancer, Outlier, RetryPolicy, Timeouts
 
 _RETRY = RetryPolicy()
 _TIMEOUTS = Timeouts()
@@ -223,6 +223,7 @@ DEFAULTS: dict[str, str] = {
     "Backoff.max": f"`{_RETRY.backoff_cap_s * 1000:g}ms`",
     "RetryBudget.percent": f"`{_RETRY.budget.share * 100:g}`",
     "RetryBudget.minimum": f"`{_RETRY.budget.minimum}`",
+    "Balancer.panicThreshold": f"`{Balancer().panic_share * 100:g}`",
     "PolicyTimeouts.connect": f"`{_TIMEOUTS.connect_s:g}s`",
     "PolicyTimeouts.request": f"`{_TIMEOUTS.request_s:g}s`",
     "PolicyTimeouts.idle": f"`{_TIMEOUTS.idle_s / 60:g}m`",
@@ -418,7 +419,23 @@ MEANINGS: dict[str, str] = {
     "TargetRef.name": "the service",
     "TargetRef.group": 'must be `""`',
     "TargetRef.kind": "must be `Service`",
-    "Balancer.type": "`LeastRequest`: of two drawn, the one with fewer requests in flight. Weights count in all",
+    "TrafficPolicySpec.locality": "whether the zone (`sidecar run --zone`) counts",
+    "Balancer.type": "`LeastRequest`: of two drawn, the one with fewer requests in flight. `PeakEWMA`: of two drawn, "
+    "the one that answers faster with less in flight; 429 and failures count as 5 s at least. `RingHash`, `Maglev`: "
+    "the same key, the same instance, on every sidecar; Maglev is more even, a ring moves less. Weights count in all",
+    "Balancer.hashOn": "the first of these that a request has; one that has none goes anywhere. Only for `RingHash` "
+    "and `Maglev`, which need it",
+    "Balancer.boundedLoad": "an instance with more requests in flight than so many percent of the mean is passed over "
+    "for the next on the key's way. Only for `RingHash` and `Maglev`",
+    "Balancer.slowStart": "a new instance, and one that is well again, gets little at first. Not for `RingHash` and "
+    "`Maglev`",
+    "Balancer.panicThreshold": "when fewer percent of the instances are usable, health is not believed and all are "
+    "used; 0: never, and no usable instance means 503 (`UH`)",
+    "SlowStart.window": "after this it has its whole weight; the weight grows evenly",
+    "SlowStart.minWeight": "percent of its weight at first",
+    "Locality.mode": "`ZoneFirst`: instances of our own zone first. While fewer than 72 % of them are usable, part of "
+    "the requests goes to the next zone (Envoy's overprovisioning of 1.4). A sidecar without `--zone` uses all alike",
+    "Locality.failover": "which zones come next, in this order; all others come last, together",
     "Retry.attempts": "retries, beside the first try; 0: none",
     "Retry.codes": "HTTP statuses worth a retry",
     "Retry.grpcStatuses": "gRPC statuses worth a retry",
@@ -458,6 +475,6 @@ MEANINGS: dict[str, str] = {
     "StaticEndpoint.protocol": "what it speaks; `auto`: what the caller spoke; `h2`, `grpc`: HTTP/2 in clear text; "
     "`tcp`: bytes that nobody reads into",
     "StaticEndpoint.version": "makes it an instance of `SERVICE-VERSION` too",
-    "StaticEndpoint.zone": "where it runs; shown, not yet used",
+    "StaticEndpoint.zone": "where it runs; see `locality` of TrafficPolicy",
     "StaticEndpoint.weight": "its share among its equals",
 }

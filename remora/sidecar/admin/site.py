@@ -165,6 +165,7 @@ def _cluster(cluster: ClusterView) -> dict[str, object]:
         "pending": cluster.room.pending,
         "requests": cluster.room.requests,
         "limits": msgspec.structs.asdict(cluster.room.limits),
+        "levels": cluster.levels,
         "endpoints": [_endpoint(endpoint) for endpoint in cluster.endpoints],
     }
 
@@ -176,7 +177,11 @@ def _endpoint(view: EndpointView) -> dict[str, object]:
         "breaker": view.breaker or None,
         "active": view.active,
         "connections": view.connections,
+        "share": round(view.share, 4),
     }
+    for name, value in (("score", view.score), ("latency_s", view.latency_s)):
+        if value is not None:
+            shown[name] = round(value, 6)
     return {**shown, "workers": view.shares} if view.shares else shown
 
 
@@ -222,6 +227,8 @@ def _gauges(view: AdminView) -> Iterator[Gauge]:
             yield Gauge("mesh_concurrency_in_flight", "Requests in flight to the app.", in_flight, service=cluster.name)
         if cluster.inbound:
             continue
+        panic = int(any(level.panic and level.share > 0.0 for level in cluster.levels))
+        yield Gauge("mesh_panic", "1 when health is not believed: too few are usable.", panic, service=cluster.name)
         counts = dict.fromkeys(get_args(EndpointState), 0)
         for endpoint in cluster.endpoints:
             counts[endpoint.state] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Literal
 
@@ -11,6 +12,7 @@ from remora.model.policies import Caps
 from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange.concurrency_gate import ConcurrencyGate
 from remora.sidecar.policy.breaker import BreakerState
+from remora.sidecar.upstream.choice import Level
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 
@@ -43,6 +45,14 @@ class EndpointView(msgspec.Struct, frozen=True):
     """By worker, where there are workers."""
     breaker: str = ""
     """The state of its own breaker; empty: it has none."""
+    share: float = 0.0
+    """The part of the cluster's requests that it gets by zone, health and weight, slow start included, while all are
+    idle. Where there are workers, their mean."""
+    score: float | None = None
+    """What the balancer compares, the lower the better: requests in flight by weight, or the cost of peak EWMA in
+    seconds. None: it compares nothing."""
+    latency_s: float | None = None
+    """Peak EWMA's; 0: not known yet. None: nobody measures it."""
 
 
 class RoomView(msgspec.Struct, frozen=True):
@@ -52,6 +62,17 @@ class RoomView(msgspec.Struct, frozen=True):
     pending: int = 0
     requests: int = 0
     limits: Caps = Caps()
+
+
+class LevelView(msgspec.Struct, frozen=True):
+    """Endpoints that are equally near, and the part of the requests that they get."""
+
+    zones: tuple[str, ...]
+    share: float
+    endpoints: int
+    usable: int
+    panic: bool
+    """Too few are usable: health is not believed, all are used."""
 
 
 class ClusterView(msgspec.Struct, frozen=True):
@@ -68,6 +89,8 @@ class ClusterView(msgspec.Struct, frozen=True):
     """Inbound, with a limit: how many are."""
     breaker: str = ""
     room: RoomView = RoomView()
+    levels: tuple[LevelView, ...] = ()
+    """The nearest first. Where there are workers: as one of them sees it."""
 
 
 class WorkerView(msgspec.Struct, frozen=True):
@@ -100,6 +123,9 @@ def cluster_views(
 
 
 def _cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
+    now = time.monotonic()
+    shares = cluster.choice.shares()
+    scores = cluster.choice.scores(now)
     endpoints = tuple(
         EndpointView(
             endpoint.endpoint,
@@ -107,6 +133,9 @@ def _cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
             endpoint.active,
             endpoint.connections,
             breaker="" if endpoint.own_breaker is None else endpoint.own_breaker.value,
+            share=shares.get(endpoint, 0.0),
+            score=scores.get(endpoint),
+            latency_s=None if endpoint.ewma is None else endpoint.ewma.latency_s(now),
         )
         for endpoint in cluster.endpoints
     )
@@ -117,8 +146,14 @@ def _cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
         endpoints,
         inbound,
         breaker="" if breaker is None else breaker.value,
+        levels=tuple(map(_level_view, cluster.choice.levels)),
         room=RoomView(room.connections, room.waiting, traffic.active, cluster.policy.caps),
     )
+
+
+def _level_view(level: Level) -> LevelView:
+    zones = sorted({endpoint.endpoint.zone for endpoint in level.endpoints})
+    return LevelView(tuple(zones), level.load.share, len(level.endpoints), level.well, level.load.panic)
 
 
 def endpoint_state(endpoint: UpstreamEndpoint) -> EndpointState:

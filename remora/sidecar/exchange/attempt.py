@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from remora.sidecar.exchange import failures
 from remora.sidecar.policy.breaker import REFUSED
-from remora.sidecar.policy.outcome import FAILED_GRPC, Outcome
+from remora.sidecar.policy.outcome import FAILED_GRPC, TURNED_AWAY_GRPC, Outcome
 from remora.sidecar.policy.retry import AttemptFailure
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.upstream.pool import Pool, UpstreamProtocol
@@ -24,6 +25,7 @@ class Attempt:
     """The upstream's ResponseHandler, and the pool's Waiter."""
 
     __slots__ = (
+        "_begun",
         "_exchange",
         "_failed",
         "_forwarding",
@@ -52,6 +54,8 @@ class Attempt:
         """What has come of the answer speaks against the endpoint."""
         self._ticket = REFUSED
         """Of the endpoint's breaker, which has not heard yet how it goes."""
+        self._begun = 0.0
+        """When, where latency counts."""
 
     # ── sending ──
 
@@ -77,6 +81,8 @@ class Attempt:
     def start(self, downstream: UpstreamProtocol) -> None:
         """Send the request on a free connection, or on the next that there is; the caller speaks `downstream`."""
         self._ticket = self.endpoint.begin()
+        if self.endpoint.ewma is not None:
+            self._begun = time.monotonic()
         pool = self.endpoint.pool(downstream)
         connection = pool.take(self) if self._exchange.repeats is None else pool.take_anew()
         if connection is not None:
@@ -143,6 +149,8 @@ class Attempt:
         if self._over:
             return
         self._end(outcome)
+        if self._begun:
+            self._note_silence()
         if self._pool is not None:
             self._pool.forget(self)
         elif self._stream is not None:
@@ -170,6 +178,8 @@ class Attempt:
             return
         if head.status >= 500:
             self._on_failure_seen()
+        if self._begun:
+            self._note_latency(turned_away=self._failed or head.status == 429)
         if exchange.is_grpc:
             self._on_grpc_head(head, end)
         elif exchange.retries_status(head):
@@ -182,6 +192,8 @@ class Attempt:
         status = field_value(head.fields, b"grpc-status") if end else None
         if status in FAILED_GRPC:
             self._on_failure_seen()
+        elif self._begun and status == TURNED_AWAY_GRPC:
+            self._note_latency(turned_away=True)
         failed = status is not None and exchange.retries_grpc_status(status, head.fields)
         if failed or (head.status != 200 and exchange.retries_status(head)):
             self._retry(head.fields, end)
@@ -205,6 +217,8 @@ class Attempt:
         status = field_value(trailers, b"grpc-status") if exchange.is_grpc else None
         if status in FAILED_GRPC:
             self._on_failure_seen()
+        elif self._begun and status == TURNED_AWAY_GRPC:
+            self._note_latency(turned_away=True)
         if self._held_head is not None:
             if status is not None and exchange.retries_grpc_status(status, trailers):
                 self._retry(trailers, ended=True)
@@ -238,6 +252,19 @@ class Attempt:
             self._exchange.pause_downstream()
 
     # ── judging ──
+
+    def _note_latency(self, *, turned_away: bool) -> None:
+        ewma, now = self.endpoint.ewma, time.monotonic()
+        if ewma is not None and turned_away:
+            ewma.observe_failure(now)
+        elif ewma is not None:
+            ewma.observe(now, now - self._begun)
+
+    def _note_silence(self) -> None:
+        """Nobody waits for the answer any more, if it has not begun."""
+        ewma, now = self.endpoint.ewma, time.monotonic()
+        if ewma is not None and not self._forwarding and self._held_head is None:
+            ewma.observe_at_least(now, now - self._begun)
 
     def _forward_head(self, head: ResponseHead, end: bool) -> None:
         self._forwarding = True

@@ -29,6 +29,7 @@ class Decision:
         "filters",
         "gates",
         "idle_timeout_s",
+        "key",
         "persistence",
         "request_timeout_s",
         "retry",
@@ -59,6 +60,8 @@ class Decision:
         """Of the route, then of the backend."""
         self.gates = gates
         """What the request passes first, in this order."""
+        self.key: int | None = None
+        """Hash of what keeps requests with one endpoint, where the cluster's balancer hashes; None: there is none."""
         self.answer_fields = _NO_FIELDS
         """Added to the answer, whoever makes it: cookies that keep a user where they are."""
         self.persistence: Persistence | None = None
@@ -99,6 +102,7 @@ class Decision:
             self.filters,
             self.gates,
         )
+        copy.key = self.key
         copy.answer_fields, copy.edits_answer = self.answer_fields, self.edits_answer
         copy.persistence = self.persistence
         return copy

@@ -107,7 +107,7 @@ class Tries(RequestClock):
         if persistence is not None and repeats is None and persistence.endpoint is not None:
             self._attempt_at(persistence.endpoint)
             return
-        endpoint = cluster.pick(() if repeats is None else repeats.tried)
+        endpoint = cluster.pick(() if repeats is None else repeats.tried, decision.key)
         if endpoint is None:
             self._stop_for(cluster.objection())
             return
@@ -311,7 +311,7 @@ class Tries(RequestClock):
             return
         tried = () if self.repeats is None else self.repeats.tried
         taken = (*tried, attempt.endpoint, *[rival.endpoint for rival in hedges.rivals])
-        endpoint = cluster.pick(taken)
+        endpoint = cluster.pick(taken, decision.key)
         if endpoint is None or endpoint in taken:
             return
         self._proxy.metrics.count_retry(decision.service, HEDGE)

@@ -7,6 +7,8 @@ import time
 
 from remora.sidecar.exchange.decision import Decision
 from remora.sidecar.exchange.persistence import Persistence
+from remora.sidecar.policy.hashing import hash_of
+from remora.sidecar.routing.keys import KeyReader
 from remora.sidecar.routing.session import Session
 from remora.sidecar.routing.table import CompiledBackend, CompiledRoute
 from remora.sidecar.upstream.cluster import Clusters
@@ -16,9 +18,13 @@ from remora.sidecar.wire.heads import Fields, RequestHead
 class Affinity:
     """Where a request of a route that keeps users goes, and what its client has to be told."""
 
-    __slots__ = ("_answer_fields", "_persistence", "backend")
+    __slots__ = ("_answer_fields", "_persistence", "backend", "bits")
 
-    def __init__(self, backend: CompiledBackend | None, persistence: Persistence | None, answer_fields: Fields) -> None:
+    def __init__(
+        self, backend: CompiledBackend | None, persistence: Persistence | None, answer_fields: Fields, bits: int = 0
+    ) -> None:
+        self.bits = bits
+        """Of the cookie that may have been made; 0: none was."""
         self.backend = backend
         """None: no backend takes any."""
         self._persistence = persistence
@@ -43,9 +49,21 @@ def affinity_of(route: CompiledRoute, head: RequestHead, clusters: Clusters) -> 
                 return found
         persistence = Persistence(route.session, session, None)
     answer_fields: Fields = []
-    key = None if route.keys is None else route.keys.read(head, answer_fields, random.getrandbits(64))
+    bits = random.getrandbits(64)
+    key = None if route.keys is None else route.keys.read(head, answer_fields, bits)
     backend = route.backend(random.random()) if key is None else route.backend_of(key)
-    return Affinity(backend, persistence, answer_fields)
+    return Affinity(backend, persistence, answer_fields, bits)
+
+
+def place_of(decision: Decision, keys: KeyReader, head: RequestHead, bits: int = 0) -> int | None:
+    """The hash that keeps requests with one endpoint; None: there is nothing to go by. `bits`: of a cookie that may
+    have been made for the route, and may be the same one."""
+    told: Fields = []
+    key = keys.read(head, told, bits or random.getrandbits(64))
+    told = [field for field in told if field not in decision.answer_fields]
+    if told:
+        decision.add_to_answer(told)
+    return None if key is None else hash_of(key)
 
 
 def _of_session(route: CompiledRoute, session: Session, clusters: Clusters) -> Affinity | None:

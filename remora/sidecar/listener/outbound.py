@@ -16,7 +16,7 @@ from remora.sidecar.exchange.decision import Decided, Decision, Direction, Disco
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.exchange.gates import Gates
-from remora.sidecar.listener.affinity import affinity_of
+from remora.sidecar.listener.affinity import affinity_of, place_of
 from remora.sidecar.routing.match import host_of
 from remora.sidecar.routing.table import CompiledService, RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
@@ -154,7 +154,7 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
         mesh.discoverer.touch(name)
     route = service.route(head)
     if route is None and head.method == b"CONNECT":
-        return _decide_unrouted(mesh, service)
+        return _decide_unrouted(mesh, service, head)
     if route is None:
         method, path = head.method.decode("latin-1"), head.path.decode("latin-1")
         return _refusal(failures.NO_ROUTE, name, service=name, method=method, path=path)
@@ -177,10 +177,12 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
     decision = Decision(name, route.name, cluster, route.retry, route.request_timeout_s, idle_s, filters, gates)
     if affinity is not None:
         affinity.apply(decision)
+    if cluster.keys is not None:
+        decision.key = place_of(decision, cluster.keys, head, 0 if affinity is None else affinity.bits)
     return decision
 
 
-def _decide_unrouted(mesh: Mesh, service: CompiledService) -> Decided:
+def _decide_unrouted(mesh: Mesh, service: CompiledService, head: RequestHead) -> Decided:
     """Bytes have no path and no fields: what no rule without such matches takes goes to the service itself."""
     name, policy = service.service.name, service.service.policy
     cluster = mesh.clusters.get(name)
@@ -188,7 +190,10 @@ def _decide_unrouted(mesh: Mesh, service: CompiledService) -> Decided:
         return _refusal(failures.NO_ENDPOINT, name, service=name)
     gates = mesh.gates(name, name)
     timeouts = policy.timeouts
-    return Decision(name, "default", cluster, policy.retry, timeouts.request_s, timeouts.idle_s, (), gates)
+    decision = Decision(name, "default", cluster, policy.retry, timeouts.request_s, timeouts.idle_s, (), gates)
+    if cluster.keys is not None:
+        decision.key = place_of(decision, cluster.keys, head)
+    return decision
 
 
 def _discover(mesh: Mesh, name: ServiceName) -> Discovery | None:

@@ -164,16 +164,16 @@ class RandomChoice:
 class Levels:
     """First draws a group by its share, then has the group's own balancer pick. Indexes go on from group to group."""
 
-    __slots__ = ("_balancers", "_bounds", "_offsets")
+    __slots__ = ("_bounds", "_offsets", "balancers")
 
     def __init__(self, balancers: Sequence[Balancer], sizes: Sequence[int], shares: Sequence[float]) -> None:
-        self._balancers = balancers
+        self.balancers = balancers
         self._offsets = [0, *itertools.accumulate(sizes)]
         self._bounds = list(itertools.accumulate(shares))
 
     def pick(self, random: Random) -> int:
         level = bisect.bisect_right(self._bounds, random() * self._bounds[-1])
-        return self._offsets[level] + self._balancers[level].pick(random)
+        return self._offsets[level] + self.balancers[level].pick(random)
 
 
 def make_balancer(kind: BalancerKind, candidates: Sequence[Candidate], random: Random, clock: Clock) -> Balancer:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from remora.model.policies import Balancer as BalancerPolicy
 from remora.model.policies import Locality, ServicePolicy
-from remora.sidecar.policy.balancer import Balancer, Levels, make_balancer
+from remora.sidecar.policy.balancer import Balancer, LeastRequest, Levels, PeakEwmaChoice, make_balancer
 from remora.sidecar.policy.ewma import PeakEwma
 from remora.sidecar.policy.hashing import HashBalancer, HashLevels, make_hash_balancer
 from remora.sidecar.policy.priorities import LevelLoad, levels_of_zones, load_levels
@@ -24,10 +24,11 @@ HASHING = ("ring_hash", "maglev")
 class Level:
     """Endpoints that are equally near."""
 
-    __slots__ = ("endpoints", "load", "usable")
+    __slots__ = ("endpoints", "load", "usable", "well")
 
     def __init__(self, endpoints: Sequence[UpstreamEndpoint], well: Sequence[UpstreamEndpoint], load: LevelLoad):
         self.endpoints = endpoints
+        self.well = len(well)
         self.load = load
         self.usable = endpoints if load.panic else well
         """Those that get its requests."""
@@ -59,6 +60,34 @@ class Choice:
         """An endpoint is in its slow start: weights are to be reckoned anew soon."""
         self.recipe = recipe
         """Of `hashed`, which takes milliseconds to make: the same is not made twice."""
+
+    def shares(self) -> dict[UpstreamEndpoint, float]:
+        """The part of the requests that each gets while all are idle; those that are not there get none."""
+        found: dict[UpstreamEndpoint, float] = {}
+        for level in self.levels:
+            weight = sum(endpoint.weight for endpoint in level.usable)
+            for endpoint in level.usable:
+                found[endpoint] = level.load.share * endpoint.weight / weight
+        return found
+
+    def scores(self, now: float) -> dict[UpstreamEndpoint, float]:
+        """What the balancer compares of each, the lower the better; empty where it compares nothing."""
+        found: dict[UpstreamEndpoint, float] = {}
+        for level, balancer in zip(self._used(), self._balancers(), strict=True):
+            for index, endpoint in enumerate(level.usable):
+                if isinstance(balancer, PeakEwmaChoice):
+                    found[endpoint] = balancer.cost(index, now)
+                elif isinstance(balancer, LeastRequest):
+                    found[endpoint] = endpoint.active / endpoint.weight
+        return found
+
+    def _used(self) -> list[Level]:
+        return [level for level in self.levels if level.load.share > 0.0 and level.usable]
+
+    def _balancers(self) -> Sequence[Balancer | None]:
+        if isinstance(self.balancer, Levels):
+            return self.balancer.balancers
+        return [self.balancer] * len(self._used())
 
 
 NOTHING = Choice((), (), None, None, False)

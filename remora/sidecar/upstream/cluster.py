@@ -15,6 +15,7 @@ from remora.sidecar.policy.balancer import Balancer
 from remora.sidecar.policy.outlier import below_the_others, eject, may_eject, return_due
 from remora.sidecar.policy.retry_budget import Budget
 from remora.sidecar.policy.slow_start import STEPS
+from remora.sidecar.routing.keys import KeyReader
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.choice import NOTHING, balancer_among, choose, note_wellness
 from remora.sidecar.upstream.endpoint import Traffic, UpstreamEndpoint
@@ -41,6 +42,7 @@ class Cluster:
         "declared",
         "endpoints",
         "is_shut",
+        "keys",
         "name",
         "policy",
         "traffic",
@@ -60,6 +62,8 @@ class Cluster:
         self.is_shut = False
         """The breakers let no attempt through now."""
         self._zone = zone
+        self.keys: KeyReader | None = None
+        """Set where the balancer hashes: somebody has to read the key of each request."""
         self.choice = NOTHING
         self._usable: Sequence[UpstreamEndpoint] = ()
         """Of the choice."""
@@ -90,18 +94,35 @@ class Cluster:
                 return endpoint if endpoint.is_well and endpoint.takes_attempts and is_reachable else None
         return None
 
-    def pick(self, tried: Sequence[UpstreamEndpoint] = ()) -> UpstreamEndpoint | None:
-        """The endpoint for the next attempt, none of `tried` if there is another; None when there is none at all.
+    def pick(self, tried: Sequence[UpstreamEndpoint] = (), key: int | None = None) -> UpstreamEndpoint | None:
+        """The endpoint for the next attempt, none of `tried` if there is another; None when there is none at all. `key`
+        is for balancers that hash.
 
         Endpoints that could not be connected to are passed over until their backoff has run out, unless all are.
         """
         balancer, usable = self._balancer, self._usable
         if balancer is None:
-            return None
+            return self._pick_by_key(tried, key)
         picked = usable[balancer.pick(random.random)]
         if picked in tried or (picked.unreachable_until and picked.unreachable_until > time.monotonic()):
             return self._pick_better(picked, tried)
         return picked
+
+    def _pick_by_key(self, tried: Sequence[UpstreamEndpoint], key: int | None) -> UpstreamEndpoint | None:
+        hashed, usable = self.choice.hashed, self._usable
+        if hashed is None:
+            return None
+        if key is None:
+            key = random.getrandbits(64)
+        picked = usable[hashed.pick(key)]
+        now = time.monotonic()
+        if picked not in tried and picked.unreachable_until <= now:
+            return picked
+        # The next on the key's way, so that all sidecars go the same one.
+        passed_over = [index for index, other in enumerate(usable) if other in tried or other.unreachable_until > now]
+        if len(passed_over) < len(usable):
+            return usable[hashed.pick(key, passed_over)]
+        return self._pick_better(picked, tried)
 
     def _pick_better(self, picked: UpstreamEndpoint, tried: Sequence[UpstreamEndpoint]) -> UpstreamEndpoint:
         """Instead of `picked`: another one that is used, or else one of another zone, the nearest first."""
@@ -163,6 +184,7 @@ class Cluster:
         self.traffic.asks_from = 0 if self.is_shut else self.policy.caps.requests or NO_LIMIT
         choice = self.choice = choose(passed, self.policy, self._zone, now, self.choice)
         self._usable, self._balancer = choice.usable, choice.balancer
+        self.keys = KeyReader(self.policy.balancer.hash_on) if choice.hashed is not None else None
         self._ease_on()
 
     def _ease_on(self) -> None:
@@ -176,6 +198,8 @@ class Cluster:
 
     def _on_failure(self, endpoint: UpstreamEndpoint) -> None:
         """An attempt failed there."""
+        if endpoint.ewma is not None:
+            endpoint.ewma.observe_failure(time.monotonic())
         policy, state = self.policy.outlier, endpoint.outlier
         state.failures += 1
         if self.traffic.counts:

@@ -46,6 +46,7 @@ def _merge_cluster(seen: Sequence[tuple[int, ClusterView]]) -> ClusterView:
             sum(room.requests for room in rooms),
             newest.room.limits,
         ),
+        newest.levels,
     )
 
 
@@ -58,7 +59,14 @@ def _merge_endpoint(seen: Sequence[tuple[int, EndpointView]]) -> EndpointView:
         sum(share.connections for share in shares),
         shares,
         max((view.breaker for _, view in seen), key=BREAKER_STATES.index),
+        sum(view.share for _, view in seen) / len(seen),
+        _highest(view.score for _, view in seen),
+        _highest(view.latency_s for _, view in seen),
     )
+
+
+def _highest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _worst(states: Iterable[EndpointState]) -> EndpointState:
