@@ -56,6 +56,7 @@ def _limit(policy: RateLimitPolicy, limit: documents.Limit, service: ServiceName
         matches=tuple(compile_match(match) for match in limit.matches),
         keys=tuple(LimitKey(_KINDS[key.type], (key.name or "").lower()) for key in limit.keys),
         max_keys=limit.max_keys,
+        scope="service" if limit.scope == "Service" else "instance",
         at_callers=spec.enforced_by == "Callers",
         shadow=spec.enforcement == "Shadow",
     )

@@ -34,6 +34,7 @@ class Limit(DocumentPart, frozen=True):
     requests: Requests
     per: PositiveDuration = "1s"
     burst: Requests | None = None
+    scope: Literal["Instance", "Service"] = "Instance"
     matches: tuple[HTTPRouteMatch, ...] = ()
     keys: tuple[LimitKey, ...] = ()
     max_keys: MaxKeys = 10_000

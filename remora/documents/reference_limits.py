@@ -34,6 +34,12 @@ spec:
       matches: [{path: {type: PathPrefix, value: /reports}}]
 ```
 
+With `scope: Service` all that enforce a limit together let `requests` through: control splits it among them by what
+each needs, and moves the parts as needs move, within about a second. No request waits for that. When control is away
+each keeps its part, after a minute an equal one. A part is of rate and burst. Of a limit with keys each lets its part
+through for each key, so a key whose requests reach few instances has less than the limit; so it is with the workers of
+a sidecar (`--workers`), whatever the scope.
+
 A limit with keys has a bucket for each value. When it has `maxKeys`, keys whose bucket is full again are forgotten; if
 there are none, new keys share one bucket until there are: a flood of keys costs no memory and buys nobody more than the
 limit.
@@ -59,6 +65,7 @@ MEANINGS: dict[str, str] = {
     "Limit.matches": "which requests count: any one of these",
     "Limit.keys": "what requests are counted apart by; with several, by all together. A request that lacks one of them "
     "is not counted",
+    "Limit.scope": "`Instance`: each sidecar that enforces it lets so many through. `Service`: all together do",
     "Limit.maxKeys": "how many values of keys are told apart at a time",
     "LimitKey.type": "`Path` is without the query. `SourceAddress` is the first of `X-Forwarded-For`, as far as who "
     "says so is trusted, else that of the connection",

@@ -15,6 +15,7 @@ from remora.model.limits import Fault, ServiceLimits
 from remora.model.names import ServiceName, version_service
 from remora.model.policies import ServicePolicy
 from remora.model.routes import Route
+from remora.model.shares import QuotaKey
 
 Protocol = Literal["auto", "http1", "h2", "grpc", "tcp"]
 """What an endpoint speaks. `auto`: whatever the downstream spoke."""
@@ -79,6 +80,12 @@ class Snapshot(Struct, frozen=True):
         versioned = version_service(service, version)
         found = self.services.get(versioned) if versioned is not None else None
         return found or self.services.get(service)
+
+    def shared_limits(self, own: Service | None) -> frozenset[QuotaKey]:
+        """The limits that a sidecar enforces together with others; `own`: what holds for requests to its app."""
+        held = [limit for service in self.services.values() for limit in service.limits.limits if limit.at_callers]
+        held += [limit for limit in (own.limits.limits if own is not None else ()) if not limit.at_callers]
+        return frozenset((limit.service, limit.name) for limit in held if limit.scope == "service")
 
     def with_parts(
         self,

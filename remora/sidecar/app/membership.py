@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from remora.model.address import Address
+from remora.model.names import service_name
+from remora.model.shares import QuotaKey
 from remora.model.snapshot import Endpoint, Snapshot
 from remora.sidecar.options import Options
 
 if TYPE_CHECKING:
     from remora.sidecar.source.app_health import AppHealth
     from remora.sidecar.source.control import ControlSource
+    from remora.sidecar.source.quota import QuotaAgent
     from remora.sidecar.source.registration import Registrar
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,14 @@ DEREGISTER_TIMEOUT_S = 5.0
 """While control is connected."""
 DEREGISTER_AWAY_TIMEOUT_S = 0.5
 """While it is not: it may be coming back right now, but nobody can be waited for who is not there."""
+
+
+class SharedLimits(Protocol):
+    """What carries the traffic, as far as it keeps to limits."""
+
+    def take_wanted(self) -> Mapping[QuotaKey, int]: ...
+
+    def lease(self, shares: Mapping[QuotaKey, float]) -> None: ...
 
 
 class Membership:
@@ -36,13 +47,15 @@ class Membership:
         self.source: ControlSource | None = None
         """None: there is no control."""
         self.registrar: Registrar | None = None
+        self._quotas: QuotaAgent | None = None
         self.health: AppHealth | None = None
         """None: there is no app, only a caller."""
         if options.upstream is not None:
             self.health = self._app_health(options.upstream)
 
-    def join(self, initial: Snapshot, inbound_port: int | None) -> None:
-        """Watch the app, and connect to control. `initial` is what is in use until it answers."""
+    def join(self, initial: Snapshot, inbound_port: int | None, limits: SharedLimits) -> None:
+        """Watch the app, and connect to control. `initial` is what is in use until it answers; `limits`: those of
+        requests."""
         options = self._options
         if self.health is not None:
             self.health.start()
@@ -50,12 +63,15 @@ class Membership:
             return
         # Imported here: a sidecar without control never loads gRPC and protobuf, nor do workers.
         from remora.sidecar.source.control import ControlSource, Node
+        from remora.sidecar.source.quota import QuotaAgent
         from remora.sidecar.source.registration import Registrar, instance_id
 
         node_id = instance_id(options.service or "client")
         if options.service:
             assert inbound_port is not None, "there is an app before which the inbound port is"
             self.registrar = Registrar(options.service, options.namespace, self._endpoint(node_id, inbound_port))
+        self._quotas = QuotaAgent(limits.take_wanted, limits.lease)
+        self.use(initial)
         node = Node(node_id, options.service, options.namespace, options.version, options.zone, options.sidecar_version)
         self.source = ControlSource(
             options.control,
@@ -64,8 +80,18 @@ class Membership:
             services=[binding.service for binding in options.bindings],
             initial=initial,
             registrar=self.registrar,
+            quotas=self._quotas,
         )
         self.source.start()
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Share the limits that `snapshot` wants shared."""
+        if self._quotas is None:
+            return
+        options, own = self._options, None
+        if options.service:
+            own = snapshot.inbound(service_name(options.service, options.namespace), options.version)
+        self._quotas.follow(snapshot.shared_limits(own))
 
     async def leave(self) -> None:
         """Take the registration back. Waits for control's answer only while there is a control to give one."""
@@ -86,6 +112,8 @@ class Membership:
         """End the stream and ask the app no more."""
         if self.health is not None:
             await self.health.stop()
+        if self._quotas is not None:
+            self._quotas.stop()
         if self.source is not None:
             await self.source.stop()
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from remora.model.address import Address
+from remora.model.shares import QuotaKey
 from remora.model.snapshot import Snapshot, SnapshotError
 from remora.sidecar.admin.site import AdminView, admin_site, probe_site
 from remora.sidecar.admin.views import cluster_views
@@ -46,6 +47,10 @@ class Plane(Protocol):
     async def start(self) -> Mapping[str, int]: ...
 
     def use(self, snapshot: Snapshot) -> None: ...
+
+    def take_wanted(self) -> Mapping[QuotaKey, int]: ...
+
+    def lease(self, shares: Mapping[QuotaKey, float]) -> None: ...
 
     def drain(self) -> None: ...
 
@@ -193,6 +198,7 @@ class Sidecar:
 
     def _use(self, snapshot: Snapshot) -> None:
         self._plane.use(snapshot)
+        self._membership.use(snapshot)
         self._view.snapshot = snapshot
 
     def _on_pushed(self, snapshot: Snapshot) -> None:
@@ -223,7 +229,7 @@ class Sidecar:
 
     def _join(self, initial: Snapshot, inbound_port: int | None) -> None:
         membership = self._membership
-        membership.join(initial, inbound_port)
+        membership.join(initial, inbound_port, self._plane)
         self._view.source, self._view.registrar = membership.source, membership.registrar
         if membership.source is not None:
             self._plane.discover_by(membership.source)

@@ -32,14 +32,18 @@ class Limit:
     def configure(self, rate: float, burst: float, max_keys: int, now: float) -> None:
         """Go on under other numbers with the tokens that there are. Keys stay keys."""
         self._rate, self._burst = rate, burst
+        self._one.configure(rate * self.share, self._part(), now)
         if self._keyed is not None:
             self._keyed.max_keys = max_keys
-        self._adapt(now)
+            self._keyed.configure(rate * self.share, self._part(), now)
 
     def lease(self, share: float, now: float) -> None:
         """Go on with another part of the limit, above 0."""
         self.share = share
-        self._adapt(now)
+        # No token comes of nothing when parts move to and fro.
+        self._one.configure(self._rate * share, self._part(), now)
+        if self._keyed is not None:
+            self._keyed.scale(self._rate * share, self._part())
 
     def take_wanted(self) -> int:
         """How many requests came since it was last asked, be they let through or not."""
@@ -49,9 +53,3 @@ class Limit:
     def _part(self) -> float:
         # Less than a whole token could never be taken.
         return max(1.0, self._burst * self.share)
-
-    def _adapt(self, now: float) -> None:
-        rate, burst = self._rate * self.share, self._part()
-        self._one.configure(rate, burst, now)
-        if self._keyed is not None:
-            self._keyed.configure(rate, burst, now)

@@ -36,11 +36,18 @@ class KeyedBuckets:
         bucket = buckets.get(key)
         if bucket is not None:
             buckets.move_to_end(key)
+            bucket.rate, bucket.burst = self._rate, self._burst
             return bucket
         if len(buckets) >= self.max_keys and not self._forget(now):
             return self._overflow
         bucket = buckets[key] = TokenBucket(self._rate, self._burst)
         return bucket
+
+    def scale(self, rate: float, burst: float) -> None:
+        """Go on at another rate and burst, both changed in the same way: buckets stay as full as they are, in parts of
+        what they hold. However many there are, this costs nothing."""
+        self._rate, self._burst = rate, burst
+        self._overflow.rate, self._overflow.burst = rate, burst
 
     def configure(self, rate: float, burst: float, now: float) -> None:
         """Go on at another rate with the tokens that there are."""

@@ -40,9 +40,9 @@ class TokenBucket:
 
     def configure(self, rate: float, burst: float, now: float) -> None:
         """Go on at another rate with the tokens that there are, as far as they have room."""
-        missing = self.burst - self.tokens(now)
+        missing = max(0.0, burst - self.tokens(now))
         self.rate, self.burst = rate, burst
-        self._full_at = now + min(missing, burst) / rate
+        self._full_at = now + missing / rate
 
 
 _ROUNDING_S = 1e-9

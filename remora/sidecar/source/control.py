@@ -25,6 +25,7 @@ from remora.proto.mesh.v1.discovery_pb2 import ControlMessage, Delta, Hello, Sid
 from remora.sidecar.source.backoff import Backoff
 from remora.sidecar.source.delta import decode, has_own, named_in
 from remora.sidecar.source.outbox import Outbox
+from remora.sidecar.source.quota import QuotaAgent
 from remora.sidecar.source.registration import Registrar
 from remora.sidecar.source.stream import ControlStream, open_stream
 from remora.sidecar.source.subscriptions import Subscriptions
@@ -87,6 +88,7 @@ class ControlSource:
         services: Iterable[ServiceName] = (),
         initial: Snapshot | None = None,
         registrar: Registrar | None = None,
+        quotas: QuotaAgent | None = None,
         on_state: Callable[[], None] | None = None,
         max_on_demand: int = 1000,
         idle_s: float = 3600.0,
@@ -99,6 +101,7 @@ class ControlSource:
         self._node = node
         self._sink = sink
         self._registrar = registrar
+        self._quotas = quotas
         self._on_state = on_state
         self._idle_s = idle_s
         self._snapshot = initial or Snapshot()
@@ -258,6 +261,8 @@ class ControlSource:
         outbox.put("subscriptions", SidecarMessage(subscribe=Subscribe(services=names)))
         if self._registrar is not None:
             self._registrar.connected(outbox.put)
+        if self._quotas is not None:
+            self._quotas.connected(outbox.put)
         self._changed()
 
     def _disconnected(self) -> None:
@@ -268,6 +273,8 @@ class ControlSource:
             self._since = time.time()
             if self._registrar is not None:
                 self._registrar.disconnected()
+            if self._quotas is not None:
+                self._quotas.disconnected()
         self._resolve(tuple(self._waiting))
 
     def _note_failure(self, reason: str, was_connected: bool) -> None:
@@ -281,6 +288,9 @@ class ControlSource:
         kind = message.WhichOneof("message")
         if kind == "delta":
             self._receive_delta(message.delta)
+        elif kind == "shares":
+            if self._quotas is not None:
+                self._quotas.received(message.shares)
         elif self._registrar is None:
             return
         elif kind == "registered":

@@ -32,6 +32,13 @@ class Answer(Message, frozen=True):
     known: bool
 
 
+class Lease(Message, frozen=True):
+    """From now on these parts of limits are yours."""
+
+    shares: tuple[tuple[str, str, float], ...]
+    """(service, limit, part)."""
+
+
 class Tell(Message, frozen=True):
     """Report how things are; clusters only if they are asked for."""
 
@@ -78,6 +85,8 @@ class Report(Message, frozen=True):
     """Live ones."""
     connections: dict[str, int]
     clusters: tuple[ClusterView, ...] | None
+    wanted: tuple[tuple[str, str, int], ...] = ()
+    """(service, limit, requests that count for it since the last report), of all limits."""
 
 
 class Finished(Message, frozen=True):
@@ -86,7 +95,7 @@ class Finished(Message, frozen=True):
     clean: bool
 
 
-FromParent = Configure | Answer | Tell | Drain | Finish
+FromParent = Configure | Answer | Lease | Tell | Drain | Finish
 FromWorker = Up | Failed | Ask | Report | Finished
 
 encode = msgspec.msgpack.Encoder().encode

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 
 from remora.model.names import ServiceName
+from remora.model.shares import QuotaKey
 from remora.model.snapshot import Snapshot, SnapshotError
 from remora.sidecar.admin.views import ClusterView, WorkerView
 from remora.sidecar.datapath import places
@@ -15,6 +17,7 @@ from remora.sidecar.routing.table import RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.workers import counts
 from remora.sidecar.workers.channel import MAX_MESSAGE
+from remora.sidecar.workers.leases import Leases
 from remora.sidecar.workers.merge import merge_clusters
 from remora.sidecar.workers.messages import Configure, encode
 from remora.sidecar.workers.nursery import Nursery
@@ -43,6 +46,8 @@ class WorkerPool:
         self._early: list[tuple[Seat, ServiceName]] = []
         self._seats: list[Seat] = []
         self._ticks: asyncio.Task[None] | None = None
+        self._leases = Leases(options.workers)
+        self._reported: dict[int, float] = {}
 
     # ── a data path ──
 
@@ -75,6 +80,15 @@ class WorkerPool:
         self._snapshot, self._configuration = snapshot, configuration
         for seat in self._seats:
             seat.configure(configuration)
+
+    def take_wanted(self) -> dict[QuotaKey, int]:
+        """What all requests needed of limits since the last call."""
+        return self._leases.take_wanted()
+
+    def lease(self, shares: Mapping[QuotaKey, float]) -> None:
+        """From now on these parts of shared limits are ours."""
+        self._leases.lease(shares)
+        self._hand_out()
 
     def drain(self) -> None:
         """All answer what comes, and tell callers to go elsewhere."""
@@ -137,6 +151,23 @@ class WorkerPool:
             for service in used:
                 self._discoverer.touch(service)
 
+    def on_wanted(self, seat: Seat, wanted: Mapping[QuotaKey, int]) -> None:
+        now = time.monotonic()
+        seconds = now - self._reported.get(seat.number, now - TICK_S)
+        self._reported[seat.number] = now
+        if seconds > 0:
+            self._leases.reported(seat.number, wanted, seconds)
+
+    def on_started(self, seat: Seat) -> None:
+        self._leases.started(seat.number)
+        self._reported.pop(seat.number, None)
+
+    def _hand_out(self) -> None:
+        for seat in self._seats:
+            news = self._leases.news(seat.number)
+            if news:
+                seat.lease(news)
+
     def on_nursery_gone(self) -> None:
         self.on_lost()
 
@@ -145,6 +176,7 @@ class WorkerPool:
             await asyncio.sleep(TICK_S)
             for seat in self._seats:
                 seat.tick()
+            self._hand_out()
 
     def _add_up(self) -> None:
         for place in places(self._options):

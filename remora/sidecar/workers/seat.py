@@ -15,11 +15,13 @@ import random
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import msgspec
 
 from remora.model.names import ServiceName
+from remora.model.shares import QuotaKey
 from remora.sidecar.admin.views import ClusterView, WorkerView
 from remora.sidecar.listener.listener import ListenError
 from remora.sidecar.source.backoff import Backoff
@@ -33,6 +35,7 @@ from remora.sidecar.workers.messages import (
     Finish,
     Finished,
     FromWorker,
+    Lease,
     Report,
     Tell,
     Up,
@@ -62,6 +65,12 @@ class SeatOwner(Protocol):
     def on_asked(self, seat: Seat, service: ServiceName) -> None: ...
 
     def on_report(self, counts: Taken, used: tuple[ServiceName, ...]) -> None: ...
+
+    def on_wanted(self, seat: Seat, wanted: Mapping[QuotaKey, int]) -> None:
+        """What its requests needed of limits since it was last asked."""
+
+    def on_started(self, seat: Seat) -> None:
+        """A new process is up."""
 
     def on_nursery_gone(self) -> None: ...
 
@@ -126,6 +135,11 @@ class Seat:
         """To Ask. Goes after the configuration that has the service."""
         self._answers.append(encode(Answer(service, known)))
         self._send_waiting()
+
+    def lease(self, shares: Mapping[QuotaKey, float]) -> None:
+        """Tell it its parts of limits."""
+        if self._channel is not None and self._state == "up":
+            self._channel.send(encode(Lease(tuple((*key, share) for key, share in shares.items()))))
 
     def tick(self) -> None:
         """Ask how it is, for the sake of its counts, and notice when it does not answer, or does not come up."""
@@ -244,6 +258,7 @@ class Seat:
             case Up():
                 self._missed = 0
                 self._enter("up")
+                self._owner.on_started(self)
                 if not self.first.done():
                     self.first.set_result(None)
             case Failed():
@@ -264,6 +279,8 @@ class Seat:
             log.warning("Worker %d answers again.", self.number)
             self._enter("up")
         self._owner.on_report(report.counts, report.used)
+        if report.wanted:
+            self._owner.on_wanted(self, {(service, limit): count for service, limit, count in report.wanted})
         asked = self._reports.pop(report.serial, None)
         if asked is not None and not asked.done():
             asked.set_result(None)

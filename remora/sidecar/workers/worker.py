@@ -27,6 +27,7 @@ from remora.sidecar.workers.messages import (
     Finish,
     Finished,
     FromParent,
+    Lease,
     Message,
     Report,
     Tell,
@@ -71,6 +72,8 @@ class _Worker:
         match message:
             case Configure():
                 self._configure(message)
+            case Lease():
+                self._path.lease({(service, limit): share for service, limit, share in message.shares})
             case Tell():
                 self._send(self._report(message.serial, message.clusters))
             case Answer():
@@ -113,6 +116,7 @@ class _Worker:
             self._path.live_requests,
             self._metrics.connections,
             tuple(cluster_views(self._path.app, self._path.clusters, self._path.app_limit)) if clusters else None,
+            tuple((*key, count) for key, count in self._path.take_wanted().items()),
         )
 
     def _send(self, message: Message) -> None:

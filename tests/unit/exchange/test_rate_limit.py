@@ -111,6 +111,8 @@ def test_what_is_used_up_stays_so_when_documents_change() -> None:
     sidecar.use(limit(requests=10, matches=(RouteMatch(PathMatch("prefix", "/")),)), limit("other", 100))
     assert sidecar.passed(5) == 0
     sidecar.use(limit(requests=20))
+    assert sidecar.passed(20) == 0
+    sidecar.now = 0.5
     assert sidecar.passed(20) == 10
     sidecar.use(limit(requests=20, keys=(LimitKey("path"),)))
     assert sidecar.passed(30) == 20

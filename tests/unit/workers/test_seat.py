@@ -7,13 +7,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 
 from remora.model.names import ServiceName
+from remora.model.shares import QuotaKey
 from remora.model.snapshot import Snapshot
 from remora.sidecar.listener.listener import ListenError
 from remora.sidecar.workers.counts import Taken
@@ -81,6 +82,10 @@ class Owner:
     def on_asked(self, seat: Seat, service: ServiceName) -> None: ...
 
     def on_report(self, counts: Taken, used: tuple[ServiceName, ...]) -> None: ...
+
+    def on_wanted(self, seat: Seat, wanted: Mapping[QuotaKey, int]) -> None: ...
+
+    def on_started(self, seat: Seat) -> None: ...
 
     def on_nursery_gone(self) -> None: ...
 
