@@ -110,9 +110,13 @@ class Quotas:
             if not self._here and not self._written:
                 self._woken.clear()
                 continue
-            self.share()
-            await self._write()
+            await self.round()
             await asyncio.sleep(ROUND_S)
+
+    async def round(self) -> None:
+        """Split by what is known now, and let the others know."""
+        self.share()
+        await self._write()
 
     def share(self) -> None:
         """Split all quotas that sidecars here have a part in, and send what has moved."""

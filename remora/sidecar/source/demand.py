@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-SMOOTHED_OVER_S = 1.0
+SMOOTHED_OVER_S = 0.5
 """Older than this, an observation counts for a third or less."""
 
 

@@ -1,0 +1,223 @@
+"""Shared limits: three sidecars, two controls and their store, on a clock of the test's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from remora.control.push.connection import Connection
+from remora.control.push.quota import ROUND_S, TTL_S, Quotas
+from remora.control.push.resources import Resources
+from remora.control.store.interface import Event, EventKind, Revision
+from remora.control.store.memory import MemoryStore
+from remora.model.base import Origin
+from remora.model.limits import RateLimit, ServiceLimits
+from remora.model.shares import QuotaKey
+from remora.model.snapshot import Service
+from remora.proto.mesh.v1 import discovery_pb2 as pb
+from remora.sidecar.policy.limit import Limit
+from remora.sidecar.source.quota import KEPT_S, REPORT_S, QuotaAgent
+from tests.support.push import PlainCatalog, name
+
+ORIGIN = Origin("RateLimitPolicy", "default", "shop")
+LIMIT = RateLimit(name("shop"), "shop/all", ORIGIN, 100, burst=20, scope="service")
+KEY: QuotaKey = (LIMIT.service, LIMIT.name)
+STEP_S = 0.01
+
+
+class Control:
+    """One of several, on a store of all."""
+
+    def __init__(self, store: MemoryStore, control_id: str) -> None:
+        self.store = store
+        self.catalog = PlainCatalog()
+        self.catalog.put(Service(name("shop"), limits=ServiceLimits((LIMIT,))))
+        self.quotas = Quotas(store, "test", control_id, self.catalog.service)
+        self._keys: set[str] = set()
+
+    async def round(self) -> None:
+        await self._watch()
+        await self.quotas.round()
+
+    async def _watch(self) -> None:
+        """As a watch would have it."""
+        listing = await self.store.list("/mesh/test/quotas/")
+        found = {entry.key: entry.value for entry in listing.entries}
+        gone = [key for key in self._keys if key not in found]
+        events = [Event(EventKind.PUT, key, value, Revision(1)) for key, value in found.items()]
+        self.quotas.take([*events, *(Event(EventKind.DELETE, key, b"", Revision(1)) for key in gone)])
+        self._keys = set(found)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Sidecar:
+    """Its limit, its agent, and its stream to a control."""
+
+    def __init__(self, node: str, clock: Clock, control: Control) -> None:
+        self.limit = Limit(LIMIT.rate, LIMIT.size, 0)
+        self.clock = clock
+        self.node = node
+        self.passed = 0
+        self._due = 0.0
+        self.agent = QuotaAgent(
+            lambda: {KEY: self.limit.take_wanted()}, lambda shares: self.lease(shares[KEY]) if shares else None, clock
+        )
+        self.agent.follow(frozenset((KEY,)))
+        self.connect(control)
+
+    def lease(self, share: float) -> None:
+        self.limit.lease(share, self.clock.now)
+
+    def connect(self, control: Control) -> None:
+        self.control = control
+        self.connection = Connection(pb.Hello(node=self.node), "test", Resources(control.catalog))
+        self.agent.connected(lambda _, message: control.quotas.told(self.connection, message.demand))
+        self.hear()
+
+    def leave(self) -> None:
+        self.agent.disconnected()
+        self.control.quotas.left(self.connection)
+
+    def hear(self) -> None:
+        for message in self.connection.take_replies():
+            self.agent.received(message.shares)
+
+    def serve(self, rate: float) -> None:
+        """The requests of one step."""
+        self._due += rate * STEP_S
+        while self._due >= 1.0:
+            self._due -= 1.0
+            self.limit.wanted += 1
+            self.passed += self.limit.bucket(b"", self.clock.now).take(self.clock.now)
+
+
+class Mesh:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.store = MemoryStore()
+        self.controls = [Control(self.store, "a"), Control(self.store, "b")]
+        homes = (self.controls[0], self.controls[0], self.controls[1])
+        self.sidecars = [Sidecar(f"shop-{number}", self.clock, home) for number, home in enumerate(homes)]
+
+    async def run(self, seconds: float, *rates: float) -> int:
+        """How many pass in so many seconds, at these rates of requests."""
+        before = sum(sidecar.passed for sidecar in self.sidecars)
+        for step in range(round(seconds / STEP_S)):
+            self.clock.now += STEP_S
+            for sidecar, rate in zip(self.sidecars, rates, strict=True):
+                sidecar.serve(rate)
+            if step % round(REPORT_S / STEP_S) == 0:
+                for sidecar in self.sidecars:
+                    sidecar.agent.look()
+            if step % round(ROUND_S / STEP_S) == 25:
+                for control in self.controls:
+                    await control.round()
+            for sidecar in self.sidecars:
+                sidecar.hear()
+        for sidecar in self.sidecars:
+            sidecar.agent.stop()
+        return sum(sidecar.passed for sidecar in self.sidecars) - before
+
+    @property
+    def shares(self) -> list[float]:
+        return [sidecar.limit.share for sidecar in self.sidecars]
+
+
+@pytest.mark.parametrize("rates", [(100, 50, 20), (200, 200, 200), (0, 0, 150), (40, 80, 0), (34, 34, 34)])
+async def test_all_together_let_the_limit_through(rates: Sequence[float]) -> None:
+    mesh = Mesh()
+    await mesh.run(4, *rates)
+    assert sum(mesh.shares) == pytest.approx(1.0, abs=0.02)
+    assert await mesh.run(10, *rates) == pytest.approx(1000, rel=0.05)
+
+
+async def test_parts_follow_needs_that_move() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 100, 50, 20)
+    assert mesh.shares == pytest.approx([0.4, 0.4, 0.2], abs=0.02)
+    moving = await mesh.run(2, 10, 10, 150)
+    assert 120 <= moving <= 200 + LIMIT.size
+    assert await mesh.run(10, 10, 10, 150) == pytest.approx(1000, rel=0.05)
+    assert mesh.shares == pytest.approx([0.1, 0.1, 0.8], abs=0.02)
+
+
+async def test_who_needs_nothing_can_begin_at_once() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 0, 0, 300)
+    assert min(mesh.shares) > 0.005
+    mesh.sidecars[0].serve(1.0 / STEP_S)
+    assert mesh.sidecars[0].passed == 1
+
+
+async def test_less_than_the_limit_is_never_refused() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 40, 20, 10)
+    assert await mesh.run(10, 40, 20, 10) == pytest.approx(700, abs=2)
+
+
+async def test_with_control_away_each_keeps_its_part_and_later_has_an_equal_one() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 100, 50, 20)
+    for sidecar in mesh.sidecars:
+        sidecar.leave()
+    assert await mesh.run(10, 100, 50, 20) == pytest.approx(1000, rel=0.05)
+    assert mesh.shares == pytest.approx([0.4, 0.4, 0.2], abs=0.02)
+    await mesh.run(KEPT_S, 100, 50, 20)
+    assert mesh.shares == pytest.approx([1 / 3] * 3)
+
+
+async def test_a_sidecar_that_moves_to_another_control_is_counted_once() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 100, 100, 100)
+    mesh.sidecars[0].leave()
+    mesh.sidecars[0].connect(mesh.controls[1])
+    assert await mesh.run(10, 100, 100, 100) == pytest.approx(1000, rel=0.05)
+    assert mesh.shares == pytest.approx([1 / 3] * 3, abs=0.02)
+
+
+async def test_a_control_that_is_gone_is_believed_until_its_lease_ends() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 100, 100, 100)
+    mesh.controls.pop(0)
+    await mesh.run(2, 100, 100, 100)
+    assert mesh.shares[2] == pytest.approx(1 / 3, abs=0.02)
+    mesh.store.advance(TTL_S + 1)
+    await mesh.run(2, 100, 100, 100)
+    assert mesh.shares[2] == 1.0
+
+
+async def test_without_the_store_each_control_shares_among_its_own() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 100, 100, 100)
+    mesh.store.set_available(False)
+    await mesh.controls[0].quotas.round()
+    mesh.store.set_available(True)
+    assert await mesh.run(10, 100, 100, 100) == pytest.approx(1000, rel=0.05)
+
+
+async def test_nothing_is_written_while_nothing_moves_and_nothing_is_left_behind() -> None:
+    mesh = Mesh()
+    control = mesh.controls[0]
+    await control.round()
+    revision = (await mesh.store.status()).revision
+    await control.round()
+    assert (await mesh.store.status()).revision == revision
+    for sidecar in mesh.sidecars[:2]:
+        sidecar.leave()
+    await control.round()
+    assert not (await mesh.store.list("/mesh/test/quotas/a")).entries
+    await control.quotas.stop()
+
+
+async def test_what_cannot_be_read_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    mesh = Mesh()
+    mesh.controls[0].quotas.take([Event(EventKind.PUT, "/mesh/test/quotas/z", b"{", Revision(1))])
+    assert "cannot be read" in caplog.text
+    assert await mesh.run(5, 100, 50, 20) > 400
