@@ -125,7 +125,7 @@ class Retry(DocumentPart, frozen=True):
     grpc_statuses: tuple[GrpcFailureName, ...] | None = None
     safe_methods: tuple[SafeMethod, ...] = ()
     """Methods that the service's owner declares safe to execute twice, beyond those that RFC 9110 says are."""
-    on: tuple[RetryCondition, ...] | None = None
+    conditions: tuple[RetryCondition, ...] | None = None
     idempotency_header: FieldNameOrNone | None = None
     per_try_timeout: Duration | None = None
     backoff: Backoff = Backoff()

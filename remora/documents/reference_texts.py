@@ -216,7 +216,7 @@ DEFAULTS: dict[str, str] = {
     "Outlier.maxEjectedPercent": f"`{_OUTLIER.max_share * 100:g}`",
     "Outlier.successRate": "off",
     "TrafficPolicySpec.hedging": "off",
-    "Retry.on": "all",
+    "Retry.conditions": "all",
     "Retry.idempotencyHeader": "`Idempotency-Key`",
     "Retry.perTryTimeout": "no limit of its own",
     "Backoff.base": f"`{_RETRY.backoff_base_s * 1000:g}ms`",
@@ -439,8 +439,8 @@ MEANINGS: dict[str, str] = {
     "Retry.attempts": "retries, beside the first try; 0: none",
     "Retry.codes": "HTTP statuses worth a retry",
     "Retry.grpcStatuses": "gRPC statuses worth a retry",
-    "Retry.on": "failures of a try that count, beside statuses; what may have been executed is tried again only where "
-    "that is safe; `Reset` takes in a try without an answer in time",
+    "Retry.conditions": "failures of a try that count, beside statuses; what may have been executed is tried again "
+    "only where that is safe; `Reset` takes in a try without an answer in time",
     "Retry.idempotencyHeader": "a request with this header is safe to execute twice, whatever its method; "
     '`""`: no header says so',
     "Retry.perTryTimeout": "of one try, from the end of the request to the answer's beginning; of hedged tries, the "

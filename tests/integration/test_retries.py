@@ -78,8 +78,8 @@ async def pair(tmp_path: Path, script: Script, *rules: dict[str, Any], **policy:
     [
         ({}, {"method": "GET"}, True),
         ({"attempts": 0}, {"method": "GET"}, False),
-        ({"on": ["ConnectFailure"]}, {"method": "GET"}, False),
-        ({"on": ["Reset"]}, {"method": "GET"}, True),
+        ({"conditions": ["ConnectFailure"]}, {"method": "GET"}, False),
+        ({"conditions": ["Reset"]}, {"method": "GET"}, True),
         ({}, {"method": "PUT", "data": b"body"}, True),
         ({}, {"method": "POST", "data": b"body"}, False),
         ({"safeMethods": ["POST"]}, {"method": "POST", "data": b"body"}, True),
@@ -109,7 +109,7 @@ async def test_a_connection_that_is_refused_is_a_condition_of_its_own(
         config = documents.write(
             tmp_path / "mesh.yaml",
             documents.endpoints("orders", f"127.0.0.1:{free_port()}", fine.address),
-            documents.traffic_policy("orders", balancer={"type": "RoundRobin"}, retry={"on": [*conditions]}),
+            documents.traffic_policy("orders", balancer={"type": "RoundRobin"}, retry={"conditions": [*conditions]}),
         )
         flags = ("--config", str(config), "--outbound", "orders=127.0.0.1:0")
         async with running_sidecar(None, *flags) as sidecar, aiohttp.ClientSession() as client:

@@ -117,6 +117,14 @@ def test_documents_are_good(page: Path) -> None:
         assert parsed.documents
 
 
+def test_no_field_is_a_truth_value_of_yaml() -> None:
+    """YAML 1.1 reads `on:` as true, and so do we and Kubernetes' tools."""
+    fields = re.findall(r"^\| `([\w.\[\]]+)` \|", (ROOT / "docs/policy.md").read_text(), re.MULTILINE)
+    assert "spec.retry.conditions[]" in fields
+    words = {"on", "off", "yes", "no", "y", "n", "true", "false"}
+    assert not [field for field in fields if words & {part.removesuffix("[]") for part in field.split(".")}]
+
+
 def test_every_failure_is_told() -> None:
     text = (ROOT / "docs/operations.md").read_text()
     known = [value for value in vars(failures).values() if isinstance(value, failures.Failure)]

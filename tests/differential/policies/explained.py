@@ -49,7 +49,7 @@ def _too_long(finding: Finding) -> object:
 
 
 def _connect_is_no_reset(finding: Finding) -> object:
-    conditions = finding.retry.get("on", ("ConnectFailure",))
+    conditions = finding.retry.get("conditions", ("ConnectFailure",))
     cold = any(ref["name"] == COLD for ref in finding.rule.get("backendRefs", ()))
     return (
         finding.kind == ATTEMPTS

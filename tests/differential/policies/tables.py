@@ -149,7 +149,7 @@ class TableMaker:
         if self._chance(0.4):
             retry["codes"] = self._codes()
         if self._chance(0.3):
-            retry["on"] = self._random.sample(CONDITIONS, self._random.randint(0, 3))
+            retry["conditions"] = self._random.sample(CONDITIONS, self._random.randint(0, 3))
         if self._chance(0.3):
             retry["perTryTimeout"] = PER_TRY
         if self._chance(0.2):
@@ -291,7 +291,7 @@ class TableMaker:
 
 def _forgiving(table: Table) -> Table:
     """The same with retries that are enough for one endpoint that refuses."""
-    retry = {name: value for name, value in table.policy["spec"]["retry"].items() if name != "on"}
+    retry = {name: value for name, value in table.policy["spec"]["retry"].items() if name != "conditions"}
     policy = policy_document(table.service, {**retry, "attempts": max(1, retry.get("attempts", 2))})
     for route in table.routes:
         for rule in route["spec"]["rules"]:

@@ -83,7 +83,7 @@ SHOWN: dict[str, tuple[Table, Ask]] = {
         Ask("long", "PUT", "/", body=b"x" * LONG_BODY, script=(Act(status=503),)),
     ),
     "A failed connect is no reset": (
-        table("reset", {"on": ["Reset"]}, marking("rule-0", **to(COLD))),
+        table("reset", {"conditions": ["Reset"]}, marking("rule-0", **to(COLD))),
         Ask("reset", "GET", "/"),
     ),
     "Query parameters are compared decoded": (

@@ -209,7 +209,7 @@ def retry_codes(rule: Document, policy: Document) -> tuple[int, ...]:
 
 
 def _retry(rule: Document, policy: Document) -> Config:
-    conditions = [CONDITIONS[condition] for condition in policy.get("on", CONDITIONS)]
+    conditions = [CONDITIONS[condition] for condition in policy.get("conditions", CONDITIONS)]
     statuses = [_GRPC_CONDITIONS[name] for name in policy.get("grpcStatuses", DEFAULT_STATUSES)]
     config: Config = {
         "retry_on": ",".join((*conditions, "retriable-status-codes", *statuses)),
