@@ -94,7 +94,7 @@ class _Maker:
         if self._chance(0.2):
             retry["perTryTimeout"] = PER_TRY
         if self._chance(0.3):
-            retry["on"] = random.sample(("ConnectFailure", "RefusedStream", "Reset"), random.randint(0, 3))
+            retry["conditions"] = random.sample(("ConnectFailure", "RefusedStream", "Reset"), random.randint(0, 3))
         if self._chance(0.7):
             pairs = [f"/{service}/{method}" for service in SERVICES for method in METHODS]
             retry["safeMethods"] = ["POST"] if self._chance(0.5) else random.sample(pairs, 8)
