@@ -19,6 +19,9 @@ from tests.differential.policies.tables import (
 
 Deed = Literal["answer", "reset", "close", "hang", "slow", "break", "trickle", "trailers only", "trailers", "refuse"]
 
+ODD_ENDS = ("//a", "/../b", "/./a", "/a;x=1", "%2Fa", "/A", "/.", "/%C3%BC", "/a%00")
+"""Of paths: nothing of them is made into anything else."""
+
 SLOW_S = 0.03
 TRICKLE_S = 0.8
 
@@ -134,7 +137,7 @@ class _AskMaker:
 
     def _noise(self) -> list[tuple[str, str]]:
         names = [name for name in (*HEADER_NAMES, "x-edit", "accept", "X-Color") if self._chance(0.12)]
-        return [(name, self._random.choice(HEADER_VALUES)) for name in names if name not in ("x-request-id",)]
+        return [(name, self._random.choice((*HEADER_VALUES, ""))) for name in names if name not in ("x-request-id",)]
 
     def _target(self, match: Document) -> str:
         path = self._path(match.get("path", {}))
@@ -159,7 +162,7 @@ class _AskMaker:
         elif kind == "RegularExpression":
             path = self._random.choice(("/a", "/a/7", "/ab", "/a.b", "/b/7", "/A/b", "/a/"))
         else:
-            path = value + self._random.choice(("", "/", some, some + "/", "x", "//a"))
+            path = value + self._random.choice(("", "/", some, some + "/", "x", *ODD_ENDS))
         if self._chance(0.1):
             path = some + "/"
         return path or "/"

@@ -48,16 +48,15 @@ def _too_long(finding: Finding) -> object:
     return _stopped_after(finding) is not None and len(finding.us.arrivals) == 1 and len(finding.ask.body) == LONG_BODY
 
 
-def _connect_is_no_reset(finding: Finding) -> object:
-    conditions = finding.retry.get("conditions", ("ConnectFailure",))
+def _only_a_reset(finding: Finding) -> object:
+    conditions = finding.retry.get("conditions", ("ConnectFailure", "RefusedStream", "Reset"))
     cold = any(ref["name"] == COLD for ref in finding.rule.get("backendRefs", ()))
-    return (
-        finding.kind == ATTEMPTS
-        and cold
-        and finding.us.tries == 1
-        and "Reset" in conditions
-        and "ConnectFailure" not in conditions
-    )
+    if "Reset" not in conditions:
+        return False
+    if finding.kind == ATTEMPTS and cold:
+        return finding.us.tries == 1 and "ConnectFailure" not in conditions
+    act = _stopped_after(finding)
+    return act is not None and act.deed == "refuse" and "RefusedStream" not in conditions
 
 
 def _matches(finding: Finding) -> Iterator[Document]:
@@ -149,7 +148,7 @@ EXPLAINED: dict[str, Callable[[Finding], object]] = {
     "What is not safe is not tried again": _unsafe,
     "A server that asks to wait is obeyed": _asked_to_wait,
     "A long body is sent once": _too_long,
-    "A failed connect is no reset": _connect_is_no_reset,
+    "A reset is neither a failed connect nor a refused stream": _only_a_reset,
     "Query parameters are compared decoded": _decoded_query,
     "A repeated field is matched as one": _joined,
     "A field that can be there once is there once": _one_of_a_kind,

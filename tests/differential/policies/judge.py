@@ -14,6 +14,7 @@ from tests.differential.policies.tables import MARK, Document, Table
 ROUTE = "another route"
 BACKEND = "a backend that the route does not have"
 REQUEST = "another request upstream"
+PLACE = "a second attempt where the first has failed"
 ATTEMPTS = "another number of attempts"
 ANSWER = "another answer"
 ANSWER_FIELDS = "other fields of the answer"
@@ -71,6 +72,7 @@ def judge(table: Table, ask: Ask, us: Outcome, them: Outcome) -> list[Finding]:
         or findings((BACKEND, _strays(table, us), _strays(table, them)))
         or findings((ATTEMPTS, _attempts(us, them), _attempts(them, us)))
         or findings(
+            (PLACE, _stays(us), _stays(them)),
             (REQUEST, requests(us), requests(them)),
             (ANSWER, _answer(us), _answer(them)),
             (ANSWER_FIELDS, _answer_fields(us), _answer_fields(them)),
@@ -105,6 +107,11 @@ def _attempts(outcome: Outcome, other: Outcome) -> tuple[int, int | None]:
     """Those that arrived; where none did, those that were made."""
     made = not outcome.arrivals and not other.arrivals and outcome.tries is not None and other.tries is not None
     return len(outcome.arrivals), outcome.tries if made else None
+
+
+def _stays(outcome: Outcome) -> bool:
+    ports = [arrival.port for arrival in outcome.arrivals[:2]]
+    return len(ports) == 2 and ports[0] == ports[1]
 
 
 def requests(outcome: Outcome, but: bytes = b"") -> list[object]:

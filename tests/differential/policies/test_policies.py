@@ -82,7 +82,7 @@ SHOWN: dict[str, tuple[Table, Ask]] = {
         table("long", {}, marking("rule-0", **to("b0"))),
         Ask("long", "PUT", "/", body=b"x" * LONG_BODY, script=(Act(status=503),)),
     ),
-    "A failed connect is no reset": (
+    "A reset is neither a failed connect nor a refused stream": (
         table("reset", {"conditions": ["Reset"]}, marking("rule-0", **to(COLD))),
         Ask("reset", "GET", "/"),
     ),
