@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from remora.model.base import Origin, Struct
@@ -156,3 +157,11 @@ class Route(Struct, frozen=True):
     """HTTP statuses worth a retry; None: the service's policy."""
     retry_backoff_s: float | None = None
     """Base of the backoff; None: the service's policy."""
+
+    def services(self) -> Iterator[ServiceName]:
+        """Where its requests go, be it copies of them."""
+        for backend in self.backends:
+            yield backend.service
+        for filters in (self.filters, *(backend.filters for backend in self.backends)):
+            if filters is not None:
+                yield from (mirror.service for mirror in filters.mirrors)

@@ -62,7 +62,7 @@ class PlainCatalog:
     def referenced(self, name: ServiceName) -> frozenset[ServiceName]:
         service = self.services.get(name)
         routes = service.routes if service is not None else ()
-        return frozenset(backend.service for route in routes for backend in route.backends)
+        return frozenset(service for route in routes for service in route.services())
 
     def put(self, *parts: Service | EndpointSet) -> set[ServiceName]:
         """Returns the names, for `changed`."""

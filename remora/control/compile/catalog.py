@@ -82,10 +82,10 @@ class Catalog:
         return name in self._services
 
     def referenced(self, name: ServiceName) -> frozenset[ServiceName]:
-        """The services whose endpoints callers of `name` need: itself and the backends of its routes."""
+        """The services whose endpoints callers of `name` need: itself, the backends and the mirrors of its routes."""
         service = self._services.get(name)
         routes = service.routes if service else ()
-        return frozenset((name, *(backend.service for route in routes for backend in route.backends)))
+        return frozenset((name, *(service for route in routes for service in route.services())))
 
     def names(self) -> list[ServiceName]:
         """All known services, in order."""

@@ -40,6 +40,14 @@ class SidecarCollector:
         for service, count in self._metrics.retries_denied.items():
             denied.add_metric(list(service), count)
         yield denied
+        mirrored = CounterMetricFamily(
+            "mesh_mirrored_requests",
+            "Copies of requests that went to a mirror, or were to go.",
+            labels=["service", "status", "flag"],
+        )
+        for copied, count in self._metrics.mirrored.items():
+            mirrored.add_metric(list(copied), count)
+        yield mirrored
         ejections = CounterMetricFamily("mesh_ejections", "Endpoints left out because they fail.", labels=["service"])
         for service, count in self._metrics.ejections.items():
             ejections.add_metric(list(service), count)

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from typing import Literal, Protocol
 
+from remora.model.names import ServiceName
 from remora.model.policies import RetryPolicy
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.gate import Gate
@@ -19,6 +20,17 @@ Direction = Literal["inbound", "outbound"]
 _NO_FIELDS: Fields = []
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class MirrorTarget:
+    """Where a copy of a request goes."""
+
+    service: ServiceName
+    cluster: Cluster | None
+    """None: no endpoint of the service is known."""
+    filters: tuple[CompiledFilters, ...]
+    """What is done to the copy: as to the request, as far as the filter beside the mirror."""
+
+
 class Decision:
     """Where a request goes and under which rules."""
 
@@ -30,6 +42,7 @@ class Decision:
         "gates",
         "idle_timeout_s",
         "key",
+        "mirrors",
         "persistence",
         "request_timeout_s",
         "retry",
@@ -64,6 +77,8 @@ class Decision:
         """Hash of what keeps requests with one endpoint, where the cluster's balancer hashes; None: there is none."""
         self.answer_fields = _NO_FIELDS
         """Added to the answer, whoever makes it: cookies that keep a user where they are."""
+        self.mirrors: tuple[MirrorTarget, ...] = ()
+        """Where copies of the request go."""
         self.persistence: Persistence | None = None
         """Its session, if the route keeps sessions."""
         self.edits_answer = bool(filters)
@@ -104,7 +119,7 @@ class Decision:
         )
         copy.key = self.key
         copy.answer_fields, copy.edits_answer = self.answer_fields, self.edits_answer
-        copy.persistence = self.persistence
+        copy.persistence, copy.mirrors = self.persistence, self.mirrors
         return copy
 
 

@@ -27,7 +27,7 @@ from remora.sidecar.telemetry.metrics import REFUSED_FLAG
 from remora.sidecar.telemetry.trace import child_traceparent, new_request_id
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
-from remora.sidecar.wire.stream import RequestStream, ResetReason
+from remora.sidecar.wire.stream import RequestHandler, RequestStream, ResetReason
 
 if TYPE_CHECKING:
     from remora.sidecar.exchange.proxy import Proxy
@@ -45,10 +45,12 @@ DISCOVERY_TIMEOUT_S = 2.0
 class Exchange(Answering):
     """One request: the downstream's RequestHandler, and what its attempts report to."""
 
-    __slots__ = ("_entered", "_flag")
+    __slots__ = ("_copies", "_entered", "_flag")
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
         Answering.__init__(self, proxy, downstream, head, end)
+        self._copies: tuple[RequestHandler, ...] = ()
+        """They go to mirrors."""
         self._entered = 0
         """How many of the decision's gates have let it go on."""
         self._flag = ""
@@ -67,7 +69,7 @@ class Exchange(Answering):
     def _decide(self, *, final: bool) -> None:
         decision = self._proxy.router.decide(self.head, final=final)
         if isinstance(decision, Decision):
-            if not decision.gates:
+            if not decision.gates and not decision.mirrors:
                 self._edit_request(decision)
             self._per_try_s = decision.retry.per_try_s
             self._begin(decision)
@@ -101,7 +103,7 @@ class Exchange(Answering):
         hedging = decision.retry.hedging
         if hedging is not None:
             self.hedges = Hedges(hedging, decision.cluster.budget, self.on_hedge_due)
-        if decision.gates:
+        if decision.gates or decision.mirrors:
             self._enter()
         else:
             self._try()
@@ -129,10 +131,15 @@ class Exchange(Answering):
             if verdict is not None:
                 self._hold(verdict)
                 return
-        if gates:
+        if decision.mirrors:
+            self._mirror(decision)
+        if gates or decision.mirrors:
             # They have seen the request as it came.
             self._edit_request(decision)
         self._try()
+
+    def _mirror(self, decision: Decision) -> None:
+        self._copies = self._proxy.mirror(self.head, decision.mirrors, self.replay, self._request_ended)
 
     def _stop(self, stopped: Stopped) -> None:
         decision = self.decision
@@ -172,6 +179,8 @@ class Exchange(Answering):
             self._counter.on_request(data)
         if end:
             self._end_request()
+        for copy in self._copies:
+            copy.on_data(data, end)
         attempt = self._attempt
         sending = attempt is not None and attempt.is_sending
         if data and not self._committed:
@@ -187,6 +196,8 @@ class Exchange(Answering):
                 self.replay = Replay()
             self.replay.trailers = trailers
         self._end_request()
+        for copy in self._copies:
+            copy.on_trailers(trailers)
         attempt = self._attempt
         if attempt is not None and attempt.is_sending:
             attempt.send_trailers(trailers)
@@ -229,6 +240,8 @@ class Exchange(Answering):
             return
         self.done = True
         self.replay = None
+        for copy in self._copies:
+            copy.on_reset(ResetReason.CANCELLED)
         if self.timer is not None:
             self._proxy.timers.cancel(self)
         if self._try_timer is not None:

@@ -75,6 +75,7 @@ BREAKER_OPEN = Failure(
 INTERNAL = Failure("", 500, 13, "internal", "the sidecar failed; its log says how")
 
 DOWNSTREAM_GONE_FLAG = "DC"
+OVERFLOW_FLAG = "UO"
 FAULT_DELAY_FLAG = "DI"
 
 OF_LIMIT: dict[Limit, Failure] = {

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from remora.sidecar.exchange.decision import Router
+from remora.sidecar.exchange.decision import MirrorTarget, Router
 from remora.sidecar.exchange.exchange import Exchange
+from remora.sidecar.exchange.mirror import mirror
+from remora.sidecar.exchange.replay import Replay
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.exchange.tunnel import TunnelExchange
 from remora.sidecar.telemetry.grpc import GrpcSeries
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.pool import UpstreamProtocol
 from remora.sidecar.wire.heads import RequestHead
-from remora.sidecar.wire.stream import RequestStream
+from remora.sidecar.wire.stream import RequestHandler, RequestStream
 
 
 class Proxy:
@@ -35,6 +37,12 @@ class Proxy:
             exchange = Exchange(self, stream, head, end)
         exchange.start()
         return exchange
+
+    def mirror(
+        self, head: RequestHead, targets: tuple[MirrorTarget, ...], body: Replay | None, end: bool
+    ) -> tuple[RequestHandler, ...]:
+        """Begin copies of a request that has got as far as `body` and, maybe, its `end`; they hear how it goes on."""
+        return mirror(self, head, targets, body, end)
 
     def find_grpc_series(self, service: str, path: bytes) -> GrpcSeries:
         """Where the messages of a method are counted, if `grpc` has it not."""

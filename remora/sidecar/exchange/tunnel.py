@@ -73,6 +73,9 @@ class TunnelExchange(Exchange):
         self.limit_total(decision.request_timeout_s)
         self._enter()
 
+    def _mirror(self, decision: Decision) -> None:
+        """What goes through tunnels is not copied."""
+
     @property
     def body_ended(self) -> bool:
         return self._request_ended or self.is_refused

@@ -17,6 +17,7 @@ from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.exchange.gates import Gates
 from remora.sidecar.listener.affinity import affinity_of, place_of
+from remora.sidecar.listener.mirroring import mirror_targets
 from remora.sidecar.routing.match import host_of
 from remora.sidecar.routing.table import CompiledService, RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
@@ -179,6 +180,8 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
         affinity.apply(decision)
     if cluster.keys is not None:
         decision.key = place_of(decision, cluster.keys, head, 0 if affinity is None else affinity.bits)
+    if route.mirrors:
+        decision.mirrors = mirror_targets(filters, mesh.clusters)
     return decision
 
 

@@ -50,6 +50,7 @@ class CompiledRoute:
         "filters",
         "keeps_users",
         "keys",
+        "mirrors",
         "name",
         "order",
         "prefix",
@@ -78,6 +79,8 @@ class CompiledRoute:
         self.keys = KeyReader(policy.sticky_by) if len(used) > 1 and policy.sticky_by else None
         """What keeps a user with a backend; None: chance decides, or nothing has to."""
         self.keeps_users = self.session is not None or self.keys is not None
+        self.mirrors = _mirrors(route)
+        """Whether it, or a backend, has any."""
         timeout = route.request_timeout_s
         self.request_timeout_s = policy.timeouts.request_s if timeout is None else timeout
         self.retry = _retry_of(route, policy.retry)
@@ -206,6 +209,11 @@ def _along(
         found += by_prefix.get(path, ())
         path = path.rpartition("/")[0]
     return sorted(found, key=lambda compiled: compiled.order)
+
+
+def _mirrors(route: Route) -> bool:
+    all_filters = (route.filters, *(backend.filters for backend in route.backends))
+    return any(filters is not None and filters.mirrors for filters in all_filters)
 
 
 def _retry_of(route: Route, policy: RetryPolicy) -> RetryPolicy:

@@ -67,6 +67,7 @@ class Metrics:
         "ejections",
         "faults",
         "grpc",
+        "mirrored",
         "overflowed",
         "ratelimited",
         "requests",
@@ -94,6 +95,8 @@ class Metrics:
         """By (service, policy): requests that a policy in shadow mode would have refused."""
         self.faults: dict[tuple[str, str, str], int] = {}
         """By (service, policy, kind): requests that were delayed or aborted on purpose."""
+        self.mirrored: dict[tuple[str, str, str], int] = {}
+        """Copies of requests by (mirrored service, status, flag)."""
         self.grpc: dict[tuple[str, str, str], GrpcSeries] = {}
         """By (direction, service, method)."""
         self.tcp: dict[tuple[str, str, str, str], TcpSeries] = {}
@@ -178,6 +181,11 @@ class Metrics:
         """Count a request that is over a limit."""
         key = (service, limit, enforcement)
         self.ratelimited[key] = self.ratelimited.get(key, 0) + requests
+
+    def count_mirrored(self, service: str, status: str, flag: str, copies: int = 1) -> None:
+        """Count a copy of a request that is over, or was not made."""
+        key = (service, status, flag)
+        self.mirrored[key] = self.mirrored.get(key, 0) + copies
 
     def count_retry_denied(self, service: str, retries: int = 1) -> None:
         """Count a retry that the budget had no room for."""

@@ -39,6 +39,8 @@ class Cluster:
         "breakers",
         "budget",
         "choice",
+        "copied_bytes",
+        "copies",
         "declared",
         "endpoints",
         "is_shut",
@@ -65,6 +67,10 @@ class Cluster:
         self.keys: KeyReader | None = None
         """Set where the balancer hashes: somebody has to read the key of each request."""
         self.choice = NOTHING
+        self.copies = 0
+        """Of requests for other services, in flight to this one, which mirrors them."""
+        self.copied_bytes = 0
+        """What is kept of their bodies."""
         self._usable: Sequence[UpstreamEndpoint] = ()
         """Of the choice."""
         self._balancer: Balancer | None = None
@@ -315,6 +321,6 @@ def policies_of(snapshot: Snapshot) -> dict[ServiceName, ServicePolicy]:
     policies: dict[ServiceName, ServicePolicy] = {}
     for service in snapshot.services.values():
         for route in service.routes:
-            policies.update((backend.service, service.policy) for backend in route.backends)
+            policies.update((name, service.policy) for name in route.services())
     own = {name: service.policy for name, service in snapshot.services.items()}
     return {**policies, **{name: policy for name, policy in own.items() if policy.origin or name not in policies}}

@@ -124,6 +124,26 @@ class RequestHead:
         self.peer = peer
         """The address that the connection came from, without its port; empty: nobody knows."""
 
+    def copy(self) -> RequestHead:
+        """One that can be changed for itself."""
+        return RequestHead(
+            self.method,
+            self.path,
+            self.authority,
+            self.fields,
+            scheme=self.scheme,
+            content_length=self.content_length,
+            content_type=self.content_type,
+            expect_continue=self.expect_continue,
+            trace_parent=self.trace_parent,
+            request_id=self.request_id,
+            grpc_timeout=self.grpc_timeout,
+            upgrade=self.upgrade,
+            hop_fields=self.hop_fields,
+            was_forwarded=self.was_forwarded,
+            peer=self.peer,
+        )
+
     @property
     def asks_for_tunnel(self) -> bool:
         """Whether the answer may turn the stream into a tunnel."""

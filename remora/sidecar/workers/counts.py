@@ -37,6 +37,7 @@ NUMBERS: dict[str, Callable[[Metrics, Key, int], None]] = {
     "shadowed": lambda metrics, key, count: metrics.count_shadowed(key[0], key[1], count),
     "faults": lambda metrics, key, count: metrics.count_fault(key[0], key[1], key[2], count),
     "ratelimited": lambda metrics, key, count: metrics.count_ratelimited(key[0], key[1], key[2], count),
+    "mirrored": lambda metrics, key, count: metrics.count_mirrored(key[0], key[1], key[2], count),
     "retries_denied": lambda metrics, key, count: metrics.count_retry_denied(key[0], count),
     "detected": lambda metrics, key, count: metrics.count_detected(key[0], key[1], key[2], count),
     "server_names": lambda metrics, key, count: metrics.count_server_name(key[0], key[1], count),
