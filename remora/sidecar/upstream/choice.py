@@ -28,10 +28,10 @@ class Level:
 
     def __init__(self, endpoints: Sequence[UpstreamEndpoint], well: Sequence[UpstreamEndpoint], load: LevelLoad):
         self.endpoints = endpoints
-        self.well = len(well)
+        self.well = well
         self.load = load
-        self.usable = endpoints if load.panic else well
-        """Those that get its requests."""
+        self.usable = [endpoint for endpoint in endpoints if endpoint.takes_attempts] if load.panic else well
+        """Those that get its requests. In panic ejections and what endpoints say are not believed, breakers are."""
 
 
 Recipe = tuple[object, ...]
@@ -142,7 +142,7 @@ def _prepare(endpoints: Sequence[UpstreamEndpoint], policy: BalancerPolicy, now:
 
 def _levels(endpoints: Sequence[UpstreamEndpoint], policy: ServicePolicy, zone: str) -> list[Level]:
     groups = _groups(endpoints, policy.locality, zone)
-    well = [[endpoint for endpoint in group if endpoint.is_well] for group in groups]
+    well = [[endpoint for endpoint in group if endpoint.is_well and endpoint.takes_attempts] for group in groups]
     numbers = [(len(usable), len(group)) for usable, group in zip(well, groups, strict=True)]
     loads = load_levels(numbers, policy.balancer.panic_share)
     return [Level(group, usable, load) for group, usable, load in zip(groups, well, loads, strict=True)]

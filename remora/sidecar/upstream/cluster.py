@@ -134,7 +134,7 @@ class Cluster:
         """Instead of `picked`: another one that is used, or else one of another zone, the nearest first."""
         now = time.monotonic()
         levels = self.choice.levels
-        for used in (self._usable, *([other for other in level.endpoints if other.is_well] for level in levels)):
+        for used in (self._usable, *(level.well for level in levels)):
             candidates = [other for other in used if other not in tried and other.unreachable_until <= now]
             if candidates:
                 return self._pick_once(candidates)
@@ -188,7 +188,7 @@ class Cluster:
         passed = self.breakers.passed(self.endpoints)
         self.is_shut = not passed and bool(self.endpoints)
         self.traffic.asks_from = 0 if self.is_shut else self.policy.caps.requests or NO_LIMIT
-        choice = self.choice = choose(passed, self.policy, self._zone, now, self.choice)
+        choice = self.choice = choose(self.endpoints, self.policy, self._zone, now, self.choice)
         self._usable, self._balancer = choice.usable, choice.balancer
         self.keys = KeyReader(self.policy.balancer.hash_on) if choice.hashed is not None else None
         self._ease_on()
