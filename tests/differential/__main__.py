@@ -17,6 +17,7 @@ from tests.differential import http2, run
 from tests.differential.compare import HTTP1, Dialect
 from tests.differential.explained import explanation
 from tests.differential.policies import run as policies
+from tests.differential.policies.draws import TOO_FAR
 from tests.differential.policies.explained import explanation as explanation_of_policy
 from tests.differential.proxies import envoy_problem
 
@@ -58,9 +59,15 @@ def _play(name: str, cases: Iterable[bytes], seconds: float, dialect: Dialect) -
 
 
 def _play_policies(seed: int, seconds: float) -> int:
-    played, found = asyncio.run(policies.differences(seed, seconds))
-    told = [(str(finding), explanation_of_policy(finding)) for finding in found]
-    return _tell(f"policies: {played} requests", told)
+    report = asyncio.run(policies.compare_by_chance(seed, seconds))
+    ours, theirs = report.our_draws, report.their_draws
+    told = [(str(finding), explanation_of_policy(finding)) for finding in report.found]
+    if ours.deviations > TOO_FAR:
+        told.append(("backends do not get what their weights say", None))
+    unexplained = _tell(f"policies: {report.played} requests", told)
+    off = f"ours off by {ours.deviations:.1f} standard deviations, Envoy's by {theirs.deviations:.1f}"
+    print(f"{ours.count} draws by weight: {off}")
+    return unexplained
 
 
 def _tell(played: str, found: Sequence[tuple[str, str | None]]) -> int:

@@ -95,6 +95,12 @@ def _strays(table: Table, outcome: Outcome) -> list[str]:
     return [backend for backend in backends if backend not in allowed or backend != backends[0]]
 
 
+def drawn_by(table: Table, outcome: Outcome) -> tuple[Document, str]:
+    """The rule that took the request, and the backend that got it; both empty: none."""
+    rule = table.rule(mark_of(outcome))
+    return (rule, outcome.arrivals[0].backend) if rule and outcome.arrivals else ({}, "")
+
+
 def drew_differently(table: Table, us: Outcome, them: Outcome) -> bool:
     """Whether chance sent them to backends that do different things to requests."""
     rule = table.rule(mark_of(us)) or {}

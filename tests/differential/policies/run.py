@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import time
 from collections.abc import Iterable, Iterator
 from random import Random
 
 from tests.differential.policies.asks import Ask, make_ask
+from tests.differential.policies.draws import Draws
 from tests.differential.policies.explained import explanation
 from tests.differential.policies.grpc_tables import make_call, make_grpc_table
-from tests.differential.policies.judge import Finding, drew_differently, judge
+from tests.differential.policies.judge import Finding, drawn_by, drew_differently, judge
 from tests.differential.policies.play import Side, play
 from tests.differential.policies.sides import envoy_side, our_side
 from tests.differential.policies.tables import Table, make_table
@@ -41,37 +43,44 @@ def by_chance(seed: int) -> Iterator[Case]:
             yield table, [make_ask(random, table) for _ in range(ASKS)]
 
 
-async def differences(seed: int, seconds: float) -> tuple[int, list[Finding]]:
-    """How many requests were compared in `seconds`, and what was found."""
+@dataclasses.dataclass
+class Report:
+    """What came of comparing."""
+
+    played: int = 0
+    """Requests."""
+    found: list[Finding] = dataclasses.field(default_factory=list)
+    our_draws: Draws = dataclasses.field(default_factory=Draws)
+    their_draws: Draws = dataclasses.field(default_factory=Draws)
+
+
+async def compare_by_chance(seed: int, seconds: float) -> Report:
+    """Compare for so many seconds."""
     source = by_chance(seed)
     until = time.monotonic() + seconds
-    played, found = 0, list[Finding]()
+    report = Report()
     while time.monotonic() < until:
-        some, findings = await compare(itertools.islice(source, TABLES), until)
-        played += some
-        found += findings
-    return played, found
+        await compare(itertools.islice(source, TABLES), report, until)
+    return report
 
 
-async def compare(cases: Iterable[Case], until: float = float("inf")) -> tuple[int, list[Finding]]:
-    """How many requests of these were compared, and what was found."""
+async def compare(cases: Iterable[Case], report: Report, until: float = float("inf")) -> None:
+    """Compare these, in one configuration."""
     chosen = list(cases)
-    async with our_side([table for table, _ in chosen]) as ours, envoy_side([table for table, _ in chosen]) as envoy:
-        match = Match(ours, envoy, until)
-        await match.play(chosen)
-        return match.played, match.found
+    tables = [table for table, _ in chosen]
+    async with our_side(tables) as ours, envoy_side(tables) as envoy:
+        await Match(ours, envoy, report, until).play(chosen)
 
 
 class Match:
     """One configuration of both."""
 
-    def __init__(self, ours: Side, envoy: Side, until: float) -> None:
+    def __init__(self, ours: Side, envoy: Side, report: Report, until: float) -> None:
         self._ours = ours
         self._envoy = envoy
+        self._report = report
         self._until = until
         self._suspects: list[tuple[Table, Ask, bytes]] = []
-        self.played = 0
-        self.found: list[Finding] = []
 
     async def play(self, cases: Iterable[Case]) -> None:
         waiting = iter(cases)
@@ -80,7 +89,7 @@ class Match:
                 lanes.create_task(self._lane(waiting))
         # What nobody can explain is played again when all is quiet: the machine may have been slow.
         for suspect in self._suspects:
-            self.found += await self._compare(*suspect)
+            self._report.found += await self._compare(*suspect)
 
     async def _lane(self, waiting: Iterator[Case]) -> None:
         for table, asks in waiting:
@@ -91,9 +100,9 @@ class Match:
 
     async def _look(self, table: Table, ask: Ask, case: bytes) -> None:
         findings = await self._compare(table, ask, case)
-        self.played += 1
+        self._report.played += 1
         if all(explanation(finding) is not None for finding in findings):
-            self.found += findings
+            self._report.found += findings
         else:
             self._suspects.append((table, ask, case))
 
@@ -102,6 +111,8 @@ class Match:
             us, them = await asyncio.gather(
                 play(self._ours, table.service, case, ask), play(self._envoy, table.service, case, ask)
             )
+            self._report.our_draws.add(*drawn_by(table, us))
+            self._report.their_draws.add(*drawn_by(table, them))
             if not drew_differently(table, us, them):
                 return judge(table, ask, us, them)
         return []

@@ -86,8 +86,13 @@ def policy_document(service: str, retry: Document, request: str = LONG) -> Docum
     }
 
 
-def route_document(name: str, service: str, rules: list[Document], hostnames: tuple[str, ...] = ()) -> Document:
-    spec: Document = {"parentRefs": [{"kind": "Service", "group": "", "name": service}], "rules": rules}
+def route_document(
+    name: str, service: str, rules: list[Document], hostnames: tuple[str, ...] = (), port: int | None = None
+) -> Document:
+    parent: Document = {"kind": "Service", "group": "", "name": service}
+    if port is not None:
+        parent["port"] = port
+    spec: Document = {"parentRefs": [parent], "rules": rules}
     if hostnames:
         spec["hostnames"] = list(hostnames)
     return {
@@ -125,7 +130,9 @@ class TableMaker:
         routes = []
         for number in range(1 if random.random() < 0.7 else 2):
             rules = [self._rule() for _ in range(random.randint(1, 4))]
-            routes.append(route_document(f"{self._service}-r{number}", self._service, rules, self._hostnames()))
+            port = random.choice((80, 8080)) if self._chance(0.15) else None
+            name = f"{self._service}-r{number}"
+            routes.append(route_document(name, self._service, rules, self._hostnames(), port))
         table = Table(self._service, tuple(routes), policy_document(self._service, self._retry(), self._timeout()))
         return _forgiving(table) if table.has_lukewarm else table
 

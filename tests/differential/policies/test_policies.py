@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.differential.policies.asks import LONG_BODY, Act, Ask
+from tests.differential.policies.draws import TOO_FAR
 from tests.differential.policies.explained import EXPLAINED, explanation
 from tests.differential.policies.grpc_tables import MESSAGE
-from tests.differential.policies.run import compare, differences
+from tests.differential.policies.run import Report, compare, compare_by_chance
 from tests.differential.policies.tables import (
     COLD,
     LONG,
@@ -37,9 +38,11 @@ def envoy() -> None:
 
 @pytest.mark.usefixtures("envoy")
 async def test_policies_mean_to_us_what_they_mean_to_envoy() -> None:
-    played, found = await differences(SEED, CUT_S)
-    assert played > 100
-    assert [str(finding) for finding in found if explanation(finding) is None] == []
+    report = await compare_by_chance(SEED, CUT_S)
+    assert report.played > 100
+    assert [str(finding) for finding in report.found if explanation(finding) is None] == []
+    assert report.our_draws.count > 20
+    assert report.our_draws.deviations < TOO_FAR
 
 
 def table(service: str, retry: Document, *rules: Document, timeout: str = LONG) -> Table:
@@ -129,8 +132,9 @@ SHOWN: dict[str, tuple[Table, Ask]] = {
 async def test_every_difference_that_is_meant_is_there() -> None:
     assert SHOWN.keys() == EXPLAINED.keys()
     cases = {case.service: name for name, (case, _) in SHOWN.items()}
-    _, found = await compare([(case, [ask]) for case, ask in SHOWN.values()])
-    told = {(cases[finding.table.service], explanation(finding)) for finding in found}
+    report = Report()
+    await compare([(case, [ask]) for case, ask in SHOWN.values()], report)
+    told = {(cases[finding.table.service], explanation(finding)) for finding in report.found}
     assert told == {(name, name) for name in SHOWN}
 
 

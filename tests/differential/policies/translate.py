@@ -30,6 +30,7 @@ _REDIRECT_CODES = {
     308: "PERMANENT_REDIRECT",
 }
 _WELL_KNOWN_PORTS = {"http": 80, "https": 443}
+_PORT_PATTERNS = {None: "(:[0-9]+)?", 80: "(:80)?", 8080: ":8080"}
 _EVERYTHING = {"type": "PathPrefix", "value": "/"}
 
 
@@ -48,6 +49,7 @@ def virtual_host(table: Table) -> Config:
 def _routes(table: Table) -> Iterator[tuple[tuple[Any, ...], Config]]:
     for document in table.routes:
         spec = document["spec"]
+        port = spec["parentRefs"][0].get("port")
         for host in spec.get("hostnames", ("",)):
             for index, rule in enumerate(spec["rules"]):
                 for number, match in enumerate(rule.get("matches", ({},))):
@@ -58,7 +60,7 @@ def _routes(table: Table) -> Iterator[tuple[tuple[Any, ...], Config]]:
                         index,
                         number,
                     )
-                    route = _route(host, match, rule, table.policy["spec"])
+                    route = _route(host, port, match, rule, table.policy["spec"])
                     if table.grpc:
                         route["match"] = _grpc_match(match)
                     yield rank, route
@@ -78,8 +80,8 @@ def _match_rank(match: Document, grpc: bool) -> tuple[int, ...]:
     return _PATH_RANKS[path["type"]], -len(path["value"]), method, *fields
 
 
-def _route(host: str, match: Document, rule: Document, policy: Document) -> Config:
-    config: Config = {"match": _match(host, match)}
+def _route(host: str, port: int | None, match: Document, rule: Document, policy: Document) -> Config:
+    config: Config = {"match": _match(host, port, match)}
     backends = rule.get("backendRefs", ())
     if backends and not sum(ref.get("weight", 1) for ref in backends):
         return {**config, "direct_response": {"status": 500}}
@@ -103,7 +105,7 @@ def _route(host: str, match: Document, rule: Document, policy: Document) -> Conf
     return {**config, "route": action}
 
 
-def _match(host: str, match: Document) -> Config:
+def _match(host: str, port: int | None, match: Document) -> Config:
     path = match.get("path", _EVERYTHING)
     value = path["value"]
     if path["type"] == "Exact":
@@ -117,9 +119,9 @@ def _match(host: str, match: Document) -> Config:
     headers = [{"name": item["name"], "string_match": _text(item)} for item in match.get("headers", ())]
     if "method" in match:
         headers.append({"name": ":method", "string_match": {"exact": match["method"]}})
-    if host:
-        pattern = re.escape(host).replace(r"\*", ".*") + "(:[0-9]+)?"
-        headers.append({"name": ":authority", "string_match": {"safe_regex": {"regex": f"(?i){pattern}"}}})
+    if host or port is not None:
+        pattern = f"(?i){_host_pattern(host)}{_PORT_PATTERNS[port]}"
+        headers.append({"name": ":authority", "string_match": {"safe_regex": {"regex": pattern}}})
     query = [{"name": item["name"], "string_match": _text(item)} for item in match.get("queryParams", ())]
     return {**config, "headers": headers, "query_parameters": query}
 
@@ -134,6 +136,10 @@ def _grpc_match(match: Document) -> Config:
         config = {"path": f"/{service}/{method}"} if method else {"prefix": f"/{service}/"}
     headers = [{"name": item["name"], "string_match": _text(item)} for item in match.get("headers", ())]
     return {**config, "headers": headers, "grpc": {}}
+
+
+def _host_pattern(host: str) -> str:
+    return re.escape(host).replace(r"\*", ".*") if host else "[^:]*"
 
 
 def _text(item: Document) -> Config:
