@@ -34,7 +34,7 @@ from remora.documents.gateway import (
 )
 from remora.documents.kinds import Document, Route
 from remora.documents.mesh import Balancer, HashKey, Locality, ServiceEndpoints, TargetRef, TrafficPolicy
-from remora.documents.protection_policies import check_concurrency
+from remora.documents.protection_policies import check_concurrency, check_fallback
 from remora.documents.rate_limit_policy import Limit, LimitKey, RateLimitPolicy
 from remora.model.regex import RegexError, compile_regex
 
@@ -207,6 +207,7 @@ def _policy(policy: TrafficPolicy) -> Iterator[Fault]:
     yield from check_concurrency(policy.spec.concurrency)
     if policy.spec.breaker is not None:
         yield from check_breaker(policy.spec.breaker, "spec.breaker")
+    yield from check_fallback(policy.spec.fallback, [target.name for target in policy.spec.target_refs])
 
 
 _HASHING = ("RingHash", "Maglev")

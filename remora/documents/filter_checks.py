@@ -12,6 +12,7 @@ from remora.documents.gateway_filters import (
     CorsFilter,
     Filter,
     HeaderModifier,
+    HeaderValue,
     HTTPFilter,
     PathModifier,
     RequestMirror,
@@ -27,7 +28,7 @@ _FIELDS = {
 }
 _MANY = frozenset(("RequestMirror",))
 
-_OURS = frozenset(("connection", "transfer-encoding", "content-length", "host", "te", "upgrade", "keep-alive"))
+OURS = frozenset(("connection", "transfer-encoding", "content-length", "host", "te", "upgrade", "keep-alive"))
 """Headers that say how a message is framed or where it goes: editing them would break it."""
 
 
@@ -108,14 +109,17 @@ def _headers(modifier: HeaderModifier, where: str) -> Iterator[Fault]:
             place = f"{where}.{action}[{index}]" + ("" if action == "remove" else ".name")
             if lower in seen:
                 yield Fault(place, f"{name} is named in this filter already; one header, one action")
-            if lower in _OURS:
+            if lower in OURS:
                 yield Fault(place, f"{name} belongs to the connection or its framing; it cannot be edited")
             seen.add(lower)
     for action, items in (("set", modifier.set), ("add", modifier.add)):
         for index, item in enumerate(items):
-            if any(ord(sign) < 32 or ord(sign) == 127 for sign in item.value) or not item.value.isascii():
-                message = "a header value has printable ASCII only, no line breaks"
-                yield Fault(f"{where}.{action}[{index}].value", message)
+            yield from check_value(item, f"{where}.{action}[{index}].value")
+
+
+def check_value(item: HeaderValue, place: str) -> Iterator[Fault]:
+    if any(ord(sign) < 32 or ord(sign) == 127 for sign in item.value) or not item.value.isascii():
+        yield Fault(place, "a header value has printable ASCII only, no line breaks")
 
 
 def _path(path: PathModifier, where: str) -> Iterator[Fault]:

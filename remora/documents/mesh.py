@@ -19,7 +19,7 @@ from remora.documents.fields import (
     RetryCode,
     ServerSide,
 )
-from remora.documents.protection import Admission, Concurrency
+from remora.documents.protection import Admission, Concurrency, Fallback
 from remora.model.grpc import GrpcFailureName
 from remora.model.snapshot import Protocol
 
@@ -187,6 +187,7 @@ class TrafficPolicySpec(DocumentPart, frozen=True):
     concurrency: Concurrency | None = None
     limits: Limits = Limits()
     breaker: Breaker | None = None
+    fallback: Fallback | None = None
 
 
 class TrafficPolicy(DocumentPart, frozen=True):

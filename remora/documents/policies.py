@@ -7,7 +7,7 @@ from remora.documents.breaking import compile_breaker, compile_caps
 from remora.documents.durations import seconds
 from remora.documents.kinds import origin_of
 from remora.documents.mesh import TrafficPolicy
-from remora.documents.protection_policies import compile_admission, compile_concurrency
+from remora.documents.protection_policies import compile_admission, compile_concurrency, compile_fallback
 from remora.model.grpc import GRPC_STATUS_NAMES, GrpcFailureName
 from remora.model.names import ServiceName, service_name
 from remora.model.policies import (
@@ -61,6 +61,7 @@ def compile_policy(policy: TrafficPolicy, revision: int) -> ServicePolicy:
         concurrency=compile_concurrency(policy.spec.concurrency),
         caps=compile_caps(policy.spec.limits),
         breaker=None if policy.spec.breaker is None else compile_breaker(policy.spec.breaker),
+        fallback=compile_fallback(policy.spec.fallback, policy.metadata.namespace),
         origin=origin_of(policy, revision),
     )
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from remora.documents.fields import DocumentPart, Percent, PositiveDuration
+from remora.documents.fields import DocumentPart, Label, Percent, PositiveDuration
+from remora.documents.gateway_filters import HeaderValue
 
 Enforcement = Literal["Enforce", "Shadow"]
 """Shadow: what would be refused is counted and logged, and goes on."""
@@ -15,6 +16,12 @@ MultiplierPercent = Annotated[int, Meta(ge=100, le=1000)]
 Requests = Annotated[int, Meta(ge=1, le=1_000_000)]
 InFlight = Annotated[int, Meta(ge=1, le=100_000)]
 Buffer = Annotated[int, Meta(ge=0, le=1000)]
+
+
+AnswerStatus = Annotated[int, Meta(ge=200, le=599)]
+AnswerBody = Annotated[str, Meta(max_length=65536)]
+CacheBytes = Annotated[int, Meta(ge=65536, le=1 << 30)]
+Cause = Literal["NoEndpoint", "BreakerOpen", "Failure", "Timeout"]
 
 
 class Admission(DocumentPart, frozen=True):
@@ -37,3 +44,27 @@ class Concurrency(DocumentPart, frozen=True):
     measure_requests: Requests = 50
     buffer_percent: Buffer = 25
     enforcement: Enforcement = "Enforce"
+
+
+class StaticAnswer(DocumentPart, frozen=True):
+    """To HTTP requests; gRPC calls need a service."""
+
+    status: AnswerStatus = 200
+    headers: tuple[HeaderValue, ...] = ()
+    body: AnswerBody = ""
+
+
+class LastGood(DocumentPart, frozen=True):
+    """Answers to GET that a shared cache may keep."""
+
+    max_age: PositiveDuration = "5m"
+    max_bytes: CacheBytes = 8 << 20
+
+
+class Fallback(DocumentPart, frozen=True):
+    """One of `answer`, `service` and `lastGood`."""
+
+    causes: tuple[Cause, ...] | None = None
+    answer: StaticAnswer | None = None
+    service: Label | None = None
+    last_good: LastGood | None = None

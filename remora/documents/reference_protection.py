@@ -26,9 +26,34 @@ MEANINGS: dict[str, str] = {
     "Concurrency.measureRequests": "how many requests make a measurement",
     "Concurrency.bufferPercent": "by how much latency may grow before the limit falls",
     "Concurrency.enforcement": _ENFORCEMENT,
+    "TrafficPolicySpec.fallback": "what the caller's sidecar answers, once for each request, where the service has "
+    "not; the answer says so in `x-mesh-fallback`. The policy of the service that is asked for counts, not that of "
+    "a backend",
+    "Fallback.causes": "`NoEndpoint`: there is no instance; `BreakerOpen`: a breaker, a cap or admission control keeps "
+    "the request back; `Failure`: connecting failed, the answer broke off before it began, or is of 5xx (gRPC: "
+    "DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS, before any message); `Timeout`: no answer in time. All "
+    "after the retries",
+    "Fallback.answer": "this, to HTTP requests",
+    "StaticAnswer.status": "",
+    "StaticAnswer.headers": "",
+    "StaticAnswer.body": "at most 64 KiB",
+    "Fallback.service": "an instance of this service, of the policy's namespace, is asked instead, past its routes. "
+    "After `Failure` and `Timeout` only for requests that may be executed twice (but for failed connects), and "
+    "never for those with a body over 64 KiB; it has the time of a new request",
+    "Fallback.lastGood": "the last answer of 200 to the same GET, if a shared cache may keep it (RFC 9111): not "
+    "with `no-store`, `private` or `no-cache`; with Cookie, Authorization or Set-Cookie only if `public`; by Vary; "
+    "with `Age`. Up to 64 KiB each; stale unless `must-revalidate` or `s-maxage` forbid it. Each sidecar keeps its "
+    "own",
+    "LastGood.maxAge": "older ones are not used",
+    "LastGood.maxBytes": "of all of them together; the longest unused goes first",
 }
 
 DEFAULTS: dict[str, str] = {
     "TrafficPolicySpec.admission": "off",
     "TrafficPolicySpec.concurrency": "off",
+    "TrafficPolicySpec.fallback": "none",
+    "Fallback.causes": "`[NoEndpoint, BreakerOpen]`",
+    "Fallback.answer": "one of the three",
+    "Fallback.service": "one of the three",
+    "Fallback.lastGood": "one of the three",
 }

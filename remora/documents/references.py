@@ -14,7 +14,7 @@ from remora.documents.mesh import ServiceEndpoints, TrafficPolicy
 from remora.documents.policies import targets
 from remora.documents.rate_limit_policy import RateLimitPolicy
 from remora.documents.routes import backend_places, parent_service, parents
-from remora.model.names import ServiceName
+from remora.model.names import ServiceName, service_name
 
 
 def subjects(document: Document) -> tuple[ServiceName, ...]:
@@ -52,5 +52,8 @@ def _mentions(document: Document) -> Iterator[tuple[str, ServiceName]]:
         case TrafficPolicy() | RateLimitPolicy() | FaultPolicy():
             for index, target in enumerate(subjects(document)):
                 yield f"spec.targetRefs[{index}]", target
+            fallback = document.spec.fallback if isinstance(document, TrafficPolicy) else None
+            if fallback is not None and fallback.service is not None:
+                yield "spec.fallback.service", service_name(fallback.service, document.metadata.namespace)
         case ReferenceGrant() | ServiceEndpoints():
             return

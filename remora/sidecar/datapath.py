@@ -123,6 +123,7 @@ class DataPath:
         table = RouteTable(snapshot, self._options.namespace)
         mesh, policies = self._mesh, policies_of(snapshot)
         self.clusters.update(snapshot)
+        mesh.fallbacks.update(snapshot.services)
         mesh.service_gates.update(snapshot.services)
         mesh.backend_gates.update({name: Service(name, policy=policy) for name, policy in policies.items()})
         mesh.table = table

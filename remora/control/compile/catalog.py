@@ -82,10 +82,14 @@ class Catalog:
         return name in self._services
 
     def referenced(self, name: ServiceName) -> frozenset[ServiceName]:
-        """The services whose endpoints callers of `name` need: itself, the backends and the mirrors of its routes."""
+        """The services whose endpoints callers of `name` need: itself, the backends and the mirrors of its routes, and
+        its fallback."""
         service = self._services.get(name)
-        routes = service.routes if service else ()
-        return frozenset((name, *(service for route in routes for service in route.services())))
+        if service is None:
+            return frozenset((name,))
+        fallback = service.policy.fallback
+        others = () if fallback is None or fallback.service is None else (fallback.service,)
+        return frozenset((name, *others, *(other for route in service.routes for other in route.services())))
 
     def names(self) -> list[ServiceName]:
         """All known services, in order."""

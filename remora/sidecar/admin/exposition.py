@@ -64,6 +64,12 @@ class SidecarCollector:
         for into, count in self._metrics.breakers.items():
             breakers.add_metric(list(into), count)
         yield breakers
+        fallbacks = CounterMetricFamily(
+            "mesh_fallbacks", "Requests that fell back.", labels=["service", "cause", "kind"]
+        )
+        for fell, count in self._metrics.fallbacks.items():
+            fallbacks.add_metric(list(fell), count)
+        yield fallbacks
         shadowed = CounterMetricFamily(
             "mesh_shadowed", "Requests that a policy in shadow mode would have refused.", labels=["service", "policy"]
         )

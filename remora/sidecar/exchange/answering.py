@@ -17,6 +17,7 @@ from remora.sidecar.wire.stream import RequestStream, ResetReason
 
 if TYPE_CHECKING:
     from remora.sidecar.exchange.decision import Decision
+    from remora.sidecar.exchange.fallback import Recording
     from remora.sidecar.exchange.proxy import Proxy
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ _NO_FIELDS: Fields = []
 class Answering(Tries):
     """The answer of one request, and how it is counted."""
 
-    __slots__ = ("_counter", "_grpc_status", "_request_bytes", "_response_bytes", "_status")
+    __slots__ = ("_counter", "_grpc_status", "_recording", "_request_bytes", "_response_bytes", "_status")
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
         Tries.__init__(self, proxy, downstream, head, end)
@@ -37,10 +38,21 @@ class Answering(Tries):
         self._response_bytes = 0
         self._counter: CallCounter | None = None
         """Of this call's messages, from when it is decided where it goes."""
+        self._recording: Recording | None = None
+        """Of the answer that is forwarded, if it may serve as a fallback later."""
 
     @abstractmethod
     def _finish(self, flag: str, service: str = "", route: str = "") -> None:
         """The request is over; `flag` says how it failed. `service` and `route` are for one that was not decided."""
+
+    @abstractmethod
+    def _replaced(self, failure: Failure) -> bool:
+        """Whether something else takes the place of `failure`; it is under way, then."""
+
+    @abstractmethod
+    def gives_way(self) -> bool:
+        """Whether something else takes the place of a failure that an attempt's answer tells; the attempt has been
+        given up, then."""
 
     # ── forwarded ──
 
@@ -60,8 +72,11 @@ class Answering(Tries):
         if head.content_length is None and not end and decision is not None:
             # Nobody knows how long this goes on: a streaming answer, limited by silence.
             self.limit_silence(decision.idle_timeout_s)
-        if decision is not None and decision.edits_answer:
-            self._edit_response(decision, head)
+        if decision is not None:
+            if decision.fallback is not None:
+                self._recording = decision.fallback.record(decision, self.head, head)
+            if decision.edits_answer:
+                self._edit_response(decision, head)
         self._downstream.send_head(head, end)
         if end:
             self._grpc_status = field_value(head.fields, b"grpc-status") if self.is_grpc else None
@@ -82,6 +97,8 @@ class Answering(Tries):
         self._response_bytes += len(data)
         if data and self._counter is not None:
             self._counter.on_response(data)
+        if self._recording is not None and not self._recording.add(data):
+            self._recording = None
         self._downstream.send_data(data, end)
         if end:
             self._finish("")
@@ -121,7 +138,7 @@ class Answering(Tries):
         self._refuse(failure, detail, service, decision.route if decision is not None else "", fields)
 
     def _refuse(self, failure: Failure, detail: str, service: str, route: str, fields: Fields = _NO_FIELDS) -> None:
-        if self.done:
+        if self.done or self._replaced(failure):
             return
         head, body = failures.answer(failure, self.head, detail)
         head.fields += fields

@@ -184,7 +184,7 @@ class Attempt:
             self._on_grpc_head(head, end)
         elif exchange.retries_status(head):
             self._retry(head.fields, end)
-        else:
+        elif not (self._failed and self._gives_way(end)):
             self._forward_head(head, end)
 
     def _on_grpc_head(self, head: ResponseHead, end: bool) -> None:
@@ -197,6 +197,8 @@ class Attempt:
         failed = status is not None and exchange.retries_grpc_status(status, head.fields)
         if failed or (head.status != 200 and exchange.retries_status(head)):
             self._retry(head.fields, end)
+        elif self._failed and self._gives_way(end):
+            return
         elif end or not exchange.is_safe or not exchange.body_ended:
             self._forward_head(head, end)
         else:
@@ -222,6 +224,8 @@ class Attempt:
         if self._held_head is not None:
             if status is not None and exchange.retries_grpc_status(status, trailers):
                 self._retry(trailers, ended=True)
+                return
+            if self._failed and self._gives_way(ended=True):
                 return
             self._release_head()
         self._end_stream()
@@ -271,6 +275,16 @@ class Attempt:
         if end:
             self._end_stream()
         self._exchange.forward_head(head, end)
+
+    def _gives_way(self, ended: bool) -> bool:
+        """Whether something else is answered than this failure, which is given up then."""
+        stream = self._stream
+        if ended:
+            self._stream = None  # there is nothing to reset
+        if self._exchange.gives_way():
+            return True
+        self._stream = stream
+        return False
 
     def _release_head(self) -> None:
         head, self._held_head = self._held_head, None

@@ -59,6 +59,10 @@ class RequestClock:
         """Seconds until what counts now is over."""
         return self._due - time.monotonic()
 
+    def time_is_up(self) -> bool:
+        """Whether the caller's deadline has passed."""
+        return self._deadline != _NEVER and time.monotonic() >= self._deadline
+
     def limit_total(self, seconds: float) -> None:
         """From now on the total counts, 0: none."""
         self._on_total = True

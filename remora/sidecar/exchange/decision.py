@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from remora.model.names import ServiceName
 from remora.model.policies import RetryPolicy
@@ -14,6 +14,9 @@ from remora.sidecar.exchange.persistence import Persistence
 from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import Fields, RequestHead
+
+if TYPE_CHECKING:
+    from remora.sidecar.exchange.fallback import FallbackRule
 
 Direction = Literal["inbound", "outbound"]
 
@@ -38,6 +41,7 @@ class Decision:
         "answer_fields",
         "cluster",
         "edits_answer",
+        "fallback",
         "filters",
         "gates",
         "idle_timeout_s",
@@ -81,6 +85,8 @@ class Decision:
         """Where copies of the request go."""
         self.persistence: Persistence | None = None
         """Its session, if the route keeps sessions."""
+        self.fallback: FallbackRule | None = None
+        """What takes the place of a failure."""
         self.edits_answer = bool(filters)
         """Whether something is done to the answer."""
 
@@ -118,6 +124,7 @@ class Decision:
             self.gates,
         )
         copy.key = self.key
+        copy.fallback = self.fallback
         copy.answer_fields, copy.edits_answer = self.answer_fields, self.edits_answer
         copy.persistence, copy.mirrors = self.persistence, self.mirrors
         return copy

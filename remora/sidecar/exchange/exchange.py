@@ -15,9 +15,9 @@ import time
 from typing import TYPE_CHECKING
 
 from remora.sidecar.exchange import failures
-from remora.sidecar.exchange.answering import Answering
 from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.decision import Decision, Discovery, LocalAnswer, Refusal
+from remora.sidecar.exchange.falling_back import FallingBack
 from remora.sidecar.exchange.gate import Asked, Delayed, Stopped
 from remora.sidecar.exchange.hedges import Hedges
 from remora.sidecar.exchange.replay import Replay
@@ -42,17 +42,19 @@ DISCOVERY_TIMEOUT_S = 2.0
 """How long a first request waits for control's word on its service."""
 
 
-class Exchange(Answering):
+class Exchange(FallingBack):
     """One request: the downstream's RequestHandler, and what its attempts report to."""
 
-    __slots__ = ("_copies", "_entered", "_flag")
+    __slots__ = ("_at_gates", "_copies", "_entered", "_flag")
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
-        Answering.__init__(self, proxy, downstream, head, end)
+        FallingBack.__init__(self, proxy, downstream, head, end)
         self._copies: tuple[RequestHandler, ...] = ()
         """They go to mirrors."""
         self._entered = 0
         """How many of the decision's gates have let it go on."""
+        self._at_gates = False
+        """The filters have not edited it yet: gates and mirrors see requests as they came."""
         self._flag = ""
         """How it counts if it goes well: what a gate has done to it."""
 
@@ -69,7 +71,9 @@ class Exchange(Answering):
     def _decide(self, *, final: bool) -> None:
         decision = self._proxy.router.decide(self.head, final=final)
         if isinstance(decision, Decision):
-            if not decision.gates and not decision.mirrors:
+            if decision.gates or decision.mirrors:
+                self._at_gates = True
+            else:
                 self._edit_request(decision)
             self._per_try_s = decision.retry.per_try_s
             self._begin(decision)
@@ -103,7 +107,7 @@ class Exchange(Answering):
         hedging = decision.retry.hedging
         if hedging is not None:
             self.hedges = Hedges(hedging, decision.cluster.budget, self.on_hedge_due)
-        if decision.gates or decision.mirrors:
+        if self._at_gates:
             self._enter()
         else:
             self._try()
@@ -133,9 +137,7 @@ class Exchange(Answering):
                 return
         if decision.mirrors:
             self._mirror(decision)
-        if gates or decision.mirrors:
-            # They have seen the request as it came.
-            self._edit_request(decision)
+        self._be_edited()
         self._try()
 
     def _mirror(self, decision: Decision) -> None:
@@ -244,35 +246,42 @@ class Exchange(Answering):
             copy.on_reset(ResetReason.CANCELLED)
         if self.timer is not None:
             self._proxy.timers.cancel(self)
-        if self._try_timer is not None:
-            self._proxy.timers.cancel(self._try_timer)
-        if self.hedges is not None:
-            self._proxy.timers.cancel(self.hedges.timer)
-            self.hedges.give_up(Outcome.FAILED if flag == failures.TIMEOUT.flag else Outcome.UNKNOWN)
-        repeats = self.repeats
-        if repeats is not None:
-            repeats.end()
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.give_up(Outcome.FAILED if flag == failures.TIMEOUT.flag else Outcome.UNKNOWN)
+        self._end_tries(Outcome.FAILED if flag == failures.TIMEOUT.flag else Outcome.UNKNOWN)
         if not self._request_ended:
             # Answered early: the rest of the request is of no use (RFC 9113 §8.1, RST_STREAM with NO_ERROR).
             self._downstream.reset(ResetReason.CANCELLED)
-        decision = self.decision
-        if decision is not None:
+        if self._recording is not None and not flag:
+            self._recording.keep()
+        decision, fallen = self.decision, self._fallen
+        if fallen is not None:
+            service, route, flag = fallen.service, fallen.route, flag or fallen.flag
+        elif decision is not None:
             service, route = decision.cluster.name, decision.route
             if self._entered:
-                self._leave(decision, flag)
+                self._leave(decision, self._outcome(flag))
                 flag = flag or self._flag
         self._count(flag, service, route)
 
-    def _leave(self, decision: Decision, flag: str) -> None:
-        """Tell the gates that it has passed how it went."""
-        outcome = Outcome.OK
+    def _be_edited(self) -> None:
+        if self._at_gates and self.decision is not None:
+            self._at_gates = False
+            self._edit_request(self.decision)
+
+    def _leave_gates(self) -> None:
+        decision = self.decision
+        assert decision is not None, "gates are those of a decision"
+        self._leave(decision, Outcome.FAILED)
+        self._entered = 0
+
+    def _outcome(self, flag: str) -> Outcome:
         if flag == failures.DOWNSTREAM_GONE_FLAG:
-            outcome = Outcome.UNKNOWN
-        elif flag or self._status >= 500 or (self.is_grpc and self._grpc_status in FAILED_GRPC):
-            outcome = Outcome.FAILED
+            return Outcome.UNKNOWN
+        if flag or self._status >= 500 or (self.is_grpc and self._grpc_status in FAILED_GRPC):
+            return Outcome.FAILED
+        return Outcome.OK
+
+    def _leave(self, decision: Decision, outcome: Outcome) -> None:
+        """Tell the gates that it has passed how it went."""
         now = time.monotonic()
         for gate in decision.gates[: self._entered]:
             gate.leave(outcome, now, now - self.started)

@@ -350,6 +350,20 @@ class Tries(RequestClock):
             else:
                 each.give_up(Outcome.UNKNOWN)
 
+    def _end_tries(self, outcome: Outcome) -> None:
+        """No attempt is wanted any more; `outcome` is that of those in flight."""
+        if self._try_timer is not None:
+            self._proxy.timers.cancel(self._try_timer)
+        hedges, repeats = self.hedges, self.repeats
+        if hedges is not None:
+            self._proxy.timers.cancel(hedges.timer)
+            hedges.give_up(outcome)
+        if repeats is not None:
+            repeats.end()
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.give_up(outcome)
+
     # ── the body ──
 
     def _keep(self, data: bytes, sending: bool) -> None:

@@ -92,7 +92,7 @@ class TunnelExchange(Exchange):
         self._status = head.status
         self._commit()
         if self._entered:
-            self._leave(decision, "")
+            self._leave(decision, Outcome.OK)
             self._entered = 0
         proxy = self._proxy
         if proxy.protocol != "tcp":

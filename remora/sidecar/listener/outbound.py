@@ -14,6 +14,7 @@ from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.decision import Decided, Decision, Direction, Discovery, LocalAnswer, Refusal
 from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.exchange.fallback import FallbackRule, Fallbacks
 from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.exchange.gates import Gates
 from remora.sidecar.listener.affinity import affinity_of, place_of
@@ -53,6 +54,7 @@ class Mesh:
         "backend_gates",
         "clusters",
         "discoverer",
+        "fallbacks",
         "namespace",
         "own_ports",
         "passthrough",
@@ -83,8 +85,14 @@ class Mesh:
         """By the service that is asked for."""
         self.backend_gates = backend_gates
         """By the service that the route chose."""
+        self.fallbacks = Fallbacks(clusters)
         self.discoverer: Discoverer | None = None
         """None: there is no control to ask."""
+
+    def cluster(self, service: ServiceName, fallback: FallbackRule | None) -> Cluster | None:
+        """The cluster of `service`; an empty one where there is none, but a fallback."""
+        cluster = self.clusters.get(service)
+        return cluster if cluster is not None or fallback is None else self.clusters.empty(service)
 
     def gates(self, service: ServiceName, backend: ServiceName) -> tuple[Gate, ...]:
         """What a request for `service` passes that goes to `backend`."""
@@ -167,7 +175,8 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
     backend = route.backend(random.random()) if affinity is None else affinity.backend
     if backend is None:
         return _refusal(failures.NO_BACKEND, name, service=name, route=route.name)
-    cluster = mesh.clusters.get(backend.service)
+    fallback = mesh.fallbacks.of(name) if mesh.fallbacks else None
+    cluster = mesh.cluster(backend.service, fallback)
     if cluster is None:
         return _refusal(failures.NO_ENDPOINT, name, service=backend.service)
     idle_s = service.service.policy.timeouts.idle_s
@@ -182,6 +191,7 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
         decision.key = place_of(decision, cluster.keys, head, 0 if affinity is None else affinity.bits)
     if route.mirrors:
         decision.mirrors = mirror_targets(filters, mesh.clusters)
+    decision.fallback = fallback
     return decision
 
 

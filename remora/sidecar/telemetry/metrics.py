@@ -65,6 +65,7 @@ class Metrics:
         "connections",
         "detected",
         "ejections",
+        "fallbacks",
         "faults",
         "grpc",
         "mirrored",
@@ -91,6 +92,8 @@ class Metrics:
         """By (service, limit, enforcement): requests over a limit, refused (`enforce`) or not (`shadow`)."""
         self.breakers: dict[tuple[str, str], int] = {}
         """By (service, state): how often a breaker came into it."""
+        self.fallbacks: dict[tuple[str, str, str], int] = {}
+        """By (service, cause, kind): requests that something else has answered than the service."""
         self.shadowed: dict[tuple[str, str], int] = {}
         """By (service, policy): requests that a policy in shadow mode would have refused."""
         self.faults: dict[tuple[str, str, str], int] = {}
@@ -166,6 +169,11 @@ class Metrics:
         """Count a breaker that comes into `state`."""
         key = (service, state)
         self.breakers[key] = self.breakers.get(key, 0) + times
+
+    def count_fallback(self, service: str, cause: str, kind: str, requests: int = 1) -> None:
+        """Count a request that falls back."""
+        key = (service, cause, kind)
+        self.fallbacks[key] = self.fallbacks.get(key, 0) + requests
 
     def count_shadowed(self, service: str, policy: str, requests: int = 1) -> None:
         """Count a request that `policy`, in shadow mode, would have refused; named as its field: `breaker`."""

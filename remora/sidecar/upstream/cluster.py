@@ -297,6 +297,10 @@ class Clusters:
     def get(self, name: ServiceName) -> Cluster | None:
         return self._by_name.get(name)
 
+    def empty(self, name: ServiceName) -> Cluster:
+        """One without endpoints, for a service of which nobody knows any."""
+        return Cluster(name, ServicePolicy(), self._metrics, self._zone)
+
     def update(self, snapshot: Snapshot) -> None:
         """Follow `snapshot`: only clusters whose endpoints or policy changed are touched."""
         policies = policies_of(snapshot)
@@ -317,9 +321,13 @@ class Clusters:
 
 
 def policies_of(snapshot: Snapshot) -> dict[ServiceName, ServicePolicy]:
-    """Each service's policy; a backend without one of its own (a version) has that of the service that routes to it."""
+    """Each service's policy; a backend without one of its own (a version) has that of the service that routes to it, or
+    falls back to it."""
     policies: dict[ServiceName, ServicePolicy] = {}
     for service in snapshot.services.values():
+        fallback = service.policy.fallback
+        if fallback is not None and fallback.service is not None:
+            policies[fallback.service] = service.policy
         for route in service.routes:
             policies.update((name, service.policy) for name in route.services())
     own = {name: service.policy for name, service in snapshot.services.items()}

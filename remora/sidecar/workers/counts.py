@@ -34,6 +34,7 @@ NUMBERS: dict[str, Callable[[Metrics, Key, int], None]] = {
     "retries": lambda metrics, key, count: metrics.count_retry(key[0], key[1], count),
     "ejections": lambda metrics, key, count: metrics.count_ejection(key[0], count),
     "breakers": lambda metrics, key, count: metrics.count_breaker(key[0], key[1], count),
+    "fallbacks": lambda metrics, key, count: metrics.count_fallback(key[0], key[1], key[2], count),
     "shadowed": lambda metrics, key, count: metrics.count_shadowed(key[0], key[1], count),
     "faults": lambda metrics, key, count: metrics.count_fault(key[0], key[1], key[2], count),
     "ratelimited": lambda metrics, key, count: metrics.count_ratelimited(key[0], key[1], key[2], count),

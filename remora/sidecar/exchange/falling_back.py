@@ -1,0 +1,95 @@
+"""What an exchange is of fallbacks: once, a failure is answered by something else. See `fallback.py`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from remora.model.policies import FallbackCause
+from remora.sidecar.exchange.answering import Answering
+from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.exchange.fallback import CAUSES, NOT_EXECUTED, FallbackKind, Fallen, MadeAnswer
+from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.wire.heads import RequestHead
+from remora.sidecar.wire.stream import RequestStream
+
+if TYPE_CHECKING:
+    from remora.sidecar.exchange.decision import Decision
+    from remora.sidecar.exchange.proxy import Proxy
+
+UPSTREAM_SAID_SO = ""
+"""The flag of a failure that the service has told itself, by a status."""
+
+
+class FallingBack(Answering):
+    """The fallback of one request, if its service has one."""
+
+    __slots__ = ("_fallen",)
+
+    def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
+        Answering.__init__(self, proxy, downstream, head, end)
+        self._fallen: Fallen | None = None
+        """It has fallen back."""
+
+    @abstractmethod
+    def _be_edited(self) -> None:
+        """The request is to be as its filters make it from here on."""
+
+    @abstractmethod
+    def _leave_gates(self) -> None:
+        """The request has failed, as far as the gates are concerned that it has passed."""
+
+    def _replaced(self, failure: Failure) -> bool:
+        cause = CAUSES.get(failure.flag)
+        return cause is not None and self._fall_back(cause, failure.flag)
+
+    def gives_way(self) -> bool:
+        return self._fall_back("failure", UPSTREAM_SAID_SO)
+
+    def _fall_back(self, cause: FallbackCause, flag: str) -> bool:
+        decision = self.decision
+        if decision is None or self._fallen is not None or self.done:
+            return False
+        rule = decision.fallback
+        if rule is None or cause not in rule.causes:
+            return False
+        self._be_edited()
+        made = None if self.is_grpc or self.head.asks_for_tunnel else rule.made_answer(decision, self.head)
+        if made is not None:
+            self._fallen_to(made.kind, cause, decision, flag)
+            self._give(made, flag)
+            return True
+        other = rule.other_service(decision) if self._may_go_elsewhere(flag) else None
+        if other is None:
+            return False
+        self._fallen_to("service", cause, decision, flag)
+        self._go_to(other)
+        return True
+
+    def _fallen_to(self, kind: FallbackKind, cause: FallbackCause, decision: Decision, flag: str) -> None:
+        self._leave_gates()
+        self._fallen = Fallen(decision.cluster.name, decision.route, flag)
+        self._proxy.metrics.count_fallback(decision.service, cause, kind)
+
+    def _give(self, made: MadeAnswer, flag: str) -> None:
+        self._end_tries(Outcome.FAILED)
+        self._answer(made.head, made.body)
+        self._finish(flag)
+
+    def _may_go_elsewhere(self, flag: str) -> bool:
+        """Whether the whole request is at hand, its caller still waits, and executing it does no harm."""
+        if self._committed or self.time_is_up():
+            return False
+        return flag in NOT_EXECUTED or self.is_safe
+
+    def _go_to(self, other: Decision) -> None:
+        self._end_tries(Outcome.FAILED)
+        self.hedges = self.repeats = None
+        self._downstream.resume()
+        self.decision = other
+        self._per_try_s = other.retry.per_try_s
+        if self._request_ended:
+            self.limit_total(other.request_timeout_s)
+        else:
+            self.limit_silence(other.idle_timeout_s)
+        self._try()
