@@ -321,3 +321,50 @@ async def test_a_rolling_stop_under_load_fails_no_request(tmp_path: Path) -> Non
             assert await first.stop() == 0
             assert set(await load.more(100)) == {"second"}
         assert load.failures == []
+
+
+async def test_own_zone_goes_first_and_who_joins_it_starts_slowly(tmp_path: Path) -> None:
+    async with running_mesh(tmp_path) as mesh, AsyncExitStack() as stack:
+
+        async def instance(name: str, zone: str) -> Command:
+            async def say(request: web.Request) -> web.StreamResponse:
+                return web.Response(text=name)
+
+            app = await stack.enter_async_context(running_backend(say))
+            return await mesh.sidecar(app.address, "--service", "shop", "--zone", zone, "--health", "http:/")
+
+        slow = {"type": "RoundRobin", "slowStart": {"window": "10m", "minWeight": 10}}
+        await mesh.apply(documents.traffic_policy("shop", balancer=slow, locality={"mode": "ZoneFirst"}))
+        near, _ = await instance("near", "a"), await instance("far", "b")
+
+        async def both_known() -> bool:
+            services = (await mesh.status())["services"]
+            return [found["healthy"] for found in services if found["name"] == "shop.default"] == [2]
+
+        await eventually(both_known, "both are registered")
+        caller = await mesh.sidecar(None, "--zone", "a", "--outbound", "shop=:0")
+        url = caller.url("outbound:shop")
+
+        async def answers(count: int) -> Counter[str]:
+            found: Counter[str] = Counter()
+            for _ in range(count):
+                status, text = await mesh.get(url)
+                assert status == 200
+                found[text] += 1
+            return found
+
+        await eventually(lambda: _answers_with(mesh, url, "near"), "somebody answers")
+        assert await answers(20) == {"near": 20}
+
+        newer = await instance("newer", "a")
+        await eventually(lambda: _answers_with(mesh, url, "newer"), "the new one is asked")
+        found = await answers(110)
+        assert 8 <= found["newer"] <= 12  # a tenth of the weight: 1 in 11
+        assert found["near"] == 110 - found["newer"]
+
+        await asyncio.gather(near.stop(), newer.stop())
+        assert await answers(10) == {"far": 10}
+
+
+async def _answers_with(mesh: Mesh, url: str, text: str) -> bool:
+    return await mesh.get(url) == (200, text)
