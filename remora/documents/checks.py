@@ -35,7 +35,7 @@ from remora.documents.gateway import (
 from remora.documents.kinds import Document, Route
 from remora.documents.mesh import Balancer, HashKey, Locality, ServiceEndpoints, TargetRef, TrafficPolicy
 from remora.documents.protection_policies import check_concurrency, check_fallback
-from remora.documents.rate_limit_policy import Limit, LimitKey, RateLimitPolicy
+from remora.documents.rate_limit_policy import Entry, External, Limit, LimitKey, RateLimitPolicy
 from remora.model.regex import RegexError, compile_regex
 
 T = TypeVar("T")
@@ -281,11 +281,13 @@ def _injected_fault(fault: InjectedFault, place: str) -> Iterator[Fault]:
 def _rate_limit_policy(policy: RateLimitPolicy) -> Iterator[Fault]:
     spec = policy.spec
     yield from _targets(spec.target_refs)
-    if not spec.limits:
-        yield Fault("spec.limits", "write at least one limit")
+    if not spec.limits and spec.external is None:
+        yield Fault("spec", "write limits, external, or both; without them nothing is limited")
     yield from _twice(spec.limits, lambda limit: limit.name, "spec.limits", "name")
     for index, limit in enumerate(spec.limits):
         yield from _limit(limit, f"spec.limits[{index}]")
+    if spec.external is not None:
+        yield from _external(spec.external)
 
 
 def _limit(limit: Limit, place: str) -> Iterator[Fault]:
@@ -294,6 +296,26 @@ def _limit(limit: Limit, place: str) -> Iterator[Fault]:
     for number, key in enumerate(limit.keys):
         yield from _source(key.type, key.name, f"{place}.keys[{number}]")
     yield from _twice(limit.keys, _source_name, f"{place}.keys", "type")
+
+
+def _external(external: External) -> Iterator[Fault]:
+    place = "spec.external"
+    if not 0 < int(external.address.rpartition(":")[2]) < 65536:
+        yield Fault(f"{place}.address", f"{external.address!r} has no port from 1 to 65535")
+    if not external.descriptors:
+        yield Fault(f"{place}.descriptors", "write at least one descriptor; without one nothing could be asked")
+    for index, descriptor in enumerate(external.descriptors):
+        where = f"{place}.descriptors[{index}].entries"
+        if not descriptor.entries:
+            yield Fault(where, "write at least one entry")
+        for number, entry in enumerate(descriptor.entries):
+            yield from _entry(entry, f"{where}[{number}]")
+
+
+def _entry(entry: Entry, place: str) -> Iterator[Fault]:
+    yield from _source(entry.type, entry.name, place)
+    if (entry.value is None) == (entry.type == "Value"):
+        yield Fault(f"{place}.value", "goes with type Value, which needs it, and with no other")
 
 
 def _source(kind: str, name: str | None, place: str) -> Iterator[Fault]:

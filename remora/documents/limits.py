@@ -10,8 +10,8 @@ from remora.documents.kinds import origin_of
 from remora.documents.rate_limit_policy import RateLimitPolicy
 from remora.documents.routes import compile_match
 from remora.model.base import Origin
-from remora.model.limits import LimitKey, LimitKeyKind, RateLimit, ServiceLimits
-from remora.model.names import ServiceName, service_name
+from remora.model.limits import DescriptorEntry, ExternalLimit, LimitKey, LimitKeyKind, RateLimit, ServiceLimits
+from remora.model.names import ServiceName, service_name, split_authority
 
 _KINDS: dict[str, LimitKeyKind] = {"Header": "header", "Path": "path", "Method": "method", "SourceAddress": "address"}
 
@@ -31,8 +31,10 @@ def compile_limits(policy: RateLimitPolicy, revision: int) -> LimitsByService:
 
 
 def _of_service(policy: RateLimitPolicy, service: ServiceName, origin: Origin) -> ServiceLimits:
+    external = policy.spec.external
     return ServiceLimits(
         tuple(_limit(policy, limit, service, origin) for limit in policy.spec.limits),
+        () if external is None else (_external(policy, external, service, origin),),
     )
 
 
@@ -60,3 +62,30 @@ def _limit(policy: RateLimitPolicy, limit: documents.Limit, service: ServiceName
         at_callers=spec.enforced_by == "Callers",
         shadow=spec.enforcement == "Shadow",
     )
+
+
+def _external(
+    policy: RateLimitPolicy, external: documents.External, service: ServiceName, origin: Origin
+) -> ExternalLimit:
+    spec = policy.spec
+    host, port = split_authority(external.address)
+    assert port is not None, "its form has one"
+    return ExternalLimit(
+        service=service,
+        name=policy.metadata.name,
+        origin=origin,
+        host=host,
+        port=port,
+        domain=external.domain,
+        descriptors=tuple(tuple(map(_entry, descriptor.entries)) for descriptor in external.descriptors),
+        timeout_s=seconds(external.timeout),
+        fail_open=external.fail_open,
+        at_callers=spec.enforced_by == "Callers",
+        shadow=spec.enforcement == "Shadow",
+    )
+
+
+def _entry(entry: documents.Entry) -> DescriptorEntry:
+    if entry.type == "Value":
+        return DescriptorEntry(entry.key, entry.value or "")
+    return DescriptorEntry(entry.key, source=LimitKey(_KINDS[entry.type], (entry.name or "").lower()))

@@ -11,6 +11,7 @@ from remora.documents.fields import (
     FieldName,
     Label,
     Metadata,
+    NonEmpty,
     PositiveDuration,
     ServerSide,
 )
@@ -19,6 +20,15 @@ from remora.documents.mesh import TargetRef
 
 Requests = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 MaxKeys = Annotated[int, Meta(ge=1, le=1_000_000)]
+ServerAddress = Annotated[
+    str,
+    Meta(
+        pattern=r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}\Z",
+        max_length=259,
+        extra={"form": "HOST:PORT; an IPv6 address stands in brackets"},
+    ),
+]
+Word = Annotated[str, Meta(min_length=1, max_length=256)]
 KeyType = Literal["Header", "Path", "Method", "SourceAddress"]
 
 
@@ -40,11 +50,33 @@ class Limit(DocumentPart, frozen=True):
     max_keys: MaxKeys = 10_000
 
 
+class Entry(DocumentPart, frozen=True):
+    key: Word
+    type: Literal["Value", "Header", "Path", "Method", "SourceAddress"] = "Value"
+    value: Word | None = None
+    name: FieldName | None = None
+
+
+class Descriptor(DocumentPart, frozen=True):
+    entries: tuple[Entry, ...]
+
+
+class External(DocumentPart, frozen=True):
+    """Somebody else's rate limit service."""
+
+    address: ServerAddress
+    domain: NonEmpty
+    descriptors: tuple[Descriptor, ...]
+    timeout: PositiveDuration = "20ms"
+    fail_open: bool = True
+
+
 class RateLimitPolicySpec(DocumentPart, frozen=True):
     target_refs: tuple[TargetRef, ...]
     enforcement: Literal["Enforce", "Shadow"] = "Enforce"
     enforced_by: Literal["Service", "Callers"] = "Service"
     limits: tuple[Limit, ...] = ()
+    external: External | None = None
 
 
 class RateLimitPolicy(DocumentPart, frozen=True):

@@ -43,6 +43,28 @@ a sidecar (`--workers`), whatever the scope.
 A limit with keys has a bucket for each value. When it has `maxKeys`, keys whose bucket is full again are forgotten; if
 there are none, new keys share one bucket until there are: a flood of keys costs no memory and buys nobody more than the
 limit.
+
+Who runs a rate limit service already, such as [envoyproxy/ratelimit](https://github.com/envoyproxy/ratelimit), has it
+asked (`external`) by Envoy's protocol, `envoy.service.ratelimit.v3`. Each request waits for its answer, `timeout` at
+most. `limit` is the document's name in answers and metrics; what headers the service wants on answers and requests is
+done.
+
+```yaml
+apiVersion: mesh.remora.dev/v1alpha1
+kind: RateLimitPolicy
+metadata:
+  name: by-plan
+spec:
+  targetRefs:
+    - {kind: Service, group: "", name: prices}
+  external:
+    address: ratelimit.infra.example:8081
+    domain: prices
+    descriptors:
+      - entries:
+          - {key: plan, type: Header, name: x-plan}
+          - {key: path, type: Path}
+```
 """
 
 DEFAULTS: dict[str, str] = {
@@ -50,6 +72,8 @@ DEFAULTS: dict[str, str] = {
     "Limit.matches": "everything",
     "Limit.keys": "one bucket for all",
     "LimitKey.name": "",
+    "RateLimitPolicySpec.external": "none",
+    "External.failOpen": "`true`",
 }
 
 MEANINGS: dict[str, str] = {
@@ -70,4 +94,17 @@ MEANINGS: dict[str, str] = {
     "LimitKey.type": "`Path` is without the query. `SourceAddress` is the first of `X-Forwarded-For`, as far as who "
     "says so is trusted, else that of the connection",
     "LimitKey.name": "of the header",
+    "RateLimitPolicySpec.external": "a rate limit service that is asked about each request",
+    "External.address": "where it listens for gRPC, in clear text",
+    "External.domain": "which of its configurations counts",
+    "External.descriptors": "what it is asked, all in one question; at least one. One that needs what a request has "
+    "not is left out; without any left, nothing is asked",
+    "External.timeout": "how long a request waits for the answer",
+    "External.failOpen": "`true`: without an answer in time requests go on. `false`: they are answered 503 "
+    "(flag `RLSE`)",
+    "Descriptor.entries": "from the widest to the narrowest; at least one",
+    "Entry.key": "as the service's configuration names it",
+    "Entry.type": "where the value comes from",
+    "Entry.value": "of type `Value`",
+    "Entry.name": "of the header",
 }

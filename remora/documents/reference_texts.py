@@ -175,6 +175,7 @@ FORMS: dict[str, str] = {
     "a duration above zero such as 5s, 100ms or 1m30s": "duration above zero",
     "a duration such as 5s, 100ms or 1m30s (0s: no limit)": "duration",
     faults.TIME_FORM: "time",
+    limits.SERVER_FORM: "host:port",
     "an absolute path: it starts with '/' and has only characters that a URL path may have": "path",
 }
 """Forms as errors tell them, and what the tables call them."""

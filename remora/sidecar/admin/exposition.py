@@ -82,6 +82,12 @@ class SidecarCollector:
         for what, count in self._metrics.ratelimited.items():
             ratelimited.add_metric(list(what), count)
         yield ratelimited
+        unanswered = CounterMetricFamily(
+            "mesh_limiter_failures", "Questions that a rate limit service did not answer.", labels=["service", "limit"]
+        )
+        for asked, count in self._metrics.limiter_failures.items():
+            unanswered.add_metric(list(asked), count)
+        yield unanswered
         rejected = CounterMetricFamily("mesh_config_rejected", "Configurations that were not taken.")
         rejected.add_metric([], self._metrics.config_rejected)
         yield rejected

@@ -53,6 +53,12 @@ ADMISSION_SHED = Failure(
 CONCURRENCY_LIMIT = Failure(
     "CL", 503, 14, "concurrency_limit", "{service} has {limit} requests in flight, as many as it answers in good time"
 )
+RATE_LIMITED_ELSEWHERE = Failure(
+    "RL", 429, 8, "rate_limited", "{service} takes no more requests of this kind now (limit {limit}): come back later"
+)
+LIMITER_FAILED = Failure(
+    "RLSE", 503, 14, "limiter_failed", "{service}: its rate limit service at {address} did not answer: does it run?"
+)
 RATE_LIMITED = Failure(
     "RL", 429, 8, "rate_limited", "{service} takes {requests} requests in {per_s:g} s (limit {limit}): come back later"
 )

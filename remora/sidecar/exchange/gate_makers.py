@@ -15,7 +15,9 @@ def service_gates(metrics: Metrics, *, faults: bool, workers: int) -> Gates:
     """At the caller, by the service that is asked for: faults first, then limits that callers enforce. `workers`:
     processes that share these limits."""
     makers: tuple[GateMaker, ...] = (FaultGates(metrics).make,) if faults else ()
-    return Gates((*makers, RateLimits(metrics, workers, at_callers=True).make))
+    return Gates(
+        (*makers, RateLimits(metrics, workers, at_callers=True).make, ExternalLimits(metrics, at_callers=True).make)
+    )
 
 
 def backend_gates(metrics: Metrics) -> Gates:
@@ -27,7 +29,35 @@ def backend_gates(metrics: Metrics) -> Gates:
 def app_gates(metrics: Metrics, *, workers: int) -> Gates:
     """Before the app, by its own service: who is over a limit is refused before he takes a place among those in
     flight. `workers`: processes that share these limits."""
-    return Gates((RateLimits(metrics, workers, at_callers=False).make, concurrency_maker(metrics)))
+    return Gates(
+        (
+            RateLimits(metrics, workers, at_callers=False).make,
+            ExternalLimits(metrics, at_callers=False).make,
+            concurrency_maker(metrics),
+        )
+    )
+
+
+class ExternalLimits:
+    """Makes the gates of limits that a rate limit service knows."""
+
+    __slots__ = ("_at_callers", "_metrics")
+
+    def __init__(self, metrics: Metrics, *, at_callers: bool) -> None:
+        self._metrics = metrics
+        self._at_callers = at_callers
+
+    def make(self, service: Service, before: Gate | None) -> Gate | None:
+        """Of those that are enforced on this side."""
+        if not service.limits.external:
+            return None
+        limits = service.limits.enforced(at_callers=self._at_callers).external
+        if not limits:
+            return None
+        # Most sidecars have none, and gRPC weighs.
+        from remora.sidecar.exchange.external_limit import make_external_limit_gate
+
+        return make_external_limit_gate(limits, before, self._metrics)
 
 
 class RateLimits:

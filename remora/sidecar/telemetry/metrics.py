@@ -68,6 +68,7 @@ class Metrics:
         "fallbacks",
         "faults",
         "grpc",
+        "limiter_failures",
         "mirrored",
         "overflowed",
         "ratelimited",
@@ -94,6 +95,8 @@ class Metrics:
         """By (service, state): how often a breaker came into it."""
         self.fallbacks: dict[tuple[str, str, str], int] = {}
         """By (service, cause, kind): requests that something else has answered than the service."""
+        self.limiter_failures: dict[tuple[str, str], int] = {}
+        """By (service, limit): questions that a rate limit service has not answered."""
         self.shadowed: dict[tuple[str, str], int] = {}
         """By (service, policy): requests that a policy in shadow mode would have refused."""
         self.faults: dict[tuple[str, str, str], int] = {}
@@ -194,6 +197,11 @@ class Metrics:
         """Count a copy of a request that is over, or was not made."""
         key = (service, status, flag)
         self.mirrored[key] = self.mirrored.get(key, 0) + copies
+
+    def count_limiter_failure(self, service: str, limit: str, requests: int = 1) -> None:
+        """Count a question that a rate limit service has not answered."""
+        key = (service, limit)
+        self.limiter_failures[key] = self.limiter_failures.get(key, 0) + requests
 
     def count_retry_denied(self, service: str, retries: int = 1) -> None:
         """Count a retry that the budget had no room for."""

@@ -39,6 +39,7 @@ NUMBERS: dict[str, Callable[[Metrics, Key, int], None]] = {
     "faults": lambda metrics, key, count: metrics.count_fault(key[0], key[1], key[2], count),
     "ratelimited": lambda metrics, key, count: metrics.count_ratelimited(key[0], key[1], key[2], count),
     "mirrored": lambda metrics, key, count: metrics.count_mirrored(key[0], key[1], key[2], count),
+    "limiter_failures": lambda metrics, key, count: metrics.count_limiter_failure(key[0], key[1], count),
     "retries_denied": lambda metrics, key, count: metrics.count_retry_denied(key[0], count),
     "detected": lambda metrics, key, count: metrics.count_detected(key[0], key[1], key[2], count),
     "server_names": lambda metrics, key, count: metrics.count_server_name(key[0], key[1], count),

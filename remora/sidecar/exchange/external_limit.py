@@ -1,0 +1,206 @@
+"""The gate that asks a rate limit service about each request (Envoy's protocol, `remora/sidecar/ratelimit/client.py`).
+
+In shadow mode nobody waits for the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING
+
+from remora.model.limits import DescriptorEntry, ExternalLimit
+from remora.sidecar.exchange.failures import LIMITER_FAILED, RATE_LIMITED_ELSEWHERE
+from remora.sidecar.exchange.gate import Asked, Gate, Stopped, Verdict
+from remora.sidecar.routing.limit_keys import key_value
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.wire.heads import Fields, RequestHead, field_value
+
+if TYPE_CHECKING:
+    from remora.sidecar.ratelimit.client import Answer, RateLimitServiceClient
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY_S = 10.0
+"""That it does not answer is logged so often at most."""
+MAX_ASKED = 1000
+"""Questions that wait for an answer at a time. More are not asked: that is as if there had been no answer."""
+
+
+Descriptors = list[tuple[tuple[str, str], ...]]
+
+
+class Limiter:
+    """One rate limit service, as one document wants it asked."""
+
+    __slots__ = ("_asked", "_client", "_logged_at", "_metrics", "config")
+
+    def __init__(self, config: ExternalLimit, metrics: Metrics) -> None:
+        self.config = config
+        self._metrics = metrics
+        self._client: RateLimitServiceClient | None = None
+        self._asked = 0
+        """Questions that wait for an answer."""
+        self._logged_at = float("-inf")
+
+    def descriptors(self, head: RequestHead) -> Descriptors:
+        """What is to be asked about a request; empty: nothing."""
+        found: Descriptors = []
+        for descriptor in self.config.descriptors:
+            entries = _entries(descriptor, head)
+            if entries:
+                found.append(entries)
+        return found
+
+    async def ask(self, head: RequestHead, descriptors: Descriptors) -> Stopped | None:
+        """What becomes of the request; in shadow mode nothing does."""
+        from remora.sidecar.ratelimit.client import RateLimitServiceClient, RateLimitServiceError
+
+        if self._asked >= MAX_ASKED:
+            return self._failed(f"{MAX_ASKED} questions wait for an answer already")
+        if self._client is None:
+            config = self.config
+            self._client = RateLimitServiceClient(config.host, config.port, config.domain, config.timeout_s)
+        self._asked += 1
+        try:
+            return self._judged(head, await self._client.ask(descriptors))
+        except RateLimitServiceError as error:
+            return self._failed(str(error))
+        finally:
+            self._asked -= 1
+
+    def close(self) -> None:
+        """Those that still wait have no answer."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _judged(self, head: RequestHead, answer: Answer) -> Stopped | None:
+        config = self.config
+        if not answer.is_over:
+            if answer.request_fields and not config.shadow:
+                head.fields = [*head.fields, *answer.request_fields]
+            return None
+        self._metrics.count_ratelimited(config.service, config.name, "shadow" if config.shadow else "enforce")
+        if config.shadow:
+            return None
+        detail = RATE_LIMITED_ELSEWHERE.sentence.format(service=config.service, limit=config.name)
+        return Stopped(RATE_LIMITED_ELSEWHERE, detail, _told(config.name, answer))
+
+    def _failed(self, reason: str) -> Stopped | None:
+        config = self.config
+        self._metrics.count_limiter_failure(config.service, config.name)
+        where = f"{config.host}:{config.port}"
+        now = time.monotonic()
+        if now - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = now
+            log.warning("The rate limit service %s does not answer as it should: %s.", where, reason)
+        if config.fail_open or config.shadow:
+            return None
+        return Stopped(LIMITER_FAILED, LIMITER_FAILED.sentence.format(service=config.service, address=where))
+
+
+class ExternalLimitGate(Gate):
+    """All limiters of a service that are asked on one side."""
+
+    __slots__ = ("_limiters", "_metrics", "_tasks")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._limiters: tuple[Limiter, ...] = ()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def configure(self, limits: tuple[ExternalLimit, ...]) -> None:
+        """Follow the documents; what stays as it is keeps its connection."""
+        before, self._limiters = self._limiters, tuple(self._limiter(config) for config in limits)
+        for limiter in before:
+            if limiter not in self._limiters:
+                limiter.close()
+
+    def _limiter(self, config: ExternalLimit) -> Limiter:
+        for known in self._limiters:
+            if known.config == config:
+                return known
+        return Limiter(config, self._metrics)
+
+    def enter(self, head: RequestHead, now: float, random: float) -> Verdict:  # noqa: ARG002
+        answer: asyncio.Future[Stopped | None] | None = None
+        asked: list[tuple[Limiter, Descriptors]] = []
+        for limiter in self._limiters:
+            descriptors = limiter.descriptors(head)
+            if not descriptors:
+                continue
+            if limiter.config.shadow:
+                self._start(self._ask([(limiter, descriptors)], head, None))
+            else:
+                asked.append((limiter, descriptors))
+        if not asked:
+            return None
+        answer = asyncio.get_running_loop().create_future()
+        self._start(self._ask(asked, head, answer))
+        return Asked(answer)
+
+    def close(self) -> None:
+        for limiter in self._limiters:
+            limiter.close()
+
+    def _start(self, asking: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(asking)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask(
+        self,
+        asked: list[tuple[Limiter, Descriptors]],
+        head: RequestHead,
+        future: asyncio.Future[Stopped | None] | None,
+    ) -> None:
+        """All at the same time; the first in their order that stops the request counts."""
+        said = await asyncio.gather(*(limiter.ask(head, descriptors) for limiter, descriptors in asked))
+        if future is not None and not future.done():
+            future.set_result(next((stopped for stopped in said if stopped is not None), None))
+
+
+def make_external_limit_gate(
+    limits: tuple[ExternalLimit, ...], before: Gate | None, metrics: Metrics
+) -> ExternalLimitGate:
+    """The gate for these limits: the one before, configured anew, if there was one."""
+    gate = before if isinstance(before, ExternalLimitGate) else ExternalLimitGate(metrics)
+    gate.configure(limits)
+    return gate
+
+
+def _entries(descriptor: tuple[DescriptorEntry, ...], head: RequestHead) -> tuple[tuple[str, str], ...]:
+    """Empty: the request has not all of it."""
+    entries: list[tuple[str, str]] = []
+    for entry in descriptor:
+        value = _value(entry, head)
+        if not value:
+            return ()
+        entries.append((entry.key, value))
+    return tuple(entries)
+
+
+def _value(entry: DescriptorEntry, head: RequestHead) -> str:
+    """Empty: the request has none."""
+    if entry.source is None:
+        return entry.value
+    value = key_value(entry.source, head)
+    return "" if value is None else value.decode("utf-8", "replace")
+
+
+def _told(name: str, answer: Answer) -> Fields:
+    """What the service wants said, and when to come back, unless it says that itself."""
+    fields: Fields = list(answer.response_fields)
+    reset_s = max((exceeded.reset_s for exceeded in answer.exceeded), default=0.0)
+    if reset_s > 0 and field_value(fields, b"retry-after") is None:
+        fields.append((b"retry-after", b"%d" % max(1, math.ceil(reset_s))))
+    for exceeded in answer.exceeded:
+        if exceeded.requests and exceeded.window_s and field_value(fields, b"ratelimit-policy") is None:
+            policy = b'"%b";q=%d;w=%d' % (name.encode(), exceeded.requests, exceeded.window_s)
+            fields.append((b"ratelimit-policy", policy))
+            fields.append((b"ratelimit", b'"%b";r=0;t=%d' % (name.encode(), max(1, math.ceil(exceeded.reset_s)))))
+    return fields

@@ -1,0 +1,1 @@
+"""The client of other people's rate limit services."""
