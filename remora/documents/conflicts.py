@@ -37,9 +37,10 @@ class Verdict(msgspec.Struct, frozen=True):
     """Why `latest` is not the one used."""
 
 
-def settle(candidates: Iterable[Candidate]) -> dict[DocumentKey, Verdict]:
-    """What is used of documents of CONTESTED kinds: all of them, together."""
-    table = _Table()
+def settle(candidates: Iterable[Candidate], *, all_known: bool = True) -> dict[DocumentKey, Verdict]:
+    """What is used of documents of CONTESTED kinds, together. `all_known`: there are no others; else a grant that is
+    not among them may be elsewhere."""
+    table = _Table(all_known)
     verdicts: dict[DocumentKey, Verdict] = {}
     for candidate in sorted(candidates, key=_order):
         document = candidate.latest or candidate.active
@@ -57,7 +58,8 @@ def _order(candidate: Candidate) -> tuple[object, ...]:
 class _Table:
     """What has been decided so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, all_known: bool) -> None:
+        self._all_known = all_known
         self._owners: dict[ServiceName, DocumentKey] = {}
         self._grants: set[tuple[str, str, str, str | None]] = set()
         """(kind and namespace of who refers, namespace of the service, its name or None for all)."""
@@ -90,7 +92,7 @@ class _Table:
         match document:
             case TrafficPolicy():
                 yield from self._taken(document)
-            case HTTPRoute() | GRPCRoute():
+            case HTTPRoute() | GRPCRoute() if self._all_known:
                 yield from self._not_granted(document)
 
     def _taken(self, policy: TrafficPolicy) -> Iterator[Fault]:

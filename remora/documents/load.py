@@ -47,12 +47,12 @@ def read_file(path: Path) -> Parsed:
     return parse_text(text, str(path))
 
 
-def conflicts(documents: Iterable[Document], source: str = "") -> tuple[DocumentError, ...]:
-    """What is wrong with these documents together."""
+def conflicts(documents: Iterable[Document], source: str = "", *, all_known: bool = True) -> tuple[DocumentError, ...]:
+    """What is wrong with these documents together. `all_known`: they are all that there are."""
     candidates = [Candidate(0, document, None) for document in documents]
     return tuple(
         DocumentError.of(str(key), fault, source)
-        for key, verdict in settle(candidates).items()
+        for key, verdict in settle(candidates, all_known=all_known).items()
         for fault in verdict.faults
     )
 

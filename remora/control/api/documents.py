@@ -16,6 +16,7 @@ from remora.control.store.interface import NO_REVISION, Entry, Revision, Store
 from remora.control.store.keys import ConfigKey, config_key, config_prefix, parse_key
 from remora.documents.conflicts import CONTESTED, Candidate, settle
 from remora.documents.errors import DocumentError, Fault
+from remora.documents.gateway import ReferenceGrant
 from remora.documents.kinds import Document, DocumentKey, key_of
 from remora.documents.mesh import TrafficPolicy
 from remora.documents.parse import Parsed, parse_text, read_plain
@@ -144,7 +145,9 @@ def _present(entry: Entry) -> Candidate | None:
     if not isinstance(key, ConfigKey) or key.kind not in CONTESTED:
         return None
     outcome = read_document(document_key(key), entry.value)
-    return Candidate(entry.create_revision, outcome, None) if isinstance(outcome, TrafficPolicy) else None
+    if not isinstance(outcome, TrafficPolicy | ReferenceGrant):
+        return None  # what others do not depend on
+    return Candidate(entry.create_revision, outcome, None)
 
 
 def _stored(entry: Entry) -> Stored | None:

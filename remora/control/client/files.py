@@ -22,7 +22,7 @@ def read_documents(names: Iterable[str]) -> Parsed:
     documents = tuple(document for part in parts for document in part.documents)
     raws = tuple(raw for part in parts for raw in part.raws)
     errors = tuple(error for part in parts for error in part.errors)
-    return Parsed(documents, raws, errors + tuple(_twice(documents)) + conflicts(documents))
+    return Parsed(documents, raws, errors + tuple(_twice(documents)) + conflicts(documents, all_known=False))
 
 
 def _read(source: str, text: str) -> Parsed:
