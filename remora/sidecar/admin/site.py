@@ -166,6 +166,7 @@ def _cluster(cluster: ClusterView) -> dict[str, object]:
         "requests": cluster.room.requests,
         "limits": msgspec.structs.asdict(cluster.room.limits),
         "levels": cluster.levels,
+        "concurrency": {"limit": cluster.limit, "in_flight": cluster.in_flight} if cluster.limit else None,
         "endpoints": [_endpoint(endpoint) for endpoint in cluster.endpoints],
     }
 
