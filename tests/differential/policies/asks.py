@@ -60,6 +60,8 @@ class Ask:
     body: bytes = b""
     script: tuple[Act, ...] = ()
     grpc: bool = False
+    mirrored: Act = Act()
+    """What becomes of a copy."""
 
     def act(self, attempt: int) -> Act:
         """Of the attempt of this number, from 0."""
@@ -97,7 +99,7 @@ class _AskMaker:
             if self._chance(0.2):
                 fields.append(("Idempotency-Key", "k-1"))
         script = () if self._table.has_lukewarm or self._chance(0.35) else self._script()
-        return Ask(self._authority(), method, self._target(match), tuple(fields), body, script)
+        return Ask(self._authority(), method, self._target(match), tuple(fields), body, script, mirrored=self._act())
 
     def _chance(self, share: float) -> bool:
         return self._random.random() < share

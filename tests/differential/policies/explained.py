@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 from tests.differential.policies.asks import LONG_BODY, Act
 from tests.differential.policies.grpc_tables import KNOWN_TO_ENVOY
-from tests.differential.policies.judge import ANSWER, ATTEMPTS, REQUEST, ROUTE, Finding, location_of, requests
+from tests.differential.policies.judge import ANSWER, ATTEMPTS, COPIES, REQUEST, ROUTE, Finding, location_of, requests
 from tests.differential.policies.tables import COLD, Document
 from tests.differential.policies.translate import DEFAULT_STATUSES
 
+_SENT = (REQUEST, COPIES)
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 
 
@@ -67,7 +68,7 @@ def _matches(finding: Finding) -> Iterator[Document]:
 
 def _matched_apart(finding: Finding) -> bool:
     """Whether they may have taken two matches, of one rule or of two."""
-    return finding.kind in (ROUTE, REQUEST) or (finding.kind == ANSWER and finding.us.answered_by is None)
+    return finding.kind in (ROUTE, *_SENT) or (finding.kind == ANSWER and finding.us.answered_by is None)
 
 
 def _decoded_query(finding: Finding) -> object:
@@ -84,7 +85,7 @@ def _joined(finding: Finding) -> object:
 def _one_of_a_kind(finding: Finding) -> object:
     added = [name for edit in _edits(finding, "requestHeaderModifier") for name in _edited(edit, "set", "add")]
     there = {"content-type": len(finding.ask.values("content-type")), "x-request-id": 1}
-    return finding.kind == REQUEST and any(count + added.count(name) > 1 for name, count in there.items())
+    return finding.kind in _SENT and any(count + added.count(name) > 1 for name, count in there.items())
 
 
 def _edits(finding: Finding, way: str) -> list[Document]:
@@ -103,7 +104,7 @@ def _edited_twice(finding: Finding) -> object:
     edits = _edits(finding, "requestHeaderModifier")
     names = Counter(name for edit in edits for name in set(_edited(edit, "set", "add", "remove")))
     names["host"] = sum("hostname" in rewrite for rewrite in _edits(finding, "urlRewrite"))
-    return finding.kind == REQUEST and max(names.values()) > 1
+    return finding.kind in _SENT and max(names.values()) > 1
 
 
 def _trickled(finding: Finding) -> object:
@@ -124,7 +125,11 @@ def _kept_port(finding: Finding) -> object:
 
 def _told_of_retries(finding: Finding) -> object:
     field = b"grpc-previous-rpc-attempts"
-    return finding.kind == REQUEST and finding.ask.grpc and requests(finding.us, field) == requests(finding.them)
+    return (
+        finding.kind == REQUEST
+        and finding.ask.grpc
+        and requests(finding.us.arrivals, field) == requests(finding.them.arrivals)
+    )
 
 
 def _by_trailers(finding: Finding) -> object:
@@ -144,6 +149,11 @@ def _out_of_time(finding: Finding) -> object:
     return last.deed == "hang" and (us.field(b"grpc-status"), them.field(b"grpc-status")) == (b"4", b"14")
 
 
+def _edited_by_the_backend(finding: Finding) -> object:
+    filters = [item for ref in finding.rule.get("backendRefs", ()) for item in ref.get("filters", ())]
+    return finding.kind == COPIES and any(item["type"] != "ResponseHeaderModifier" for item in filters)
+
+
 EXPLAINED: dict[str, Callable[[Finding], object]] = {
     "What is not safe is not tried again": _unsafe,
     "A server that asks to wait is obeyed": _asked_to_wait,
@@ -153,6 +163,7 @@ EXPLAINED: dict[str, Callable[[Finding], object]] = {
     "A repeated field is matched as one": _joined,
     "A field that can be there once is there once": _one_of_a_kind,
     "A rule edits a request before its backend does": _edited_twice,
+    "A copy for a mirror is not what a backend made of it": _edited_by_the_backend,
     "A streamed answer has no total": _trickled,
     "Retries of gRPC are told": _told_of_retries,
     "The status of a unary call may come in its trailers": _by_trailers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from tests.differential.policies.asks import Ask
@@ -14,6 +14,7 @@ from tests.differential.policies.tables import MARK, Document, Table
 ROUTE = "another route"
 BACKEND = "a backend that the route does not have"
 REQUEST = "another request upstream"
+COPIES = "other copies for a mirror"
 PLACE = "a second attempt where the first has failed"
 ATTEMPTS = "another number of attempts"
 ANSWER = "another answer"
@@ -73,7 +74,8 @@ def judge(table: Table, ask: Ask, us: Outcome, them: Outcome) -> list[Finding]:
         or findings((ATTEMPTS, _attempts(us, them), _attempts(them, us)))
         or findings(
             (PLACE, _stays(us), _stays(them)),
-            (REQUEST, requests(us), requests(them)),
+            (REQUEST, requests(us.arrivals), requests(them.arrivals)),
+            (COPIES, requests(us.copies), requests(them.copies)),
             (ANSWER, _answer(us), _answer(them)),
             (ANSWER_FIELDS, _answer_fields(us), _answer_fields(them)),
         )
@@ -120,9 +122,9 @@ def _stays(outcome: Outcome) -> bool:
     return len(ports) == 2 and ports[0] == ports[1]
 
 
-def requests(outcome: Outcome, but: bytes = b"") -> list[object]:
+def requests(arrivals: Sequence[Arrival], but: bytes = b"") -> list[object]:
     """What arrived, but for this field."""
-    return [(seen.method, seen.target, seen.length, sorted(_own_fields(seen, but))) for seen in outcome.arrivals]
+    return [(seen.method, seen.target, seen.length, sorted(_own_fields(seen, but))) for seen in arrivals]
 
 
 def _own_fields(arrival: Arrival, but: bytes) -> Iterator[tuple[bytes, bytes]]:

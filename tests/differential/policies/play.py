@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -11,7 +12,9 @@ import h11
 from tests.differential.policies.asks import Ask
 from tests.differential.policies.grpc_peers import DEADLINE_S, call
 from tests.differential.policies.stage import ATTEMPT, CASE, Arrival, Stage
+from tests.differential.policies.tables import MARK, Table, copies_of
 
+COPIES_DEADLINE_S = 1
 _ATTEMPT_COUNT = b"x-envoy-attempt-count"
 
 
@@ -35,6 +38,8 @@ class Outcome:
     fields: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
     """Of the answer, its trailers among them; names in lower case."""
     arrivals: list[Arrival] = dataclasses.field(default_factory=list)
+    copies: list[Arrival] = dataclasses.field(default_factory=list)
+    """What mirrors got."""
     tries: int | None = None
     """Attempts, also those that did not arrive; None: nobody says."""
 
@@ -53,14 +58,19 @@ class Outcome:
         return f"{self.status}{end} by attempt {self.answered_by}, {self.tries} tries, arrived {arrived} "
 
 
-async def play(side: Side, service: str, case: bytes, ask: Ask) -> Outcome:
+async def play(side: Side, table: Table, case: bytes, ask: Ask) -> Outcome:
     side.stage.begin(case, ask)
+    service = table.service
     before = side.retries_of(service) if side.retries_of else 0
+    arrivals: list[Arrival] = []
+    copies: list[Arrival] = []
     try:
         outcome = Outcome(*await call(side.port, case, ask)) if ask.grpc else await _ask(side.port, case, ask)
+        rule = table.rule((outcome.field(MARK.encode()) or b"").decode())
+        await _wait_for_copies(side.stage, case, copies_of(rule) if rule else 0)
     finally:
-        arrivals = side.stage.end(case)
-    outcome.arrivals = arrivals
+        arrivals, copies = side.stage.end(case)
+    outcome.arrivals, outcome.copies = arrivals, copies
     if side.retries_of:
         routed = bool(arrivals) or outcome.status >= 502 or (ask.grpc and outcome.field(b"grpc-status") != b"12")
         outcome.tries = side.retries_of(service) - before + 1 if routed else None
@@ -68,6 +78,14 @@ async def play(side: Side, service: str, case: bytes, ask: Ask) -> Outcome:
         count = outcome.field(_ATTEMPT_COUNT)
         outcome.tries = None if count is None else int(count)
     return outcome
+
+
+async def _wait_for_copies(stage: Stage, case: bytes, count: int) -> None:
+    """Nobody who is answered has waited for them."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(COPIES_DEADLINE_S):
+            while stage.copies(case) < count:
+                await asyncio.sleep(0.002)
 
 
 async def _ask(port: int, case: bytes, ask: Ask) -> Outcome:

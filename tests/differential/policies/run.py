@@ -108,9 +108,7 @@ class Match:
 
     async def _compare(self, table: Table, ask: Ask, case: bytes) -> list[Finding]:
         for _ in range(DRAWS):
-            us, them = await asyncio.gather(
-                play(self._ours, table.service, case, ask), play(self._envoy, table.service, case, ask)
-            )
+            us, them = await asyncio.gather(play(self._ours, table, case, ask), play(self._envoy, table, case, ask))
             self._report.our_draws.add(*drawn_by(table, us))
             self._report.their_draws.add(*drawn_by(table, them))
             if not drew_differently(table, us, them):

@@ -23,7 +23,16 @@ from remora.sidecar.wire.stream import ResetReason
 from tests.differential.policies.grpc_peers import grpc_upstream
 from tests.differential.policies.play import Side
 from tests.differential.policies.stage import Stage
-from tests.differential.policies.tables import BACKENDS, COLD, GRPC_BACKENDS, LUKEWARM, Document, Table, policy_document
+from tests.differential.policies.tables import (
+    BACKENDS,
+    COLD,
+    GRPC_BACKENDS,
+    LUKEWARM,
+    SHADOW,
+    Document,
+    Table,
+    policy_document,
+)
 from tests.differential.policies.translate import virtual_host
 from tests.differential.policies.upstream import closed_port, http1_upstream
 from tests.differential.proxies import wait_for_port
@@ -46,6 +55,7 @@ async def upstreams() -> AsyncIterator[tuple[Stage, Ports]]:
             return [await stack.enter_async_context(kind(stage, backend)) for _ in range(2)]
 
         ports = {backend: await open_all(backend) for backend in (*BACKENDS, *GRPC_BACKENDS)}
+        ports[SHADOW] = [await stack.enter_async_context(http1_upstream(stage, SHADOW))]
         ports[COLD] = [stack.enter_context(closed_port())]
         live = await stack.enter_async_context(http1_upstream(stage, LUKEWARM))
         ports[LUKEWARM] = [stack.enter_context(closed_port()), live]

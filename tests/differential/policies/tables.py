@@ -14,6 +14,8 @@ GRPC_BACKENDS = ("g0", "g1")
 """The same, of gRPC."""
 COLD = "cold"
 """A service whose endpoint refuses connections."""
+SHADOW = "shadow"
+"""A service that gets copies of requests; nothing that it does matters."""
 LUKEWARM = "lukewarm"
 """A service of which one of two endpoints refuses connections."""
 
@@ -64,6 +66,12 @@ class Table:
         """The rule that leaves this mark."""
         rules = [rule for route in self.routes for rule in route["spec"]["rules"]]
         return next((rule for rule in rules if rule["name"] == mark), None)
+
+
+def copies_of(rule: Document) -> int:
+    """How many copies of a request that it takes arrive."""
+    mirrors = [item["requestMirror"] for item in rule["filters"] if "requestMirror" in item]
+    return sum(mirror["backendRef"]["name"] == SHADOW and mirror.get("percent", 100) > 0 for mirror in mirrors)
 
 
 def make_table(random: Random, service: str) -> Table:
@@ -180,6 +188,8 @@ class TableMaker:
         else:
             if self._chance(0.35):
                 filters.append({"type": "URLRewrite", "urlRewrite": self._rewrite(has_prefix)})
+            if self._chance(0.15):
+                filters.append({"type": "RequestMirror", "requestMirror": self._mirror()})
             fields["backendRefs"] = self._backends()
         if self._chance(0.4):
             fields["retry"] = self._route_retry()
@@ -260,6 +270,12 @@ class TableMaker:
         if not rewrite or self._chance(0.6):
             rewrite["path"] = self._path_modifier(has_prefix)
         return rewrite
+
+    def _mirror(self) -> Document:
+        mirror: Document = {"backendRef": {"name": COLD if self._chance(0.2) else SHADOW}}
+        if self._chance(0.5):
+            mirror["percent"] = self._random.choice((0, 100))
+        return mirror
 
     def _redirect(self, has_prefix: bool) -> Document:
         redirect: Document = {}

@@ -15,6 +15,7 @@ from tests.differential.policies.run import Report, compare, compare_by_chance
 from tests.differential.policies.tables import (
     COLD,
     LONG,
+    SHADOW,
     SHORT,
     Document,
     Table,
@@ -70,6 +71,7 @@ def call(service: str, act: Act) -> Ask:
 COLOR = {"headers": [{"name": "x-color", "value": "red"}]}
 QUERY = {"queryParams": [{"name": "q", "value": "a b"}]}
 ELSEWHERE = {"type": "RequestRedirect", "requestRedirect": {"hostname": "other.example"}}
+MIRROR = {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": SHADOW}}}
 EDITING = {"name": "b0", "filters": [edits("request", "x-edit", "backend")]}
 
 SHOWN: dict[str, tuple[Table, Ask]] = {
@@ -100,6 +102,10 @@ SHOWN: dict[str, tuple[Table, Ask]] = {
     "A field that can be there once is there once": (
         table("once", {}, marking("rule-0", **to("b0"))),
         Ask("once", "GET", "/", (("content-type", "text/plain"), ("content-type", "text/html"))),
+    ),
+    "A copy for a mirror is not what a backend made of it": (
+        table("copies", {}, marking("rule-0", filters=[MIRROR], backendRefs=[EDITING])),
+        Ask("copies", "GET", "/"),
     ),
     "A streamed answer has no total": (
         table("stream", {}, marking("rule-0", **to("b0")), timeout=SHORT),

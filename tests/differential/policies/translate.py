@@ -102,6 +102,8 @@ def _route(host: str, port: int | None, match: Document, rule: Document, policy:
     for item in rule["filters"]:
         if item["type"] == "URLRewrite":
             action.update(_rewrite(item["urlRewrite"], prefix))
+        if item["type"] == "RequestMirror":
+            action["request_mirror_policies"] = [_mirror(item["requestMirror"])]
     return {**config, "route": action}
 
 
@@ -179,6 +181,15 @@ def _rewrite(rewrite: Document, prefix: str) -> Config:
     if "path" in rewrite:
         config["regex_rewrite"] = _path_rewrite(rewrite["path"], prefix)
     return config
+
+
+def _mirror(mirror: Document) -> Config:
+    share = {"numerator": mirror.get("percent", 100), "denominator": "HUNDRED"}
+    return {
+        "cluster": mirror["backendRef"]["name"],
+        "runtime_fraction": {"default_value": share},
+        "disable_shadow_host_suffix_append": True,
+    }
 
 
 def _path_rewrite(path: Document, prefix: str) -> Config:
