@@ -51,7 +51,7 @@ def targets(policy: TrafficPolicy) -> tuple[ServiceName, ...]:
 def compile_policy(policy: TrafficPolicy, revision: int) -> ServicePolicy:
     """The model's policy of a checked document; what it leaves out has the model's defaults."""
     return ServicePolicy(
-        retry=_retry(policy.spec.retry, policy.spec.hedging),
+        retry=_retry(policy.spec.retry, policy.spec.hedging, policy.spec.timeouts),
         balancer=_balancer(policy.spec.balancer),
         locality=Locality(policy.spec.locality.failover) if policy.spec.locality.mode == "ZoneFirst" else None,
         timeouts=_timeouts(policy.spec.timeouts),
@@ -84,7 +84,9 @@ def hash_key(key: documents.HashKey) -> HashKey:
     return HashKey(_HASH_SOURCES[key.type], name.lower() if key.type == "Header" else name, ttl_s)
 
 
-def _retry(retry: documents.Retry, hedging: documents.Hedging | None) -> RetryPolicy:
+def _retry(
+    retry: documents.Retry, hedging: documents.Hedging | None, timeouts: documents.PolicyTimeouts
+) -> RetryPolicy:
     default, header = RetryPolicy(), retry.idempotency_header
     return RetryPolicy(
         attempts=default.attempts if retry.attempts is None else retry.attempts,
@@ -100,6 +102,7 @@ def _retry(retry: documents.Retry, hedging: documents.Hedging | None) -> RetryPo
         backoff_cap_s=_seconds(retry.backoff.max, default.backoff_cap_s),
         budget=_budget(retry.budget),
         hedging=None if hedging is None else Hedging(seconds(hedging.delay), hedging.attempts),
+        tells_timeout=_seconds(timeouts.request, 0.0) > 0.0,
     )
 
 

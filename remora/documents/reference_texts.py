@@ -307,7 +307,7 @@ MEANINGS: dict[str, str] = {
     "QueryParamMatch.name": "case counts",
     "QueryParamMatch.value": "the whole value, decoded, or an expression of RE2 that matches all of it",
     "QueryParamMatch.type": "",
-    "RouteTimeouts.request": "from the end of the request to its answer, retries included",
+    "RouteTimeouts.request": "from the end of the request to its answer, retries included; the next server is told",
     "RouteRetry.codes": "HTTP statuses worth a retry",
     "RouteRetry.attempts": "retries, beside the first try",
     "RouteRetry.backoff": "the longest wait before the first retry; it doubles with each, up to tenfold",
@@ -406,7 +406,7 @@ MEANINGS: dict[str, str] = {
     "TrafficPolicySpec.retry": "when to try again",
     "TrafficPolicySpec.hedging": "send requests that wait for their answer to other instances too; the first good "
     "answer counts, the others are given up. Only what is safe to execute twice, with at most 64 KiB of body, within "
-    "the retry budget",
+    "the retry budget; not the requests of a session",
     "Hedging.delay": "without an answer so long after the request's end, or after the last hedge",
     "Hedging.attempts": "so many beside the first try",
     "TrafficPolicySpec.timeouts": "how long to wait",
@@ -466,7 +466,8 @@ MEANINGS: dict[str, str] = {
     "SuccessRate.volume": "instances with fewer requests in the interval are not judged",
     "SuccessRate.deviationPercent": "so far below the mean of all, in hundredths of their standard deviation",
     "PolicyTimeouts.connect": "for a connection",
-    "PolicyTimeouts.request": "from the end of the request to its answer, retries included; not for streaming calls",
+    "PolicyTimeouts.request": "from the end of the request to its answer, retries included; not for streaming calls. "
+    "What is configured is told the next server, as `grpc-timeout`, also without gRPC",
     "PolicyTimeouts.idle": "longest silence of a streaming call",
     "PolicyTimeouts.keepAlive": "for how long an idle connection is kept; less where the endpoint keeps it for less",
     "ServiceEndpointsSpec.service": "the service, of the document's namespace",

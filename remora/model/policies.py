@@ -88,6 +88,8 @@ class RetryPolicy(Struct, frozen=True):
     backoff_cap_s: float = 0.25
     budget: RetryBudget = RetryBudget()
     """Of retries and hedges."""
+    tells_timeout: bool = False
+    """Each try says how long its caller waits: the request timeout is configured."""
     hedging: Hedging | None = None
 
 

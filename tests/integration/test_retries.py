@@ -15,6 +15,7 @@ import grpc.aio
 import pytest
 from aiohttp import web
 
+from remora.sidecar.exchange.grpc_timeout import parse_grpc_timeout
 from tests.support import documents
 from tests.support.backend import Backend, running_backend
 from tests.support.grpc_app import Echo, meshed
@@ -213,3 +214,33 @@ async def test_a_hedged_call_is_answered_by_the_other_and_cancelled_at_the_first
         assert quick.calls == ["Unary"] * 4
         async with asyncio.timeout(20):
             await slow.cancelled.wait()
+
+
+async def test_a_configured_timeout_is_told_and_obeyed_by_the_next_sidecar(tmp_path: Path) -> None:
+    release, told = asyncio.Event(), list[str | None]()
+
+    async def note(request: web.Request) -> web.StreamResponse:
+        told.append(request.headers.get("grpc-timeout"))
+        if request.path == "/hang":
+            await release.wait()
+        return web.Response()
+
+    async with running_backend(note) as app, running_sidecar(app.address) as inbound, aiohttp.ClientSession() as client:
+        config = documents.write(
+            tmp_path / "mesh.yaml",
+            documents.endpoints("timed", inbound.address("inbound")),
+            documents.endpoints("plain", inbound.address("inbound")),
+            documents.traffic_policy("timed", timeouts={"request": "8s"}),
+        )
+        flags = ("--config", str(config), "--outbound", "timed=127.0.0.1:0", "--outbound", "plain=127.0.0.1:0")
+        async with running_sidecar(None, *flags) as caller:
+            for service in ("timed", "plain"):
+                async with client.get(caller.url(f"outbound:{service}")) as response:
+                    assert response.status == 200
+            tells, nothing = told
+            assert nothing is None
+            assert 1.0 < (parse_grpc_timeout((tells or "").encode()) or 0.0) <= 8.0
+        async with client.get(inbound.url("inbound") + "/hang", headers={"grpc-timeout": "100m"}) as response:
+            assert response.status == 504
+            assert response.headers["x-mesh-error"] == "timeout"
+        release.set()

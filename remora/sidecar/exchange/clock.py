@@ -51,9 +51,13 @@ class RequestClock:
         if timeout is not None:
             self._deadline = self.started + timeout
 
-    def grpc_timeout_left(self, grpc_timeout: bytes) -> bytes:
-        """What is left now of the caller's `grpc_timeout`; one that cannot be read stays as it is."""
-        return grpc_timeout if self._deadline == _NEVER else format_grpc_timeout(self._deadline - time.monotonic())
+    def grpc_timeout_left(self, grpc_timeout: bytes, *, of_total: bool) -> bytes:
+        """What is left now of the caller's `grpc_timeout`, which may have become the total; one that is neither stays
+        as it is."""
+        due = self._deadline
+        if of_total and self._on_total:
+            due = self._due
+        return grpc_timeout if due == _NEVER else format_grpc_timeout(due - time.monotonic())
 
     def time_left(self) -> float:
         """Seconds until what counts now is over."""

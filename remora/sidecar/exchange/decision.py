@@ -106,6 +106,12 @@ class Decision:
         copy.gates = gates
         return copy
 
+    def with_request_timeout(self, seconds: float) -> Decision:
+        """The same with another total."""
+        copy = self._copy()
+        copy.request_timeout_s = seconds
+        return copy
+
     def with_idle_timeout(self, seconds: float) -> Decision:
         """The same with another limit of silence."""
         copy = self._copy()

@@ -19,6 +19,7 @@ from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.decision import Decision, Discovery, LocalAnswer, Refusal
 from remora.sidecar.exchange.falling_back import FallingBack
 from remora.sidecar.exchange.gate import Asked, Delayed, Stopped
+from remora.sidecar.exchange.grpc_timeout import format_grpc_timeout, parse_grpc_timeout
 from remora.sidecar.exchange.hedges import Hedges
 from remora.sidecar.exchange.replay import Replay
 from remora.sidecar.policy.outcome import FAILED_GRPC, Outcome
@@ -40,6 +41,10 @@ _FLAG_OF_RESET = {
 
 DISCOVERY_TIMEOUT_S = 2.0
 """How long a first request waits for control's word on its service."""
+
+
+LEAST_S = 0.001
+"""A caller that does not wait at all is answered after this: a total of 0 is none."""
 
 
 class Exchange(FallingBack):
@@ -98,19 +103,36 @@ class Exchange(FallingBack):
         self.decision = decision
         if self.is_grpc:
             self._begin_call(decision)
-        if self.head.grpc_timeout is not None:
-            self.take_deadline(self.head.grpc_timeout)
+        retry = decision.retry
+        if self.head.grpc_timeout is not None or retry.tells_timeout:
+            self.decision = decision = self._take_timeout(decision, self.head.grpc_timeout)
         if self._request_ended:
             self.limit_total(decision.request_timeout_s)
         else:
             self.limit_silence(decision.idle_timeout_s)
-        hedging = decision.retry.hedging
-        if hedging is not None:
-            self.hedges = Hedges(hedging, decision.cluster.budget, self.on_hedge_due)
+        if retry.hedging is not None and decision.persistence is None:
+            self.hedges = Hedges(retry.hedging, decision.cluster.budget, self.on_hedge_due)
         if self._at_gates:
             self._enter()
         else:
             self._try()
+
+    def _take_timeout(self, decision: Decision, grpc_timeout: bytes | None) -> Decision:
+        """Go by how long the caller waits, and tell the next server (docs/decisions/0015).
+
+        For gRPC that is a deadline for all of the call, and the caller's to set. Else it is a total like ours.
+        """
+        if self.is_grpc:
+            if grpc_timeout is not None:
+                self.take_deadline(grpc_timeout)
+            return decision
+        waits_s = parse_grpc_timeout(grpc_timeout) if grpc_timeout is not None else None
+        total_s = decision.request_timeout_s
+        if waits_s is not None and not 0.0 < total_s < waits_s:
+            total_s = max(waits_s, LEAST_S)
+        if total_s:
+            self.head.grpc_timeout = format_grpc_timeout(total_s)
+        return decision.with_request_timeout(total_s)
 
     def _begin_call(self, decision: Decision) -> None:
         head, service, proxy = self.head, decision.cluster.name, self._proxy

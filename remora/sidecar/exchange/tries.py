@@ -137,7 +137,7 @@ class Tries(RequestClock):
     def _attempt_at(self, endpoint: UpstreamEndpoint) -> None:
         head = self.head
         if head.grpc_timeout is not None:
-            head.grpc_timeout = self.grpc_timeout_left(head.grpc_timeout)
+            head.grpc_timeout = self.grpc_timeout_left(head.grpc_timeout, of_total=not self.is_grpc)
         self._attempt = attempt = self._new_attempt(endpoint)
         if self._blocked:
             attempt.pause()
@@ -208,7 +208,7 @@ class Tries(RequestClock):
         if not self._can_retry(AttemptFailure.STATUS):
             return False
         wait_s = wait_asked_for(fields, time.time())
-        return wait_s is None or 0.0 <= wait_s < min(self.time_left(), MAX_ASKED_WAIT_S)
+        return 0.0 <= (wait_s or 0.0) < min(self.time_left(), MAX_ASKED_WAIT_S)
 
     def _can_retry(self, failure: AttemptFailure) -> bool:
         decision, repeats = self.decision, self.repeats

@@ -222,6 +222,7 @@ def _retry_of(route: Route, policy: RetryPolicy) -> RetryPolicy:
         "codes": route.retry_codes,
         "per_try_s": route.per_try_timeout_s,
         "backoff_base_s": route.retry_backoff_s,
+        "tells_timeout": None if route.request_timeout_s is None else route.request_timeout_s > 0.0,
     }
     given = {name: value for name, value in own.items() if value is not None}
     if "backoff_base_s" in given:

@@ -23,7 +23,9 @@ ANSWER_FIELDS = "other fields of the answer"
 _OF_THE_HOP = frozenset(
     (b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"date", b"server", b"via", CASE)
 )
-_OF_THE_PROXY = frozenset((b"traceparent", b"tracestate", b"x-forwarded-for", b"x-forwarded-proto", b"x-mesh-error"))
+_OF_THE_PROXY = frozenset(
+    (b"traceparent", b"tracestate", b"x-forwarded-for", b"x-forwarded-proto", b"x-mesh-error", b"grpc-timeout")
+)
 
 Combined = dict[bytes, bytes]
 
