@@ -9,14 +9,17 @@ from remora.model.snapshot import Endpoint
 from remora.sidecar.admin.views import endpoint_state
 from remora.sidecar.explain.numbers import count, percent, seconds
 from remora.sidecar.explain.values import EndpointFacts
+from remora.sidecar.policy.hashing import hash_of
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
+from remora.sidecar.wire.heads import Fields, RequestHead
 
 
 def live(cluster: Cluster) -> Iterator[EndpointFacts]:
     """Of a running sidecar."""
     usable = frozenset(id(endpoint) for endpoint in cluster.usable)
     now = time.monotonic()
+    scores = cluster.choice.scores(now)
     for endpoint in cluster.endpoints:
         said = endpoint.endpoint
         yield EndpointFacts(
@@ -24,10 +27,10 @@ def live(cluster: Cluster) -> Iterator[EndpointFacts]:
             _address(said),
             endpoint_state(endpoint),
             id(endpoint) in usable,
-            endpoint.weight,
+            cluster.choice.weight_of(endpoint),
             endpoint.active,
             endpoint.connections,
-            score(cluster, endpoint),
+            scores.get(endpoint),
             said.version,
             said.zone,
             _note(endpoint, now),
@@ -43,13 +46,12 @@ def static(endpoints: Iterable[Endpoint]) -> Iterator[EndpointFacts]:
         )
 
 
-def score(cluster: Cluster, endpoint: UpstreamEndpoint) -> float | None:
-    """By which the balancer compares; lower is better. None: it compares nothing."""
-    if endpoint.ewma is not None:
-        return endpoint.ewma.cost(time.monotonic(), endpoint.active) / endpoint.weight
-    if cluster.policy.balancer.kind == "least_request":
-        return (endpoint.active + 1) / endpoint.weight
-    return None
+def place(cluster: Cluster, head: RequestHead) -> str:
+    """Where the key of `head` leads; empty: the balancer does not hash, or the request has no key."""
+    made: Fields = []
+    key = None if cluster.keys is None else cluster.keys.read(head, made, 0)
+    picked = None if key is None or made else cluster.pick((), hash_of(key))
+    return "" if picked is None else _address(picked.endpoint)
 
 
 def zones(cluster: Cluster) -> Iterator[str]:

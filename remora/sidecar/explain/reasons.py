@@ -115,7 +115,7 @@ def _to_backends(
     base: Explanation, service: CompiledService, route: CompiledRoute, head: RequestHead, view: View
 ) -> Explanation:
     chosen = _certain(route, head)
-    facts = tuple(_backend_facts(route, chosen, view))
+    facts = tuple(_backend_facts(route, chosen, view, head))
     base = replace(base, backends=facts)
     if not route.backends:
         return _fails(base, failures.NO_BACKEND, service=base.service, route=route.name)
@@ -155,7 +155,9 @@ def _filters(route: CompiledRoute, backend: CompiledBackend) -> tuple[CompiledFi
     return tuple(each for each in (route.filters, backend.filters) if each is not None)
 
 
-def _backend_facts(route: CompiledRoute, chosen: CompiledBackend | None, view: View) -> Iterator[BackendFacts]:
+def _backend_facts(
+    route: CompiledRoute, chosen: CompiledBackend | None, view: View, head: RequestHead
+) -> Iterator[BackendFacts]:
     total = sum(backend.weight for backend in route.route.backends)
     snapshot = view.table.snapshot
     policies = policies_of(snapshot)
@@ -169,7 +171,8 @@ def _backend_facts(route: CompiledRoute, chosen: CompiledBackend | None, view: V
         share = backend.weight / total if total else 0.0
         zones = () if cluster is None else tuple(endpoints.zones(cluster))
         certain = chosen is not None and chosen.service == backend.service
-        yield BackendFacts(backend.service, backend.weight, share, kind, found, done, zones, certain)
+        place = "" if cluster is None or not view.live else endpoints.place(cluster, head)
+        yield BackendFacts(backend.service, backend.weight, share, kind, found, done, zones, certain, place)
 
 
 def _on_the_way(rules: tuple[Rule, ...]) -> Iterator[str]:
@@ -184,6 +187,8 @@ def _destinations(facts: Sequence[BackendFacts]) -> Iterator[str]:
         usable = [endpoint for endpoint in backend.endpoints if endpoint.usable]
         if not backend.endpoints:
             yield f"{backend.service}{chance} has no endpoint: {failures.NO_ENDPOINT.status}, flag UH"
+        elif backend.place:
+            yield f"it goes to {backend.service}{chance}, where its key leads to {backend.place}"
         elif len(usable) == 1:
             yield f"it goes to {backend.service}{chance}, at {usable[0].address}"
         else:

@@ -86,6 +86,8 @@ class BackendFacts(Fact, frozen=True):
     """What each zone takes, where zones count; where health is not believed."""
     chosen: bool = False
     """All such requests go here: it is the only one, or its user stays with it."""
+    place: str = ""
+    """Where the request's key leads, for a balancer that hashes."""
 
 
 class Rule(Fact, frozen=True):

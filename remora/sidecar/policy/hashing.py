@@ -195,13 +195,14 @@ def _first_with_room(
     """The first on the way that may have one more, by its share of the weight. Of all, one always may: not all are
     above the mean."""
     skipped = set(passed_over)
+    room = 0.0 if bound is None else _room_of_weight(candidates, bound)
     second_best = first = -1
     for index in way:
         if first < 0:
             first = index
         if index in skipped:
             continue
-        if bound is None or _has_room(candidates, bound, index):
+        if bound is None or candidates[index].active < math.ceil(room * candidates[index].weight):
             return index
         if second_best < 0:
             second_best = index
@@ -211,8 +212,7 @@ def _first_with_room(
     return second_best if second_best >= 0 else first
 
 
-def _has_room(candidates: Sequence[Hashed], bound: float, index: int) -> bool:
+def _room_of_weight(candidates: Sequence[Hashed], bound: float) -> float:
+    """How many requests may be in flight for each unit of weight, with the one that comes."""
     total = sum(candidate.active for candidate in candidates) + 1
-    weight = sum(candidate.weight for candidate in candidates)
-    candidate = candidates[index]
-    return candidate.active < math.ceil(bound * total * candidate.weight / weight)
+    return bound * total / sum(candidate.weight for candidate in candidates)

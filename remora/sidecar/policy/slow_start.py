@@ -9,7 +9,7 @@ from remora.model.policies import SlowStart
 STEPS = 10
 """How often in a window weights are reckoned anew."""
 
-_UNITS = 100
+UNITS = 100
 """Of whole weight: balancers take whole numbers."""
 
 
@@ -24,4 +24,4 @@ def weights(config: SlowStart | None, plain: Sequence[int], ages_s: Sequence[flo
     """What endpoints of these ages weigh for now, in proportion to each other; None: as ever, since none is new."""
     if config is None or all(age >= config.window_s for age in ages_s):
         return None
-    return [max(1, round(_UNITS * weight * share(config, age))) for weight, age in zip(plain, ages_s, strict=True)]
+    return [max(1, round(UNITS * weight * share(config, age))) for weight, age in zip(plain, ages_s, strict=True)]

@@ -15,7 +15,7 @@ from remora.sidecar.policy.balancer import Balancer, LeastRequest, Levels, PeakE
 from remora.sidecar.policy.ewma import PeakEwma
 from remora.sidecar.policy.hashing import HashBalancer, HashLevels, make_hash_balancer
 from remora.sidecar.policy.priorities import LevelLoad, levels_of_zones, load_levels
-from remora.sidecar.policy.slow_start import weights
+from remora.sidecar.policy.slow_start import UNITS, weights
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 
 HASHING = ("ring_hash", "maglev")
@@ -70,6 +70,10 @@ class Choice:
                 found[endpoint] = level.load.share * endpoint.weight / weight
         return found
 
+    def weight_of(self, endpoint: UpstreamEndpoint) -> float:
+        """Its weight, of which slow start lets only a part count."""
+        return endpoint.weight / UNITS if self.easing else endpoint.weight
+
     def scores(self, now: float) -> dict[UpstreamEndpoint, float]:
         """What the balancer compares of each, the lower the better; empty where it compares nothing."""
         found: dict[UpstreamEndpoint, float] = {}
@@ -78,7 +82,7 @@ class Choice:
                 if isinstance(balancer, PeakEwmaChoice):
                     found[endpoint] = balancer.cost(index, now)
                 elif isinstance(balancer, LeastRequest):
-                    found[endpoint] = endpoint.active / endpoint.weight
+                    found[endpoint] = endpoint.active / self.weight_of(endpoint)
         return found
 
     def _used(self) -> list[Level]:
