@@ -21,6 +21,7 @@ from remora.sidecar.exchange.decision import Router
 from remora.sidecar.exchange.gate import Quota
 from remora.sidecar.exchange.gate_makers import app_gates, backend_gates, service_gates
 from remora.sidecar.exchange.proxy import Proxy
+from remora.sidecar.exchange.recent import Recent
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.listener.forwarding import Forwarding
 from remora.sidecar.listener.inbound import InboundRouter
@@ -65,6 +66,8 @@ class DataPath:
         self._options = options
         self._metrics = metrics
         self._timers = TimerWheel()
+        self.recent = Recent(self._timers)
+        """What has become of requests lately."""
         self.clusters = Clusters(metrics, options.zone)
         self.own_ports: set[int] = set()
         """Ports of this sidecar. Traffic for them would go round in circles; whoever opens one adds it."""
@@ -228,7 +231,7 @@ class DataPath:
         )
 
     def _tcp(self, router: Router) -> Proxy:
-        return Proxy(router, "tcp", self._timers, self._metrics)
+        return Proxy(router, "tcp", self._timers, self._metrics, self.recent)
 
     def _expected_by_app(self) -> Expected:
         options = self._options
@@ -240,8 +243,8 @@ class DataPath:
         return "auto" if cluster is None else _expected(cluster.declared)
 
     def _proxy_listener(self, name: str, router: Router, opaque: Opaque) -> Listener:
-        http1 = Proxy(router, "http1", self._timers, self._metrics)
-        http2 = Proxy(router, "h2", self._timers, self._metrics)
+        http1 = Proxy(router, "http1", self._timers, self._metrics, self.recent)
+        http2 = Proxy(router, "h2", self._timers, self._metrics, self.recent)
         if name != INBOUND:
             rule = Forwarding(None, self._options.via)
             return Listener(name, http1, http2, self._metrics, opaque=opaque, forwarding=rule)

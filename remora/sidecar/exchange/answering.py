@@ -28,7 +28,7 @@ _NO_FIELDS: Fields = []
 class Answering(Tries):
     """The answer of one request, and how it is counted."""
 
-    __slots__ = ("_counter", "_grpc_status", "_recording", "_request_bytes", "_response_bytes", "_status")
+    __slots__ = ("_counter", "_grpc_status", "_recording", "_request_bytes", "_response_bytes", "_status", "_why")
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
         Tries.__init__(self, proxy, downstream, head, end)
@@ -36,6 +36,8 @@ class Answering(Tries):
         self._grpc_status: bytes | None = None
         self._request_bytes = 0
         self._response_bytes = 0
+        self._why = ""
+        """What was said where the mesh ended it itself."""
         self._counter: CallCounter | None = None
         """Of this call's messages, from when it is decided where it goes."""
         self._recording: Recording | None = None
@@ -114,6 +116,7 @@ class Answering(Tries):
 
     def _end_early(self, failure: Failure, reason: ResetReason, why: str) -> None:
         """End an answer that has begun: by a status where there is one, as in gRPC, else by a reset."""
+        self._why = why
         if self.is_grpc:
             service = self.decision.service if self.decision is not None else ""
             self._grpc_status = b"%d" % failure.grpc_status
@@ -143,6 +146,7 @@ class Answering(Tries):
         head, body = failures.answer(failure, self.head, detail)
         head.fields += fields
         log.debug("%s %s%s: %s", failure.flag, service, self.head.path.decode("latin-1"), detail)
+        self._why = detail
         self._grpc_status = b"%d" % failure.grpc_status
         self._answer(head, body)
         self._finish(failure.flag, service, route)

@@ -9,6 +9,7 @@ from remora.sidecar.exchange import failures
 from remora.sidecar.policy.breaker import REFUSED
 from remora.sidecar.policy.outcome import FAILED_GRPC, TURNED_AWAY_GRPC, Outcome
 from remora.sidecar.policy.retry import AttemptFailure
+from remora.sidecar.telemetry.metrics import grpc_status_name
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.upstream.pool import Pool, UpstreamProtocol
 from remora.sidecar.wire.heads import Fields, ResponseHead, field_value
@@ -35,12 +36,15 @@ class Attempt:
         "_pool",
         "_stream",
         "_ticket",
+        "began",
         "endpoint",
     )
 
     def __init__(self, exchange: Answering, endpoint: UpstreamEndpoint) -> None:
         self._exchange = exchange
         self.endpoint = endpoint
+        self.began = exchange.started
+        """Of the first attempt, the request's own beginning."""
         self._pool: Pool | None = None
         """Set while waiting for a connection."""
         self._stream: ResponseStream | None = None
@@ -93,6 +97,7 @@ class Attempt:
             if limit is not None:
                 self._pool = None
                 self._end(Outcome.UNKNOWN)
+                self._exchange.note(self, "no room to wait for a connection")
                 self._exchange.on_no_room(limit)
 
     @property
@@ -123,6 +128,7 @@ class Attempt:
         if self._over:
             return
         self._end(Outcome.FAILED)
+        self._exchange.note(self, reason)
         self._exchange.on_attempt_failed(self.endpoint, AttemptFailure.CONNECT, reason)
 
     def send_data(self, data: bytes, end: bool) -> None:
@@ -151,6 +157,7 @@ class Attempt:
         self._end(outcome)
         if self._begun:
             self._note_silence()
+        self._exchange.note(self, "no answer in time" if outcome is Outcome.FAILED else "given up")
         if self._pool is not None:
             self._pool.forget(self)
         elif self._stream is not None:
@@ -183,7 +190,7 @@ class Attempt:
         if exchange.is_grpc:
             self._on_grpc_head(head, end)
         elif exchange.retries_status(head):
-            self._retry(head.fields, end)
+            self._retry(head.fields, end, f"answered {head.status}")
         elif not (self._failed and self._gives_way(end)):
             self._forward_head(head, end)
 
@@ -196,7 +203,8 @@ class Attempt:
             self._note_latency(turned_away=True)
         failed = status is not None and exchange.retries_grpc_status(status, head.fields)
         if failed or (head.status != 200 and exchange.retries_status(head)):
-            self._retry(head.fields, end)
+            told = f"answered {head.status}" if status is None else f"gRPC {grpc_status_name(status)}"
+            self._retry(head.fields, end, told)
         elif self._failed and self._gives_way(end):
             return
         elif end or not exchange.is_safe or not exchange.body_ended:
@@ -223,7 +231,7 @@ class Attempt:
             self._note_latency(turned_away=True)
         if self._held_head is not None:
             if status is not None and exchange.retries_grpc_status(status, trailers):
-                self._retry(trailers, ended=True)
+                self._retry(trailers, True, f"gRPC {grpc_status_name(status)}")
                 return
             if self._failed and self._gives_way(ended=True):
                 return
@@ -236,6 +244,7 @@ class Attempt:
             return
         self._end(Outcome.UNKNOWN if reason in _NOT_ITS_FAULT else Outcome.FAILED)
         exchange = self._exchange
+        exchange.note(self, reason.value)
         if self._forwarding:
             exchange.break_off(failures.UPSTREAM_RESET)
         elif reason is ResetReason.STALE:
@@ -301,7 +310,8 @@ class Attempt:
         if self._stream is not None and not self._exchange.body_ended:
             self._stream.reset(ResetReason.CANCELLED)
 
-    def _retry(self, fields: Fields, ended: bool) -> None:
+    def _retry(self, fields: Fields, ended: bool, told: str) -> None:
+        self._exchange.note(self, told)
         self._end(Outcome.FAILED if self._failed else Outcome.OK)
         if not ended and self._stream is not None:
             self._stream.reset(ResetReason.CANCELLED)

@@ -14,6 +14,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from remora.model.happened import Happened, Tried
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.decision import Decision, Discovery, LocalAnswer, Refusal
@@ -21,10 +22,12 @@ from remora.sidecar.exchange.falling_back import FallingBack
 from remora.sidecar.exchange.gate import Asked, Delayed, Stopped
 from remora.sidecar.exchange.grpc_timeout import format_grpc_timeout, parse_grpc_timeout
 from remora.sidecar.exchange.hedges import Hedges
+from remora.sidecar.exchange.recent import MAX_TEXT
 from remora.sidecar.exchange.replay import Replay
+from remora.sidecar.exchange.story import tried
 from remora.sidecar.policy.outcome import FAILED_GRPC, Outcome
 from remora.sidecar.telemetry.grpc import CallCounter
-from remora.sidecar.telemetry.metrics import REFUSED_FLAG
+from remora.sidecar.telemetry.metrics import REFUSED_FLAG, grpc_status_name
 from remora.sidecar.telemetry.trace import child_traceparent, new_request_id
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
@@ -38,6 +41,9 @@ _FLAG_OF_RESET = {
     ResetReason.BAD_ANSWER: failures.UPSTREAM_PROTOCOL.flag,
 }
 """How a request counts that its downstream has ended; in any other way: DOWNSTREAM_GONE_FLAG."""
+
+WORTH_KEEPING = frozenset((b"2", b"4", b"12", b"13", b"14", b"15"))
+"""gRPC statuses that are failures of the server (OpenTelemetry's semantic conventions for gRPC)."""
 
 DISCOVERY_TIMEOUT_S = 2.0
 """How long a first request waits for control's word on its service."""
@@ -283,6 +289,36 @@ class Exchange(FallingBack):
                 self._leave(decision, self._outcome(flag))
                 flag = flag or self._flag
         self._count(flag, service, route)
+        recent = self._proxy.recent
+        if flag or self._status >= 500 or recent.open or (self.is_grpc and self._grpc_status in WORTH_KEEPING):
+            self._remember(attempt, flag, service, route)
+
+    def _remember(self, attempt: Attempt | None, flag: str, service: str, route: str) -> None:
+        """For people who ask later what has become of it."""
+        head, grpc_status = self.head, self._grpc_status if self.is_grpc else None
+        told = f"answered {self._status}" if grpc_status is None else f"gRPC {grpc_status_name(grpc_status)}"
+        attempts: tuple[Tried, ...] = () if attempt is None else (tried(attempt, told),)
+        if self.story is not None:
+            attempts = self.story.with_last(attempt, told)
+        happened = Happened(
+            time.time(),
+            time.monotonic() - self.started,
+            self._proxy.router.direction,
+            _text(head.method),
+            _text(head.authority),
+            _text(head.path),
+            service,
+            route,
+            self._status,
+            _text(head.request_id or b""),
+            _text((head.trace_parent or b"")[3:35]),
+            grpc_status_name(grpc_status) if grpc_status is not None else "",
+            flag,
+            self._why[:MAX_TEXT],
+            attempts,
+        )
+        failed = bool(flag) or self._status >= 500 or grpc_status in WORTH_KEEPING
+        self._proxy.recent.keep(happened, failed=failed)
 
     def _be_edited(self) -> None:
         if self._at_gates and self.decision is not None:
@@ -307,3 +343,7 @@ class Exchange(FallingBack):
         now = time.monotonic()
         for gate in decision.gates[: self._entered]:
             gate.leave(outcome, now, now - self.started)
+
+
+def _text(value: bytes) -> str:
+    return value[:MAX_TEXT].decode("latin-1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from remora.sidecar.exchange.decision import MirrorTarget, Router
 from remora.sidecar.exchange.exchange import Exchange
 from remora.sidecar.exchange.mirror import mirror
+from remora.sidecar.exchange.recent import Recent
 from remora.sidecar.exchange.replay import Replay
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.exchange.tunnel import TunnelExchange
@@ -19,14 +20,23 @@ class Proxy:
     """What the exchanges of one listener and one downstream protocol share. Calling it starts an exchange: it is the
     codec's RequestHandlerFactory."""
 
-    __slots__ = ("grpc", "metrics", "protocol", "router", "timers")
+    __slots__ = ("grpc", "metrics", "protocol", "recent", "router", "timers")
 
-    def __init__(self, router: Router, protocol: UpstreamProtocol, timers: TimerWheel, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        router: Router,
+        protocol: UpstreamProtocol,
+        timers: TimerWheel,
+        metrics: Metrics,
+        recent: Recent | None = None,
+    ) -> None:
+        """`recent`: where requests are remembered; None: in a memory of its own."""
         self.router = router
         self.protocol: UpstreamProtocol = protocol
         """What the downstream speaks."""
         self.timers = timers
         self.metrics = metrics
+        self.recent = recent or Recent(timers)
         self.grpc: dict[tuple[str, bytes], GrpcSeries] = {}
         """Series of gRPC's messages by service and path: short cuts to those of `metrics`."""
 

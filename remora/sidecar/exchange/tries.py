@@ -17,6 +17,7 @@ from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.hedges import Hedges
 from remora.sidecar.exchange.repeats import MAX_RESENDS, Repeats, with_one_more_attempt
 from remora.sidecar.exchange.replay import REPLAY_BYTES, Replay
+from remora.sidecar.exchange.story import Story
 from remora.sidecar.exchange.try_timer import TryTimer
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry, wait_asked_for
@@ -58,6 +59,7 @@ class Tries(RequestClock):
         "is_grpc",
         "repeats",
         "replay",
+        "story",
     )
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
@@ -84,10 +86,18 @@ class Tries(RequestClock):
         self._try_timer: TryTimer | None = None
         self.hedges: Hedges | None = None
         """Set if the request may be hedged."""
+        self.story: Story | None = None
+        """Of attempts that have not simply succeeded, if any."""
 
     @abstractmethod
     def fail(self, failure: Failure, fields: Fields = _NO_FIELDS, **details: object) -> None:
         """Answer with `failure`, in place of an answer from upstream; `details` are those of its sentence."""
+
+    def note(self, attempt: Attempt, result: str) -> None:
+        """For people: an attempt has come to nothing, and how."""
+        if self.story is None:
+            self.story = Story()
+        self.story.note(attempt, result)
 
     @abstractmethod
     def _new_attempt(self, endpoint: UpstreamEndpoint) -> Attempt:
@@ -139,6 +149,8 @@ class Tries(RequestClock):
         if head.grpc_timeout is not None:
             head.grpc_timeout = self.grpc_timeout_left(head.grpc_timeout, of_total=not self.is_grpc)
         self._attempt = attempt = self._new_attempt(endpoint)
+        if self.repeats is not None:
+            attempt.began = time.monotonic()
         if self._blocked:
             attempt.pause()
         if self._per_try_s:
@@ -318,6 +330,7 @@ class Tries(RequestClock):
         if self.is_grpc:
             self.head.fields = with_one_more_attempt(self.head.fields)
         rival = self._new_attempt(endpoint)
+        rival.began = time.monotonic()
         hedges.add(rival)
         if self._blocked:
             rival.pause()
