@@ -34,6 +34,8 @@ def fetch(host: str, port: int, page: str) -> Any:
         raise AdminError(f"no sidecar's admin port at {host}:{port} ({reason}): say where it is with --admin") from None
     finally:
         connection.close()
+    if answer.status != http.HTTPStatus.OK and isinstance(found, dict) and "error" in found:
+        raise AdminError(str(found["error"]))
     if answer.status != http.HTTPStatus.OK:
         raise AdminError(f"what listens at {host}:{port} is not a sidecar's admin port: say where it is with --admin")
     return found

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 from remora.model.address import Address
 from remora.model.shares import QuotaKey
 from remora.model.snapshot import Snapshot, SnapshotError
+from remora.sidecar.admin.pages import Page
 from remora.sidecar.admin.site import AdminView, admin_site, probe_site
 from remora.sidecar.admin.views import cluster_views
 from remora.sidecar.app.membership import Membership
 from remora.sidecar.app.state_file import state_file
 from remora.sidecar.datapath import INBOUND, DataPath, places
-from remora.sidecar.explain.page import explain_page
-from remora.sidecar.explain.subject import View
 from remora.sidecar.listener.listener import Listener
 from remora.sidecar.listener.outbound import Discoverer
 from remora.sidecar.options import Options
@@ -71,13 +70,12 @@ class Sidecar:
             path = DataPath(options, self._metrics)
             self._plane, self._own_ports = path, path.own_ports
             self._view = AdminView(self._metrics, lambda: cluster_views(path.app, path.clusters, path.app_limit))
-            self._view.explain = lambda query: explain_page(
-                query, View.of(path.mesh, self._view.snapshot_from, faults=options.faults)
-            )
+            self._view.explain = lambda query: self._explain(path, query)
         else:
             self._plane, self._own_ports = workers, workers.own_ports
             workers.on_lost = self._on_lost
             self._view = AdminView(self._metrics, workers.clusters, workers)
+            self._view.explain = lambda query: workers.explain(query, self._view.snapshot_from)
         self._membership = Membership(options, self._on_pushed)
         if self._membership.health is not None:
             self._view.health = self._membership.health.state
@@ -86,6 +84,14 @@ class Sidecar:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._lost = False
+
+    def _explain(self, path: DataPath, query: str) -> Page:
+        # Loaded by the first question: most sidecars are never asked.
+        from remora.sidecar.explain.page import explain_page
+        from remora.sidecar.explain.subject import View
+
+        view = View.of(path.mesh, self._view.snapshot_from, faults=self._options.faults)
+        return explain_page(query, view, path.recent)
 
     # ── life ──
 

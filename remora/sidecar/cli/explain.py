@@ -1,4 +1,5 @@
-"""`sidecar explain`: what would happen to a request, and why; of a live sidecar or of a file."""
+"""`sidecar explain`: what would happen to a request, and why; of a live sidecar or of a file; or what
+has become of one."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import argparse
 import os
 import sys
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -21,12 +23,15 @@ _EPILOG = "The exit status is 1 where the mesh would answer with a failure of it
 def add_explain(flags: Flags, explain: argparse.ArgumentParser) -> None:
     """Its arguments."""
     explain.epilog = _EPILOG
-    explain.add_argument("method", metavar="METHOD", help="such as GET")
-    explain.add_argument("url", metavar="URL", help="where the app would send it: http://SERVICE/PATH")
+    explain.add_argument("method", nargs="?", metavar="METHOD", help="such as GET")
+    explain.add_argument("url", nargs="?", metavar="URL", help="where the app would send it: http://SERVICE/PATH")
     explain.add_argument(
         "-H", "--header", action="append", default=[], metavar="NAME: VALUE", help="a header of it; may be repeated"
     )
     explain.add_argument("--service", metavar="NAME", help="it comes by the port of this service (--outbound NAME=…)")
+    explain.add_argument(
+        "--request-id", metavar="ID", help="instead: what has become of the request with this x-request-id or trace id"
+    )
     explain.add_argument("--json", action="store_true", help="the same facts as JSON")
     default = Address(LOOPBACK, 15000)
     flags.add(
@@ -63,6 +68,10 @@ def _add_file_flags(flags: Flags, explain: argparse.ArgumentParser) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
+    if arguments.request_id is not None:
+        return _look_up(arguments)
+    if arguments.url is None:
+        raise UsageError("say which request: sidecar explain METHOD URL, or --request-id ID (see --help)")
     from remora.sidecar.explain.paint import Paint
     from remora.sidecar.explain.render import render
 
@@ -72,6 +81,26 @@ def _explain(arguments: argparse.Namespace) -> int:
     else:
         print(render(explanation, Paint.of(sys.stdout, dict(os.environ))))
     return 1 if explanation.failing is not None else 0
+
+
+def _look_up(arguments: argparse.Namespace) -> int:
+    """What the sidecar remembers of a request."""
+    from remora.model.happened import Happened
+    from remora.sidecar.explain.history import render_history
+    from remora.sidecar.explain.paint import Paint
+
+    if arguments.method is not None or arguments.config is not None:
+        raise UsageError("--request-id asks a sidecar for a request that happened: leave METHOD, URL and --config out")
+    found = msgspec.convert(_fetch(arguments, urlencode({"request_id": arguments.request_id})), list[Happened])
+    if arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    elif found:
+        print(render_history(found, Paint.of(sys.stdout, dict(os.environ))))
+    else:
+        print(
+            f"this sidecar does not remember {arguments.request_id}: it keeps the last failures and samples of the rest"
+        )
+    return 0 if found else 1
 
 
 def _explanation(arguments: argparse.Namespace) -> Any:
@@ -100,13 +129,17 @@ def _of_file(arguments: argparse.Namespace, asked: Any) -> Any:
 
 
 def _of_sidecar(arguments: argparse.Namespace, asked: Any) -> Any:
-    from remora.sidecar.admin.client import AdminError, fetch
     from remora.sidecar.explain.page import query_of
     from remora.sidecar.explain.values import Explanation
 
+    return msgspec.convert(_fetch(arguments, query_of(asked)), Explanation)
+
+
+def _fetch(arguments: argparse.Namespace, query: str) -> Any:
+    from remora.sidecar.admin.client import AdminError, fetch
+
     admin: Address = arguments.admin.with_host(LOOPBACK)
     try:
-        found = fetch(admin.host, admin.port, f"/explain?{query_of(asked)}")
+        return fetch(admin.host, admin.port, f"/explain?{query}")
     except AdminError as error:
         raise UsageError(str(error)) from None
-    return msgspec.convert(found, Explanation)

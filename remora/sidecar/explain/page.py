@@ -1,6 +1,7 @@
 """The admin page /explain: a question as a query, an explanation as JSON.
 
 ?method=GET&url=http://reviews/ratings&header=x-group:+beta&header=…&service=reviews
+    ?request_id=5f0c…
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 
+from remora.model.happened import Happened
 from remora.sidecar.admin.pages import Page
+from remora.sidecar.exchange.recent import Recent
 from remora.sidecar.explain.reasons import explain
 from remora.sidecar.explain.subject import View
-from remora.sidecar.explain.values import Asked
+from remora.sidecar.explain.values import Asked, Explanation
 
 
 class QuestionError(ValueError):
@@ -62,10 +65,30 @@ def read_header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def explain_page(query: str, view: View) -> Page:
+def requested_id(query: str) -> str:
+    """The request id that a query asks for; empty: it is about a request that is not there."""
+    return dict(parse_qsl(query)).get("request_id", "")
+
+
+def answer(query: str, view: View, recent: Recent) -> Explanation | list[Happened]:
+    """What a data path says to a query. Raises QuestionError."""
+    wanted = requested_id(query)
+    return recent.find(wanted) if wanted else explain(read_query(query), view)
+
+
+def page_of(found: object) -> Page:
+    """As JSON."""
+    return Page(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+
+
+def refusal(error: QuestionError) -> Page:
+    """Why there is no answer."""
+    return Page(msgspec.json.encode({"error": str(error)}) + b"\n", status=400)
+
+
+def explain_page(query: str, view: View, recent: Recent) -> Page:
     """The answer, or 400 and why there is none."""
     try:
-        asked = read_query(query)
+        return page_of(answer(query, view, recent))
     except QuestionError as error:
-        return Page(msgspec.json.encode({"error": str(error)}) + b"\n", status=400)
-    return Page(msgspec.json.format(msgspec.json.encode(explain(asked, view)), indent=2) + b"\n")
+        return refusal(error)

@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
+from remora.model.happened import Happened
 from remora.model.names import ServiceName
 from remora.model.snapshot import Snapshot
 from remora.sidecar.admin.views import ClusterView
+from remora.sidecar.explain.values import Explanation
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
@@ -44,6 +46,15 @@ class Tell(Message, frozen=True):
 
     serial: int
     clusters: bool
+
+
+class Inquire(Message, frozen=True):
+    """Answer the query of /explain."""
+
+    serial: int
+    query: str
+    config: str
+    """Where the configuration comes from."""
 
 
 class Drain(Message, frozen=True):
@@ -89,13 +100,21 @@ class Report(Message, frozen=True):
     """(service, limit, requests that count for it since the last report), of all limits."""
 
 
+class Told(Message, frozen=True):
+    """To Inquire: one of the two is set."""
+
+    serial: int
+    explanation: Explanation | None = None
+    happened: tuple[Happened, ...] = ()
+
+
 class Finished(Message, frozen=True):
     """All live requests have ended, or, with `clean` false, some were cut off."""
 
     clean: bool
 
 
-FromParent = Configure | Answer | Lease | Tell | Drain | Finish
-FromWorker = Up | Failed | Ask | Report | Finished
+FromParent = Configure | Answer | Lease | Tell | Inquire | Drain | Finish
+FromWorker = Up | Failed | Ask | Report | Told | Finished
 
 encode = msgspec.msgpack.Encoder().encode

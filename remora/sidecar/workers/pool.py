@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from remora.model.names import ServiceName
 from remora.model.shares import QuotaKey
 from remora.model.snapshot import Snapshot, SnapshotError
+from remora.sidecar.admin.pages import Page
 from remora.sidecar.admin.views import ClusterView, WorkerView
 from remora.sidecar.datapath import places
 from remora.sidecar.listener.outbound import Discoverer
@@ -115,6 +116,22 @@ class WorkerPool:
         if reports:
             await asyncio.wait(reports, timeout=REFRESH_TIMEOUT_S)
         self._add_up()
+
+    async def explain(self, query: str, config: str) -> Page:
+        """The page /explain: all workers are asked, since each has its own connections and memory."""
+        from remora.sidecar.explain.page import QuestionError, read_query, refusal, requested_id
+        from remora.sidecar.workers.merge_told import merge_told
+
+        try:
+            if not requested_id(query):
+                read_query(query)
+        except QuestionError as error:
+            return refusal(error)
+        asked = {seat.number: seat.inquire(query, config) for seat in self._seats}
+        if asked:
+            await asyncio.wait(asked.values(), timeout=REFRESH_TIMEOUT_S)
+        told = {number: answer.result() for number, answer in asked.items() if answer.done()}
+        return merge_told({number: each for number, each in told.items() if each is not None}, query)
 
     def clusters(self) -> list[ClusterView]:
         """As of the last refresh."""

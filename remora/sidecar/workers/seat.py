@@ -35,9 +35,11 @@ from remora.sidecar.workers.messages import (
     Finish,
     Finished,
     FromWorker,
+    Inquire,
     Lease,
     Report,
     Tell,
+    Told,
     Up,
     encode,
 )
@@ -93,6 +95,7 @@ class Seat:
         self._waits: bytes | None = None
         self._answers: list[bytes] = []
         self._reports: dict[int, asyncio.Future[None]] = {}
+        self._inquiries: dict[int, asyncio.Future[Told | None]] = {}
         self._asked = 0
         self._missed = 0
         self._finished: asyncio.Future[bool] | None = None
@@ -169,6 +172,18 @@ class Seat:
         channel.send(encode(Tell(self._asked, clusters)))
         return answer
 
+    def inquire(self, query: str, config: str) -> asyncio.Future[Told | None]:
+        """Have it answer a query of /explain; None when it does not carry traffic, or ends."""
+        answer: asyncio.Future[Told | None] = asyncio.get_running_loop().create_future()
+        channel = self._channel
+        if self._state != "up" or channel is None or not channel.writable:
+            answer.set_result(None)
+            return answer
+        self._asked += 1
+        self._inquiries[self._asked] = answer
+        channel.send(encode(Inquire(self._asked, query, config)))
+        return answer
+
     def drain(self) -> None:
         """Have it tell callers to go elsewhere. From now on it is not replaced."""
         self._stopping.set()
@@ -243,6 +258,10 @@ class Seat:
         reports, self._reports = self._reports, {}
         for report in reports.values():
             report.set_result(None)
+        inquiries, self._inquiries = self._inquiries, {}
+        for inquiry in inquiries.values():
+            if not inquiry.done():
+                inquiry.set_result(None)
         if self._finished is not None and not self._finished.done():
             self._finished.set_result(False)
         if not self.first.done():
@@ -253,6 +272,10 @@ class Seat:
         match message:
             case Report():
                 self._on_report(message)
+            case Told():
+                inquiry = self._inquiries.pop(message.serial, None)
+                if inquiry is not None and not inquiry.done():
+                    inquiry.set_result(message)
             case Ask():
                 self._owner.on_asked(self, message.service)
             case Up():

@@ -27,10 +27,12 @@ from remora.sidecar.workers.messages import (
     Finish,
     Finished,
     FromParent,
+    Inquire,
     Lease,
     Message,
     Report,
     Tell,
+    Told,
     Up,
     encode,
 )
@@ -50,6 +52,7 @@ class _Worker:
 
     def __init__(self, options: Options) -> None:
         self._metrics = Metrics()
+        self._faults = options.faults
         self._path = DataPath(options, self._metrics)
         self._decoder: msgspec.msgpack.Decoder[FromParent] = msgspec.msgpack.Decoder(FromParent)
         self._channel: Channel | None = None
@@ -76,6 +79,8 @@ class _Worker:
                 self._path.lease({(service, limit): share for service, limit, share in message.shares})
             case Tell():
                 self._send(self._report(message.serial, message.clusters))
+            case Inquire():
+                self._send(self._told(message))
             case Answer():
                 assert self._discoverer is not None, "only what was asked is answered"
                 self._discoverer.answered(message.service, message.known)
@@ -107,6 +112,16 @@ class _Worker:
         self._send(self._report(0, False))
         self._send(Finished(clean))
         self._channel.close()
+
+    def _told(self, message: Inquire) -> Told:
+        from remora.sidecar.explain.page import answer
+        from remora.sidecar.explain.subject import View
+
+        view = View.of(self._path.mesh, message.config, faults=self._faults)
+        found = answer(message.query, view, self._path.recent)
+        if isinstance(found, list):
+            return Told(message.serial, happened=tuple(found))
+        return Told(message.serial, found)
 
     def _report(self, serial: int, clusters: bool) -> Report:
         return Report(

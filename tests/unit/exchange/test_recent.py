@@ -1,0 +1,79 @@
+"""The memory of requests: what it keeps, and that it stays small."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from remora.model.happened import Happened
+from remora.model.policies import RetryPolicy, ServicePolicy
+from remora.sidecar.exchange.recent import MAX_FAILURES, MAX_SAMPLES, MAX_TEXT, Recent
+from remora.sidecar.exchange.timers import TimerWheel
+from remora.sidecar.wire.heads import ResponseHead
+from remora.sidecar.wire.stream import ResetReason
+from tests.unit.exchange.played import Play
+
+
+def happened(name: str, at: float = 0.0) -> Happened:
+    return Happened(at, 0.1, "outbound", "GET", "shop", "/", "shop", "", 200, request_id=name, trace_id=f"t{name}")
+
+
+async def test_it_keeps_the_newest_and_no_more_than_it_may() -> None:
+    recent = Recent(TimerWheel())
+    for number in range(MAX_FAILURES + 10):
+        recent.keep(happened(str(number)), failed=True)
+    for number in range(MAX_SAMPLES + 10):
+        recent.keep(happened(f"s{number}"), failed=False)
+    assert len(recent) == MAX_FAILURES + MAX_SAMPLES
+    assert recent.find("9") == []
+    assert recent.find("10") == [happened("10")]
+    assert recent.find("t10") == [happened("10")]
+    assert recent.find("s10") == [happened("s10")]
+
+
+async def test_after_a_sample_it_is_closed_for_a_while() -> None:
+    recent = Recent(TimerWheel())
+    recent.keep(happened("a"), failed=True)
+    assert recent.open
+    recent.keep(happened("b"), failed=False)
+    assert not recent.open
+    async with asyncio.timeout(5):
+        while not recent.open:
+            await asyncio.sleep(0.01)
+
+
+async def test_attempts_are_told_with_what_became_of_each() -> None:
+    play = Play(ServicePolicy(retry=RetryPolicy(backoff_base_s=0.001, backoff_cap_s=0.001)))
+    exchange = play.ask(request_id=b"r1")
+    recent = play.recent
+    play.asked.handler.on_head(ResponseHead(503, []), True)
+    await play.until_attempts(2)
+    play.asked.handler.on_reset(ResetReason.INTERNAL)
+    await play.until_attempts(3)
+    play.asked.handler.on_head(ResponseHead(200, []), True)
+    assert exchange.done
+    (told,) = recent.find("r1")
+    assert [each.result for each in told.attempts] == ["answered 503", ResetReason.INTERNAL.value, "answered 200"]
+    assert (told.status, told.flag, told.route) == (200, "", "default")
+    assert told.trace_id == (exchange.head.trace_parent or b"").decode()[3:35]
+
+
+async def test_all_failures_are_kept_and_of_the_rest_a_share() -> None:
+    play = Play()
+    for number in range(50):
+        play.ask(method=b"POST", request_id=b"f%d" % number)
+        play.asked.handler.on_head(ResponseHead(500, []), True)
+    for number in range(50):
+        play.ask(request_id=b"g%d" % number)
+        play.asked.handler.on_head(ResponseHead(200, []), True)
+    kept = [each.request_id for each in play.recent.all()]
+    assert kept == [*(f"f{number}" for number in range(50)), "g0"]
+
+
+async def test_what_callers_choose_is_cut() -> None:
+    play = Play()
+    play.ask(request_id=b"r" * 8000)
+    play.asked.handler.on_head(ResponseHead(200, []), True)
+    (told,) = play.recent.find("r" * 8000)
+    assert len(told.request_id) == MAX_TEXT
+    assert sys.getsizeof(told.request_id) < 400
