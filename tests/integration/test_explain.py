@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from tests.support import documents
 from tests.support.backend import running_backend
-from tests.support.ports import free_port
+from tests.support.ports import free_port, free_ports
 from tests.support.process import Command, refused, running_sidecar
 
 
@@ -91,7 +92,69 @@ async def test_a_file_can_be_asked_without_a_sidecar(tmp_path: Path) -> None:
 
 async def test_what_cannot_be_answered_is_told_in_one_sentence(tmp_path: Path) -> None:
     assert "names no service" in await refused("explain", "GET", "/a")
+    assert "say which request" in await refused("explain")
+    assert "leave METHOD, URL and --config out" in await refused("explain", "GET", "--request-id", "1")
     assert "is not a header" in await refused("explain", "GET", "http://shop/", "-H", "nonsense")
     assert "there is no file" in await refused("explain", "GET", "http://shop/", "--config", str(tmp_path / "none"))
     nobody = f"127.0.0.1:{free_port()}"
     assert "no sidecar's admin port" in await refused("explain", "GET", "http://shop/", "--admin", nobody)
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "workers"])
+async def test_what_has_become_of_a_request_is_told_by_its_id(tmp_path: Path, workers: tuple[str, ...]) -> None:
+    async def fail(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=503, text="broken")
+
+    async with running_backend(answer) as well, running_backend(fail) as broken:
+        file = documents.write(
+            tmp_path / "mesh.yaml",
+            documents.endpoints("shop", well.address),
+            documents.endpoints("bad", broken.address),
+        )
+        ports = free_ports(4) if workers else (0, 0, 0, 0)
+        bound = ("--outbound", f"shop=:{ports[0]}", "--outbound", f"bad=:{ports[1]}")
+        async with (
+            running_sidecar(None, "--config", str(file), *bound, *workers) as caller,
+            aiohttp.ClientSession() as client,
+        ):
+            where = ("--admin", caller.address("admin"))
+            async with client.get(caller.url("outbound:bad") + "/a?b=1") as response:
+                assert response.status == 503
+            (request,) = {request.headers["x-request-id"] for request in broken.requests}
+            status, page = await explain("--request-id", request, *where)
+            assert status == 0
+            assert f"request id {request}" in page
+            assert page.count(f"{broken.address}  answered 503") == 3
+            (told,) = await facts("--request-id", request, *where)
+            assert (told["service"], told["status"], told["path"]) == ("bad.default", 503, "/a?b=1")
+            assert len(told["attempts"]) == 3
+            assert ("worker" in told) is bool(workers)
+
+            async with client.get(caller.url("outbound:shop"), headers={"x-request-id": "mine"}) as response:
+                assert response.status == 200
+            assert [each["status"] for each in await facts("--request-id", "mine", *where)] == [200]
+            status, page = await explain("--request-id", "unheard-of", *where)
+            assert status == 1
+            assert "does not remember unheard-of" in page
+
+            told = await facts("GET", "http://shop/", *where)
+            assert told["now"] == [f"it goes to shop.default, at {well.address}"]
+            (endpoint,) = told["backends"][0]["endpoints"]
+            assert endpoint["connections"] == 1
+
+
+async def test_what_the_mesh_answers_itself_is_told_with_the_sentence(tmp_path: Path) -> None:
+    file = documents.write(
+        tmp_path / "mesh.yaml",
+        documents.endpoints("shop", f"127.0.0.1:{free_port()}"),
+        documents.fault_policy("shop", {"abort": {"status": 503}}),
+    )
+    async with (
+        running_sidecar(None, "--config", str(file), "--outbound", "shop=:0") as caller,
+        aiohttp.ClientSession() as client,
+    ):
+        async with client.get(caller.url("outbound:shop")) as response:
+            said = await response.json()
+        _, page = await explain("--request-id", said["request_id"], "--admin", caller.address("admin"))
+        assert "attempts  none: it did not get so far" in page
+        assert f"why       flag FI: {said['detail']}" in page

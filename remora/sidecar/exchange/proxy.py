@@ -36,7 +36,7 @@ class Proxy:
         """What the downstream speaks."""
         self.timers = timers
         self.metrics = metrics
-        self.recent = recent or Recent(timers)
+        self.recent = Recent(timers) if recent is None else recent
         self.grpc: dict[tuple[str, bytes], GrpcSeries] = {}
         """Series of gRPC's messages by service and path: short cuts to those of `metrics`."""
 

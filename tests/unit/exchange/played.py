@@ -9,6 +9,7 @@ from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange.decision import Decision, Discovery, Refusal
 from remora.sidecar.exchange.exchange import Exchange
 from remora.sidecar.exchange.proxy import Proxy
+from remora.sidecar.exchange.recent import Recent
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.telemetry.metrics import Metrics, RequestLabels
 from remora.sidecar.upstream.cluster import Cluster
@@ -100,13 +101,15 @@ class Play:
             "shop.default", "default", self.cluster, self.policy.retry, timeouts.request_s, timeouts.idle_s
         )
         self.metrics = Metrics()
+        self.timers = TimerWheel()
+        self.recent = Recent(self.timers)
         self.downstream = Downstream()
 
     def decide(self, head: RequestHead, *, final: bool) -> Decision | Refusal | Discovery:
         return self.answer
 
     def ask(self, method: bytes = b"GET", end: bool = True, **slots: Any) -> Exchange:
-        proxy = Proxy(self, "http1", TimerWheel(), self.metrics)  # type: ignore[arg-type]
+        proxy = Proxy(self, "http1", self.timers, self.metrics, self.recent)  # type: ignore[arg-type]
         return proxy(self.downstream, RequestHead(method, b"/x", b"shop", [], **slots), end)
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from remora.model.happened import Happened
-from remora.model.policies import RetryPolicy, ServicePolicy
+from remora.model.policies import Balancer, RetryPolicy, ServicePolicy
 from remora.sidecar.exchange.recent import MAX_FAILURES, MAX_SAMPLES, MAX_TEXT, Recent
 from remora.sidecar.exchange.timers import TimerWheel
 from remora.sidecar.wire.heads import ResponseHead
@@ -43,17 +43,16 @@ async def test_after_a_sample_it_is_closed_for_a_while() -> None:
 
 
 async def test_attempts_are_told_with_what_became_of_each() -> None:
-    play = Play(ServicePolicy(retry=RetryPolicy(backoff_base_s=0.001, backoff_cap_s=0.001)))
+    retry = RetryPolicy(backoff_base_s=0.001, backoff_cap_s=0.001)
+    play = Play(ServicePolicy(balancer=Balancer("round_robin"), retry=retry))
     exchange = play.ask(request_id=b"r1")
-    recent = play.recent
     play.asked.handler.on_head(ResponseHead(503, []), True)
-    await play.until_attempts(2)
-    play.asked.handler.on_reset(ResetReason.INTERNAL)
-    await play.until_attempts(3)
-    play.asked.handler.on_head(ResponseHead(200, []), True)
+    (await play.attempt(2)).handler.on_reset(ResetReason.PEER_RESET)
+    (await play.attempt(3)).handler.on_head(ResponseHead(200, []), True)
     assert exchange.done
-    (told,) = recent.find("r1")
-    assert [each.result for each in told.attempts] == ["answered 503", ResetReason.INTERNAL.value, "answered 200"]
+    (told,) = play.recent.find("r1")
+    assert [each.result for each in told.attempts] == ["answered 503", ResetReason.PEER_RESET.value, "answered 200"]
+    assert sorted({each.endpoint for each in told.attempts}) == ["127.0.0.1:1", "127.0.0.1:2"]
     assert (told.status, told.flag, told.route) == (200, "", "default")
     assert told.trace_id == (exchange.head.trace_parent or b"").decode()[3:35]
 
