@@ -274,6 +274,7 @@ class Exchange(FallingBack):
             copy.on_reset(ResetReason.CANCELLED)
         if self.timer is not None:
             self._proxy.timers.cancel(self)
+        attempt = self._attempt
         self._end_tries(Outcome.FAILED if flag == failures.TIMEOUT.flag else Outcome.UNKNOWN)
         if not self._request_ended:
             # Answered early: the rest of the request is of no use (RFC 9113 §8.1, RST_STREAM with NO_ERROR).

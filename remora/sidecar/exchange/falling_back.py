@@ -68,6 +68,7 @@ class FallingBack(Answering):
 
     def _fallen_to(self, kind: FallbackKind, cause: FallbackCause, decision: Decision, flag: str) -> None:
         self._leave_gates()
+        self._why = f"its fallback answers ({kind.replace('_', ' ')}), because of: {cause.replace('_', ' ')}"
         self._fallen = Fallen(decision.cluster.name, decision.route, flag)
         self._proxy.metrics.count_fallback(decision.service, cause, kind)
 
