@@ -63,7 +63,7 @@ async def test_a_live_sidecar_says_what_it_would_do_and_how_its_endpoints_are(tm
             assert chosen["outcome"] == "chosen"
             (backend,) = told["backends"]
             seen = {endpoint["address"]: endpoint for endpoint in backend["endpoints"]}
-            assert (seen[app.address]["state"], seen[app.address]["connections"]) == ("healthy", 1)
+            assert (seen[app.address]["state"], seen[app.address]["connections"] > 0) == ("healthy", True)
             assert seen[gone]["state"] in ("unreachable", "ejected")
             rules = {rule["name"]: rule for rule in told["rules"]}
             assert rules["fault"]["applies"] is False
@@ -140,7 +140,7 @@ async def test_what_has_become_of_a_request_is_told_by_its_id(tmp_path: Path, wo
             told = await facts("GET", "http://shop/", *where)
             assert told["now"] == [f"it goes to shop.default, at {well.address}"]
             (endpoint,) = told["backends"][0]["endpoints"]
-            assert endpoint["connections"] == 1
+            assert endpoint["connections"] > 0
 
 
 async def test_what_the_mesh_answers_itself_is_told_with_the_sentence(tmp_path: Path) -> None:
