@@ -51,7 +51,7 @@ class Options:
     sidecar_version: str
     grpc_json: tuple[Path, ...] = ()
     """Descriptor sets of the app, whose annotated methods are called by JSON too."""
-    cors_origins: frozenset[bytes] = frozenset()
+    cors_origins: frozenset[str] = frozenset()
     """Whose pages may call by gRPC-Web and JSON."""
     trust_forwarded: tuple[Network, ...] = PRIVATE_NETWORKS
     """Callers whose word on the callers before them is taken."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from tests.support.whole_mesh import Mesh, eventually, running_mesh
 class Load:
     """GETs without a pause, by a few clients at once; every answer is written down."""
 
-    def __init__(self, mesh: Mesh, url: str, clients: int = 4) -> None:
+    def __init__(self, mesh: Mesh, url: str, clients: int = 3) -> None:
+        """So many may be retried at once, whatever the budget: when an instance dies, all may have to."""
         self._mesh = mesh
         self._url = url
         self._clients = clients

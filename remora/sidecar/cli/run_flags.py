@@ -13,6 +13,7 @@ from remora.sidecar.cli.values import (
     parse_advertise,
     parse_binding,
     parse_networks,
+    parse_origin,
     parse_via,
     parse_weight,
     parse_workers,
@@ -20,7 +21,6 @@ from remora.sidecar.cli.values import (
 from remora.sidecar.listener.forwarding import PRIVATE_NETWORKS
 from remora.sidecar.source.addresses import parse_addresses
 from remora.sidecar.source.app_probe import parse_check
-from remora.sidecar.translate.cors import parse_origin
 
 Group = argparse._ArgumentGroup
 

@@ -37,6 +37,14 @@ def parse_networks(text: str) -> tuple[Network, ...]:
         raise ValueError(f"{error}: give networks such as 10.0.0.0/8,2001:db8::/32, or none") from None
 
 
+def parse_origin(text: str) -> str:
+    """An origin as browsers send it, or `*`."""
+    scheme, separator, host = text.partition("://")
+    if text != "*" and (not separator or not scheme or not host or not text.isascii() or set(host) & set("/?#@ *")):
+        raise ValueError(f"{text!r} is not an origin: give SCHEME://HOST[:PORT], such as https://shop.example, or *")
+    return text.lower()
+
+
 def parse_via(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+\-.^_`|~:\[\]]+", text):
         raise ValueError(f"{text!r} is not a name for Via: use letters, digits and dashes")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from remora.sidecar.telemetry.metrics import Metrics
-from remora.sidecar.translate.cors import Cors
+from remora.sidecar.translate.cors import Pages
 from remora.sidecar.translate.grpc_web import WEB, WebCall
-from remora.sidecar.wire.heads import Fields, RequestHead, field_value
+from remora.sidecar.wire.heads import Fields, RequestHead
 from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, RequestStream
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ Translation = Callable[[RequestHandlerFactory, RequestHandlerFactory], RequestHa
 
 
 def before_app(
-    *, grpc_only: bool, json_files: Sequence[Path], origins: frozenset[bytes], metrics: Metrics, service: str
+    *, grpc_only: bool, json_files: Sequence[Path], origins: frozenset[str], metrics: Metrics, service: str
 ) -> Translation:
     """What to put before an app. `grpc_only`: it speaks nothing else, so gRPC-Web is gRPC to it; `json_files`: its
     descriptor sets; `origins`: whose pages may call. Raises DescriptorError."""
-    cors = Cors(origins) if origins else None
+    cors = Pages(origins) if origins else None
     transcoder = None
     if json_files:
         from remora.sidecar.translate.descriptors import load_bindings
@@ -49,7 +49,7 @@ class Translator:
         *,
         web: bool,
         transcoder: Transcoder | None,
-        cors: Cors | None,
+        cors: Pages | None,
     ) -> None:
         self._rest = rest
         self._grpc = grpc
@@ -76,7 +76,7 @@ class Translator:
         return self._web or (self._transcoder is not None and self._transcoder.takes(head))
 
     def _cors_fields(self, head: RequestHead) -> Fields:
-        return [] if self._cors is None else self._cors.answer_fields(field_value(head.fields, b"origin"))
+        return [] if self._cors is None else self._cors.answer_fields(head)
 
 
 class _Done:
