@@ -60,6 +60,8 @@ class Ask:
     body: bytes = b""
     script: tuple[Act, ...] = ()
     grpc: bool = False
+    http2: bool = False
+    """The client speaks HTTP/2; of gRPC it always does."""
     mirrored: Act = Act()
     """What becomes of a copy."""
 
@@ -73,7 +75,8 @@ class Ask:
     def __str__(self) -> str:
         fields = "".join(f", {name}: {value}" for name, value in self.fields)
         script = ", ".join(map(str, self.script)) or "200"
-        return f"{self.method} {self.authority} {self.target}{fields} +{len(self.body)}; upstream: {script}"
+        spoken = "by HTTP/2 " if self.http2 else ""
+        return f"{spoken}{self.method} {self.authority} {self.target}{fields} +{len(self.body)}; upstream: {script}"
 
 
 def make_ask(random: Random, table: Table) -> Ask:
@@ -99,7 +102,16 @@ class _AskMaker:
             if self._chance(0.2):
                 fields.append(("Idempotency-Key", "k-1"))
         script = () if self._table.has_lukewarm or self._chance(0.35) else self._script()
-        return Ask(self._authority(), method, self._target(match), tuple(fields), body, script, mirrored=self._act())
+        return Ask(
+            self._authority(),
+            method,
+            self._target(match),
+            tuple(fields),
+            body,
+            script,
+            http2=self._chance(0.2),
+            mirrored=self._act(),
+        )
 
     def _chance(self, share: float) -> bool:
         return self._random.random() < share

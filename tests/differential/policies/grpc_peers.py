@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -66,21 +67,22 @@ class _Upstream:
 
 
 async def call(port: int, case: bytes, ask: Ask) -> tuple[int, bool, list[tuple[bytes, bytes]]]:
-    """Make a call; the answer's status, whether it is whole, and its fields, trailers among them."""
+    """Make a call, or a request by HTTP/2; the answer's status, whether it is whole, its fields and trailers."""
     fields = [(name.lower().encode(), value.encode()) for name, value in ask.fields]
     head = [
         (b":method", ask.method.encode()),
         (b":scheme", b"http"),
         (b":path", ask.target.encode()),
         (b":authority", ask.authority.encode()),
-        _CONTENT,
-        (b"te", b"trailers"),
+        *((_CONTENT, (b"te", b"trailers")) if ask.grpc else ()),
         *fields,
         (CASE, case),
     ]
     async with h2_client(port) as peer, asyncio.timeout(DEADLINE_S):
-        asked = peer.request(head, end=False)
-        await asked.send_data(ask.body, end=True)
+        asked = peer.request(head, end=not ask.body)
+        if ask.body:
+            with contextlib.suppress(ConnectionError):
+                await asked.send_data(ask.body, end=True)
         await asked.finish()
         fields = [field for field in (*asked.headers, *(asked.trailers or ())) if not field[0].startswith(b":")]
         return int(dict(asked.headers).get(b":status", b"0")), asked.ended and asked.reset_code is None, fields

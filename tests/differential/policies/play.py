@@ -65,7 +65,9 @@ async def play(side: Side, table: Table, case: bytes, ask: Ask) -> Outcome:
     arrivals: list[Arrival] = []
     copies: list[Arrival] = []
     try:
-        outcome = Outcome(*await call(side.port, case, ask)) if ask.grpc else await _ask(side.port, case, ask)
+        outcome = (
+            Outcome(*await call(side.port, case, ask)) if ask.grpc or ask.http2 else await _ask(side.port, case, ask)
+        )
         rule = table.rule((outcome.field(MARK.encode()) or b"").decode())
         await _wait_for_copies(side.stage, case, copies_of(rule) if rule else 0)
     finally:

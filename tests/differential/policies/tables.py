@@ -32,6 +32,8 @@ EDITED_NAMES = ("x-edit", "x-color", "content-type", "x-request-id", "x-down", "
 RETRY_CODES = (404, 409, 429, 500, 502, 503, 504)
 CONDITIONS = ("ConnectFailure", "RefusedStream", "Reset")
 
+AGES = ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z")
+
 PER_TRY = "250ms"
 SHORT = "400ms"
 """A request timeout that ends in the middle of a second try."""
@@ -136,11 +138,14 @@ class TableMaker:
     def make(self) -> Table:
         random = self._random
         routes = []
-        for number in range(1 if random.random() < 0.7 else 2):
+        for number in range(random.choice((1, 1, 1, 2, 3))):
             rules = [self._rule() for _ in range(random.randint(1, 4))]
             port = random.choice((80, 8080)) if self._chance(0.15) else None
             name = f"{self._service}-r{number}"
-            routes.append(route_document(name, self._service, rules, self._hostnames(), port))
+            route = route_document(name, self._service, rules, self._hostnames(), port)
+            if self._chance(0.5):
+                route["metadata"]["creationTimestamp"] = random.choice(AGES)
+            routes.append(route)
         table = Table(self._service, tuple(routes), policy_document(self._service, self._retry(), self._timeout()))
         return _forgiving(table) if table.has_lukewarm else table
 

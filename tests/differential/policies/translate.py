@@ -70,6 +70,12 @@ def _host_rank(host: str) -> tuple[int, int]:
     return (2, 0) if not host else (int(host.startswith("*.")), -len(host))
 
 
+def _age(document: Document) -> tuple[str, str]:
+    """The older first; one without an age is young."""
+    metadata = document["metadata"]
+    return metadata.get("creationTimestamp", "~"), metadata["name"]
+
+
 def _match_rank(match: Document, grpc: bool) -> tuple[int, ...]:
     if grpc:
         names = match.get("method", {})
