@@ -1,4 +1,7 @@
-"""What a TrafficPolicy says of circuit breaking: limits, breaker. Types, checks, and the model that they become."""
+"""What a TrafficPolicy says of circuit breaking: limits, breaker, health checks.
+
+Types, what is checked of them, and the model that they become.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from msgspec import Meta
 
 from remora.documents.durations import seconds
 from remora.documents.errors import Fault
-from remora.documents.fields import DocumentPart, PositiveDuration
+from remora.documents.fields import DocumentPart, Port, PositiveDuration, UrlPath
 from remora.documents.protection import Enforcement
 from remora.model import policies as model
 
@@ -18,6 +21,18 @@ Volume = Annotated[int, Meta(ge=1, le=1_000_000)]
 ErrorPercent = Annotated[int, Meta(ge=1, le=100)]
 FailuresInARow = Annotated[int, Meta(ge=1, le=1000)]
 Probes = Annotated[int, Meta(ge=1, le=1000)]
+
+
+GrpcService = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z",
+        max_length=512,
+        extra={"form": "a full name of a gRPC service such as shop.v1.Orders"},
+    ),
+]
+HealthThreshold = Annotated[int, Meta(ge=1, le=100)]
+HealthStatus = Annotated[int, Meta(ge=200, le=599)]
 
 
 class Limits(DocumentPart, frozen=True):
@@ -40,6 +55,59 @@ class Breaker(DocumentPart, frozen=True):
     sleep: PositiveDuration = "5s"
     probes: Probes = 1
     enforcement: Enforcement = "Enforce"
+
+
+class HealthStatuses(DocumentPart, frozen=True):
+    """A range."""
+
+    first: HealthStatus
+    last: HealthStatus
+
+
+class HealthCheck(DocumentPart, frozen=True):
+    """How callers ask each endpoint whether it is well."""
+
+    type: Literal["HTTP", "GRPC", "TCP"] = "HTTP"
+    path: UrlPath | None = None
+    service: GrpcService | None = None
+    port: Port | None = None
+    interval: PositiveDuration = "10s"
+    timeout: PositiveDuration = "1s"
+    healthy_after: HealthThreshold = 2
+    unhealthy_after: HealthThreshold = 3
+    statuses: HealthStatuses | None = None
+
+
+def check_health(health: HealthCheck, place: str) -> Iterator[Fault]:
+    """Fields of other types would have no effect."""
+    for field, value, type_ in (
+        ("path", health.path, "HTTP"),
+        ("statuses", health.statuses, "HTTP"),
+        ("service", health.service, "GRPC"),
+    ):
+        if value is not None and health.type != type_:
+            yield Fault(f"{place}.{field}", f"has no effect with type: {health.type}; leave it out")
+    if health.statuses is not None and health.statuses.last < health.statuses.first:
+        yield Fault(f"{place}.statuses.last", f"comes before first, {health.statuses.first}: no status is well")
+
+
+def compile_health(health: HealthCheck) -> model.HealthCheck:
+    default = model.HealthCheck()
+    statuses = health.statuses
+    return model.HealthCheck(
+        kind=_HEALTH_KINDS[health.type],
+        path=default.path if health.path is None else health.path,
+        service=health.service or "",
+        port=health.port,
+        interval_s=seconds(health.interval),
+        timeout_s=seconds(health.timeout),
+        healthy_after=health.healthy_after,
+        unhealthy_after=health.unhealthy_after,
+        statuses=default.statuses if statuses is None else (statuses.first, statuses.last),
+    )
+
+
+_HEALTH_KINDS: dict[str, model.HealthCheckKind] = {"HTTP": "http", "GRPC": "grpc", "TCP": "tcp"}
 
 
 def check_breaker(breaker: Breaker, place: str) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from remora.documents.breaking import check_breaker
+from remora.documents.breaking import check_breaker, check_health
 from remora.documents.durations import seconds
 from remora.documents.errors import Fault
 from remora.documents.fault_policy import FaultPolicy, InjectedFault
@@ -208,6 +208,8 @@ def _policy(policy: TrafficPolicy) -> Iterator[Fault]:
     if policy.spec.breaker is not None:
         yield from check_breaker(policy.spec.breaker, "spec.breaker")
     yield from check_fallback(policy.spec.fallback, [target.name for target in policy.spec.target_refs])
+    if policy.spec.health is not None:
+        yield from check_health(policy.spec.health, "spec.health")
 
 
 _HASHING = ("RingHash", "Maglev")

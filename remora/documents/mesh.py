@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from remora.documents.breaking import Breaker, Limits, Volume
+from remora.documents.breaking import Breaker, HealthCheck, Limits, Volume
 from remora.documents.fields import (
     DocumentPart,
     Duration,
@@ -188,6 +188,7 @@ class TrafficPolicySpec(DocumentPart, frozen=True):
     limits: Limits = Limits()
     breaker: Breaker | None = None
     fallback: Fallback | None = None
+    health: HealthCheck | None = None
 
 
 class TrafficPolicy(DocumentPart, frozen=True):

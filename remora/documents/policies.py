@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from remora.documents import mesh as documents
-from remora.documents.breaking import compile_breaker, compile_caps
+from remora.documents.breaking import compile_breaker, compile_caps, compile_health
 from remora.documents.durations import seconds
 from remora.documents.kinds import origin_of
 from remora.documents.mesh import TrafficPolicy
@@ -62,6 +62,7 @@ def compile_policy(policy: TrafficPolicy, revision: int) -> ServicePolicy:
         caps=compile_caps(policy.spec.limits),
         breaker=None if policy.spec.breaker is None else compile_breaker(policy.spec.breaker),
         fallback=compile_fallback(policy.spec.fallback, policy.metadata.namespace),
+        health=None if policy.spec.health is None else compile_health(policy.spec.health),
         origin=origin_of(policy, revision),
     )
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from remora.model.policies import Breaker, Caps
+from remora.model.policies import Breaker, Caps, HealthCheck
 
 _CAPS = Caps()
 _BREAKER = Breaker()
+_HEALTH = HealthCheck()
 
 DEFAULTS: dict[str, str] = {
     "Limits.connections": f"`{_CAPS.connections}`",
     "Limits.pending": f"`{_CAPS.pending}`",
     "Limits.requests": f"`{_CAPS.requests}`",
     "TrafficPolicySpec.breaker": "none",
+    "TrafficPolicySpec.health": "none",
+    "HealthCheck.path": f"`{_HEALTH.path}`",
+    "HealthCheck.service": "the server as a whole",
+    "HealthCheck.port": "the instance's",
+    "HealthCheck.statuses": f"{_HEALTH.statuses[0]} to {_HEALTH.statuses[1]}",
     "Breaker.window": f"`{_BREAKER.window_s:g}s`",
     "Breaker.volume": f"`{_BREAKER.volume}`",
     "Breaker.errorPercent": f"`{_BREAKER.error_share * 100:g}`",
@@ -40,6 +46,20 @@ MEANINGS: dict[str, str] = {
     "Breaker.sleep": "how long it is open; then it is half open: probes go through, and nothing else",
     "Breaker.probes": "so many at once; when as many have gone well it closes, when one fails it is open again; when "
     "they are not answered within another `sleep`, others go",
+    "TrafficPolicySpec.health": "each caller's sidecar asks each instance whether it is well, and leaves out those "
+    "that are not (state `check-failed`; below `balancer.panicThreshold` they are used all the same). One that has not "
+    "been asked yet counts as well. With `--workers` it is asked once for all",
+    "HealthCheck.type": "`HTTP`: by GET over HTTP/1.1; `GRPC`: by `grpc.health.v1.Health/Check`; `TCP`: by connecting",
+    "HealthCheck.path": "of `HTTP`: what is asked for",
+    "HealthCheck.service": "of `GRPC`: which service is asked for",
+    "HealthCheck.port": "where it is asked",
+    "HealthCheck.interval": "how often, give or take a tenth; the first time within one interval, by chance",
+    "HealthCheck.timeout": "an answer that takes longer is a failed check",
+    "HealthCheck.healthyAfter": "so many good checks in a row and an instance is used again",
+    "HealthCheck.unhealthyAfter": "so many failed checks in a row and it is left out",
+    "HealthCheck.statuses": "of `HTTP`: which statuses are well",
+    "HealthStatuses.first": "the lowest",
+    "HealthStatuses.last": "the highest",
     "Breaker.enforcement": "`Shadow`: nothing is refused; tries that would have been are counted "
     "(`mesh_shadowed_total`), changes of state are logged and counted as ever",
 }

@@ -32,6 +32,7 @@ from remora.sidecar.options import Options
 from remora.sidecar.routing.table import RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster, Clusters, policies_of
+from remora.sidecar.upstream.health import HealthChecks
 
 if TYPE_CHECKING:
     from remora.sidecar.translate.translator import Translation
@@ -62,13 +63,15 @@ def places(options: Options) -> Iterator[Place]:
 class DataPath:
     """The data path of one process. `start`, `use` a snapshot at any time, then `drain`, `finish` and `close`."""
 
-    def __init__(self, options: Options, metrics: Metrics) -> None:
+    def __init__(self, options: Options, metrics: Metrics, *, checks: bool = True) -> None:
+        """`checks`: whether it checks the health of endpoints itself, or is told of it (`clusters.check`)."""
         self._options = options
         self._metrics = metrics
         self._timers = TimerWheel()
         self.recent = Recent(self._timers)
         """What has become of requests lately."""
         self.clusters = Clusters(metrics, options.zone)
+        self._checks = HealthChecks(self.clusters.check) if checks else None
         self.own_ports: set[int] = set()
         """Ports of this sidecar. Traffic for them would go round in circles; whoever opens one adds it."""
         self.app: Cluster | None = None
@@ -127,6 +130,8 @@ class DataPath:
         mesh, policies = self._mesh, policies_of(snapshot)
         self.clusters.update(snapshot)
         mesh.fallbacks.update(snapshot.services)
+        if self._checks is not None:
+            self._checks.update(snapshot)
         mesh.service_gates.update(snapshot.services)
         mesh.backend_gates.update({name: Service(name, policy=policy) for name, policy in policies.items()})
         mesh.table = table
@@ -179,6 +184,8 @@ class DataPath:
         for listener in self._listeners():
             listener.abort()
             await listener.close(0)
+        if self._checks is not None:
+            self._checks.close()
         self.clusters.abort()
         if self.app is not None:
             self.app.abort()

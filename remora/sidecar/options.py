@@ -10,7 +10,7 @@ from remora.model.names import ServiceName
 from remora.model.snapshot import Protocol
 from remora.sidecar.listener.forwarding import PRIVATE_NETWORKS, Network
 from remora.sidecar.listener.outbound import OutboundPolicy
-from remora.sidecar.source.app_probe import Check
+from remora.sidecar.probe.probes import Check
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -176,6 +176,7 @@ def _endpoint(view: EndpointView) -> dict[str, object]:
         **msgspec.to_builtins(view.endpoint),
         "state": view.state,
         "breaker": view.breaker or None,
+        "check_fault": view.check_fault or None,
         "active": view.active,
         "connections": view.connections,
         "share": round(view.share, 4),

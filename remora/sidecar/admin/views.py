@@ -16,9 +16,9 @@ from remora.sidecar.upstream.choice import Level
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 
-EndpointState = Literal["healthy", "unreachable", "half-open", "open", "ejected", "unhealthy"]
+EndpointState = Literal["healthy", "unreachable", "half-open", "open", "ejected", "check-failed", "unhealthy"]
 """From well to not at all. `unreachable`: the last connect failed. `half-open`, `open`: its breaker. `ejected`: it
-failed too often. `unhealthy`: it says so itself."""
+failed too often. `check-failed`: its health check fails. `unhealthy`: it says so itself."""
 
 
 BREAKER_STATES = ("", "closed", "half-open", "open")
@@ -45,6 +45,8 @@ class EndpointView(msgspec.Struct, frozen=True):
     """By worker, where there are workers."""
     breaker: str = ""
     """The state of its own breaker; empty: it has none."""
+    check_fault: str = ""
+    """What its health checks say is wrong."""
     share: float = 0.0
     """The part of the cluster's requests that it gets by zone, health and weight, slow start included, while all are
     idle. Where there are workers, their mean."""
@@ -133,6 +135,7 @@ def _cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
             endpoint.active,
             endpoint.connections,
             breaker="" if endpoint.own_breaker is None else endpoint.own_breaker.value,
+            check_fault=endpoint.check_fault,
             share=shares.get(endpoint, 0.0),
             score=scores.get(endpoint),
             latency_s=None if endpoint.ewma is None else endpoint.ewma.latency_s(now),
@@ -160,6 +163,8 @@ def endpoint_state(endpoint: UpstreamEndpoint) -> EndpointState:
     """How it is, as far as is known here."""
     if not endpoint.endpoint.healthy:
         return "unhealthy"
+    if endpoint.check_fault:
+        return "check-failed"
     if endpoint.outlier.ejected_until:
         return "ejected"
     guard = endpoint.guard

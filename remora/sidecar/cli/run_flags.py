@@ -19,8 +19,8 @@ from remora.sidecar.cli.values import (
     parse_workers,
 )
 from remora.sidecar.listener.forwarding import PRIVATE_NETWORKS
+from remora.sidecar.probe.probes import parse_check
 from remora.sidecar.source.addresses import parse_addresses
-from remora.sidecar.source.app_probe import parse_check
 
 Group = argparse._ArgumentGroup
 

@@ -13,7 +13,7 @@ from remora.model.address import Address
 from remora.model.names import service_of_host
 from remora.sidecar.cli.values import LOOPBACK
 from remora.sidecar.options import Binding, Options
-from remora.sidecar.source.app_probe import Check
+from remora.sidecar.probe.probes import Check
 
 
 def options(arguments: argparse.Namespace) -> Options:

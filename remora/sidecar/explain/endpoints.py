@@ -70,6 +70,10 @@ def _note(endpoint: UpstreamEndpoint, now: float) -> str:
     outlier = endpoint.outlier
     if not endpoint.endpoint.healthy:
         return "it says so itself"
+    if endpoint.check_fault:
+        return endpoint.check_fault
+    if not endpoint.takes_attempts and endpoint.guard is not None:
+        return f"its breaker is {endpoint.guard.state.value}; for up to {seconds(endpoint.guard.wait_s)}"
     if outlier.ejected_until:
         return f"it failed; back in {seconds(max(0.0, outlier.ejected_until - now))}"
     if endpoint.unreachable_until > now:

@@ -10,62 +10,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Literal
 
 import msgspec
 
-from remora.sidecar.source.app_probe import Check, make_probe
+from remora.sidecar.probe.probes import Check, Subject, make_probe
+from remora.sidecar.probe.tracker import Health, HealthTracker, Limits
 
 log = logging.getLogger(__name__)
-
-Health = Literal["unknown", "healthy", "unhealthy"]
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """When an app counts as healthy, and how often it is asked. Seconds and counts."""
-
-    healthy_after: int = 1
-    unhealthy_after: int = 3
-    interval_s: float = 1.0
-    eager_interval_s: float = 0.25
-    """While the app is not healthy, or has just failed: what happens then should be known soon."""
-    timeout_s: float = 1.0
-
-
-class HealthTracker:
-    """Results of probes in a row → health. Pure."""
-
-    __slots__ = ("_failures", "_limits", "_successes", "health", "reason")
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._successes = 0
-        self._failures = 0
-        self.health: Health = "unknown"
-        self.reason = "The app has not been asked yet."
-
-    def observe(self, fault: str | None) -> bool:
-        """Take in a probe's result: None for success, or what was wrong, a sentence. Whether `health` changed."""
-        before = self.health
-        if fault is None:
-            self._failures = 0
-            self._successes += 1
-            self.reason = "The app answers."
-            if self._successes >= self._limits.healthy_after:
-                self.health = "healthy"
-        else:
-            self._successes = 0
-            self._failures += 1
-            self.reason = fault
-            if self._failures >= self._limits.unhealthy_after:
-                self.health = "unhealthy"
-        return self.health != before
-
-    @property
-    def next_probe_s(self) -> float:
-        """How long to wait before asking again."""
-        steady = self.health == "healthy" and self._failures == 0
-        return self._limits.interval_s if steady else self._limits.eager_interval_s
 
 
 class HealthView(msgspec.Struct, frozen=True):
@@ -92,7 +43,7 @@ class AppHealth:
         """`on_change` gets True when the app becomes healthy, False when it becomes unhealthy."""
         self._check = check
         self._limits = limits or Limits()
-        self._probe = make_probe(check, host, port)
+        self._probe = make_probe(check, Subject(host, port))
         self._on_change = on_change
         self._tracker = HealthTracker(self._limits)
         self._since = time.time()

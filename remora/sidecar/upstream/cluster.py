@@ -258,6 +258,16 @@ class Cluster:
             self._choose()
         self._wake_for_returns()
 
+    def check(self, endpoint_id: str, fault: str) -> None:
+        """A health check has found that the endpoint is not well any more, or, without a fault, that it is again."""
+        for endpoint in self.endpoints:
+            if endpoint.endpoint.id != endpoint_id or endpoint.check_fault == fault:
+                continue
+            endpoint.check_fault = fault
+            level = logging.WARNING if fault else logging.INFO
+            log.log(level, "%s: endpoint %s: %s", self.name, endpoint_id, fault or "it passes its health check again")
+            self._choose()
+
     def drain(self) -> None:
         """Let go of all endpoints."""
         self.breakers.close(self.endpoints)
@@ -314,6 +324,12 @@ class Clusters:
             elif cluster.policy == policy and tuple(e.endpoint for e in cluster.endpoints) == endpoint_set.endpoints:
                 continue
             cluster.update(endpoint_set.endpoints, policy)
+
+    def check(self, service: ServiceName, endpoint_id: str, fault: str) -> None:
+        """See Cluster.check."""
+        cluster = self._by_name.get(service)
+        if cluster is not None:
+            cluster.check(endpoint_id, fault)
 
     def abort(self) -> None:
         for cluster in self:

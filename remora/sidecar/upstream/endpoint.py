@@ -50,6 +50,7 @@ class UpstreamEndpoint:
         "_timeouts",
         "_traffic",
         "active",
+        "check_fault",
         "endpoint",
         "ewma",
         "guard",
@@ -66,6 +67,8 @@ class UpstreamEndpoint:
         self.active = 0
         """Attempts in flight."""
         self.outlier = OutlierState()
+        self.check_fault = ""
+        """What its health checks say is wrong; empty: nothing."""
         self.guard: Guard | None = None
         """Its breaker, or the one of the whole cluster."""
         self.weight = max(1, endpoint.weight)
@@ -103,8 +106,8 @@ class UpstreamEndpoint:
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing speaks against it: neither itself, nor what we have seen of it."""
-        return self.endpoint.healthy and not self.outlier.ejected_until
+        """Whether nothing speaks against it: neither itself, nor what we have seen of it, nor its checks."""
+        return self.endpoint.healthy and not self.outlier.ejected_until and not self.check_fault
 
     @property
     def key(self) -> bytes:

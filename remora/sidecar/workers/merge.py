@@ -59,6 +59,7 @@ def _merge_endpoint(seen: Sequence[tuple[int, EndpointView]]) -> EndpointView:
         sum(share.connections for share in shares),
         shares,
         max((view.breaker for _, view in seen), key=BREAKER_STATES.index),
+        max(view.check_fault for _, view in seen),
         sum(view.share for _, view in seen) / len(seen),
         _highest(view.score for _, view in seen),
         _highest(view.latency_s for _, view in seen),

@@ -27,6 +27,15 @@ class Configure(Message, frozen=True):
     own_ports: tuple[int, ...]
 
 
+class Checked(Message, frozen=True):
+    """A health check of the parent has found that an endpoint is not well any more; without a fault: that it is
+    again."""
+
+    service: ServiceName
+    endpoint: str
+    fault: str
+
+
 class Answer(Message, frozen=True):
     """To Ask. When it is known, a Configure that has it went before."""
 
@@ -114,7 +123,7 @@ class Finished(Message, frozen=True):
     clean: bool
 
 
-FromParent = Configure | Answer | Lease | Tell | Inquire | Drain | Finish
+FromParent = Configure | Checked | Answer | Lease | Tell | Inquire | Drain | Finish
 FromWorker = Up | Failed | Ask | Report | Told | Finished
 
 encode = msgspec.msgpack.Encoder().encode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from remora.model.names import ServiceName
 from remora.model.shares import QuotaKey
@@ -16,6 +16,7 @@ from remora.sidecar.listener.outbound import Discoverer
 from remora.sidecar.options import Options
 from remora.sidecar.routing.table import RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.upstream.health import HealthChecks, Member
 from remora.sidecar.workers import counts
 from remora.sidecar.workers.channel import MAX_MESSAGE
 from remora.sidecar.workers.leases import Leases
@@ -47,6 +48,8 @@ class WorkerPool:
         self._early: list[tuple[Seat, ServiceName]] = []
         self._seats: list[Seat] = []
         self._ticks: asyncio.Task[None] | None = None
+        self._checks = HealthChecks(self._on_check)
+        """Endpoints are asked once for all workers."""
         self._leases = Leases(options.workers)
         self._reported: dict[int, float] = {}
 
@@ -81,6 +84,11 @@ class WorkerPool:
         self._snapshot, self._configuration = snapshot, configuration
         for seat in self._seats:
             seat.configure(configuration)
+        self._checks.update(snapshot)
+
+    def _on_check(self, service: ServiceName, endpoint: str, fault: str) -> None:
+        for seat in self._seats:
+            seat.check(Member(service, endpoint), fault)
 
     def take_wanted(self) -> dict[QuotaKey, int]:
         """What all requests needed of limits since the last call."""
@@ -102,6 +110,7 @@ class WorkerPool:
 
     async def close(self) -> None:
         """End all at once, and the nursery."""
+        self._checks.close()
         if self._ticks is not None:
             self._ticks.cancel()
             await asyncio.wait([self._ticks])
@@ -151,6 +160,9 @@ class WorkerPool:
 
     def configuration(self) -> bytes:
         return self._configuration
+
+    def failing(self) -> Iterable[tuple[Member, str]]:
+        return self._checks.failing()
 
     def on_asked(self, seat: Seat, service: ServiceName) -> None:
         if self._discoverer is None:

@@ -15,7 +15,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, Protocol
 
 import msgspec
@@ -25,11 +25,13 @@ from remora.model.shares import QuotaKey
 from remora.sidecar.admin.views import ClusterView, WorkerView
 from remora.sidecar.listener.listener import ListenError
 from remora.sidecar.source.backoff import Backoff
+from remora.sidecar.upstream.health import Member
 from remora.sidecar.workers.channel import Channel
 from remora.sidecar.workers.counts import Taken
 from remora.sidecar.workers.messages import (
     Answer,
     Ask,
+    Checked,
     Drain,
     Failed,
     Finish,
@@ -63,6 +65,9 @@ class SeatOwner(Protocol):
 
     def configuration(self) -> bytes:
         """The Configure to begin with."""
+
+    def failing(self) -> Iterable[tuple[Member, str]]:
+        """What a new worker has to know of health checks."""
 
     def on_asked(self, seat: Seat, service: ServiceName) -> None: ...
 
@@ -143,6 +148,11 @@ class Seat:
         """Tell it its parts of limits."""
         if self._channel is not None and self._state == "up":
             self._channel.send(encode(Lease(tuple((*key, share) for key, share in shares.items()))))
+
+    def check(self, member: Member, fault: str) -> None:
+        """Tell it of a health check. Goes after the configuration that has the endpoint."""
+        self._answers.append(encode(Checked(member.service, member.endpoint, fault)))
+        self._send_waiting()
 
     def tick(self) -> None:
         """Ask how it is, for the sake of its counts, and notice when it does not answer, or does not come up."""
@@ -244,6 +254,8 @@ class Seat:
         if self._stopping.is_set():
             self._channel.abort()
         self.configure(self._owner.configuration())
+        for member, fault in self._owner.failing():
+            self.check(member, fault)
         await self._channel.closed.wait()
         self._channel = None
         self._end("its channel was closed")

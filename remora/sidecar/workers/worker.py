@@ -21,6 +21,7 @@ from remora.sidecar.workers.discoverer import ParentDiscoverer
 from remora.sidecar.workers.messages import (
     Answer,
     Ask,
+    Checked,
     Configure,
     Drain,
     Failed,
@@ -53,7 +54,7 @@ class _Worker:
     def __init__(self, options: Options) -> None:
         self._metrics = Metrics()
         self._faults = options.faults
-        self._path = DataPath(options, self._metrics)
+        self._path = DataPath(options, self._metrics, checks=False)
         self._decoder: msgspec.msgpack.Decoder[FromParent] = msgspec.msgpack.Decoder(FromParent)
         self._channel: Channel | None = None
         self._task: asyncio.Task[None] | None = None
@@ -77,6 +78,8 @@ class _Worker:
                 self._configure(message)
             case Lease():
                 self._path.lease({(service, limit): share for service, limit, share in message.shares})
+            case Checked():
+                self._path.clusters.check(message.service, message.endpoint, message.fault)
             case Tell():
                 self._send(self._report(message.serial, message.clusters))
             case Inquire():

@@ -13,9 +13,10 @@ from grpclib.health.service import Health
 from grpclib.health.v1.health_pb2 import HealthCheckRequest
 from grpclib.server import Server, Stream
 
+from remora.sidecar.probe.probes import Check, Subject, make_probe, parse_check
+from remora.sidecar.probe.tracker import HealthTracker, Limits
 from remora.sidecar.source import app_health
-from remora.sidecar.source.app_health import AppHealth, HealthTracker, Limits
-from remora.sidecar.source.app_probe import Check, make_probe, parse_check
+from remora.sidecar.source.app_health import AppHealth
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -119,7 +120,7 @@ async def test_an_app_that_comes_and_goes_is_followed() -> None:
 async def test_http_is_judged_by_its_status(response: bytes, reason: str | None) -> None:
     seen: list[bytes] = []
     async with app(answering(response, seen)) as port:
-        result = await make_probe(parse_check("http:/healthz"), "127.0.0.1", port).ask()
+        result = await make_probe(parse_check("http:/healthz"), Subject("127.0.0.1", port)).ask()
         assert (result is None) if reason is None else (reason in (result or ""))
         assert seen[0].startswith(f"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n".encode())
 
@@ -135,7 +136,7 @@ async def test_early_hints_are_no_answer_yet() -> None:
         writer.close()
 
     async with app(hint) as port:
-        assert await make_probe(parse_check("http:/x"), "127.0.0.1", port).ask() is None
+        assert await make_probe(parse_check("http:/x"), Subject("127.0.0.1", port)).ask() is None
 
 
 async def test_an_app_that_hangs_is_a_failure() -> None:
@@ -162,8 +163,8 @@ async def test_grpc_is_judged_by_the_health_service() -> None:
     server = Server([Health({Orders(): [status]})])  # type: ignore[list-item,dict-item]
     port = free_port()
     await server.start("127.0.0.1", port)
-    probe = make_probe(parse_check("grpc:shop.Orders"), "127.0.0.1", port)
-    stranger = make_probe(parse_check("grpc:shop.Nobody"), "127.0.0.1", port)
+    probe = make_probe(parse_check("grpc:shop.Orders"), Subject("127.0.0.1", port))
+    stranger = make_probe(parse_check("grpc:shop.Nobody"), Subject("127.0.0.1", port))
     try:
         status.set(True)
         assert await probe.ask() is None
@@ -195,7 +196,7 @@ async def test_a_health_service_that_answers_nonsense_is_told() -> None:
     server = Server([Service()])
     port = free_port()
     await server.start("127.0.0.1", port)
-    probe = make_probe(parse_check("grpc"), "127.0.0.1", port)
+    probe = make_probe(parse_check("grpc"), Subject("127.0.0.1", port))
     try:
         assert "did not answer" in (await probe.ask() or "")
     finally:

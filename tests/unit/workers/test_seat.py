@@ -17,6 +17,7 @@ from remora.model.names import ServiceName
 from remora.model.shares import QuotaKey
 from remora.model.snapshot import Snapshot
 from remora.sidecar.listener.listener import ListenError
+from remora.sidecar.upstream.health import Member
 from remora.sidecar.workers.counts import Taken
 from remora.sidecar.workers.messages import (
     Configure,
@@ -78,6 +79,9 @@ class Nursery:
 class Owner:
     def configuration(self) -> bytes:
         return encode(Configure(Snapshot(), ()))
+
+    def failing(self) -> list[tuple[Member, str]]:
+        return []
 
     def on_asked(self, seat: Seat, service: ServiceName) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Whether something at an address is well, asked by TCP, HTTP or gRPC."""
