@@ -56,7 +56,7 @@ def _routes(table: Table) -> Iterator[tuple[tuple[Any, ...], Config]]:
                     rank = (
                         *_host_rank(host),
                         *_match_rank(match, table.grpc),
-                        document["metadata"]["name"],
+                        *_age(document),
                         index,
                         number,
                     )
