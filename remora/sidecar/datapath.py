@@ -190,6 +190,8 @@ class DataPath:
         if self.app is not None:
             self.app.abort()
         self._mesh.passthrough.abort()
+        for gate in (*self._mesh.service_gates, *self._app_gates):
+            gate.close()
 
     def _listeners(self) -> Iterator[Listener]:
         if self._inbound is not None:

@@ -34,6 +34,8 @@ TTL_S = 10
 RENEW_ROUNDS = 6
 MOVED = 0.01
 """A share that changes by less than this part of itself is not sent."""
+TOLD = 0.03
+"""A demand that changes by less than this part of itself is not written."""
 MAX_QUOTAS = 1000
 """Of one sidecar."""
 
@@ -68,6 +70,8 @@ class Quotas:
         self._here: dict[Connection, dict[QuotaKey, float]] = {}
         self._elsewhere: dict[str, Demands] = {}
         """By control."""
+        self._participants: dict[QuotaKey, int] = {}
+        """As of the last round, and who came since."""
         self._sent: dict[Connection, dict[QuotaKey, tuple[float, int]]] = {}
         self._written: Demands = {}
         self._lease: LeaseId | None = None
@@ -77,15 +81,23 @@ class Quotas:
 
     def told(self, connection: Connection, demand: pb.Demand) -> None:
         """What a sidecar needs now."""
-        before = self._here.get(connection, {})
         now = {(quota.service, quota.limit): max(quota.rate, 0.0) for quota in demand.quotas[:MAX_QUOTAS]}
         if not now:
             self.left(connection)
             return
         self._here[connection] = now
-        if now.keys() != before.keys():
-            self.share()
+        self._welcome(connection, now)
         self._woken.set()
+
+    def _welcome(self, connection: Connection, keys: Iterable[QuotaKey]) -> None:
+        """Until the next round, who is new has an equal part: that is soon said, however many there are."""
+        sent = self._sent.get(connection, {})
+        new = [key for key in keys if key not in sent]
+        if not new:
+            return
+        for key in new:
+            self._participants[key] = self._participants.get(key, 0) + 1
+        self._send(connection, sent | {key: (1.0 / self._participants[key], self._participants[key]) for key in new})
 
     def left(self, connection: Connection) -> None:
         """A sidecar has gone."""
@@ -121,6 +133,7 @@ class Quotas:
     def share(self) -> None:
         """Split all quotas that sidecars here have a part in, and send what has moved."""
         demands = self._demands()
+        self._participants = {key: len(by_node) for key, by_node in demands.items()}
         shares = {key: max_min_shares(self._limit(key), by_node) for key, by_node in demands.items()}
         for connection, mine in self._here.items():
             node = connection.hello.node
@@ -165,7 +178,7 @@ class Quotas:
         demands = self.demands()
         self._renewed += 1
         try:
-            if demands != self._written:
+            if _is_news(demands, self._written):
                 await self._put(demands)
             elif self._lease is not None and self._renewed >= RENEW_ROUNDS:
                 self._renewed = 0
@@ -202,6 +215,21 @@ class Quotas:
             await self._store.revoke(lease)
         except StoreError as error:
             log.debug("The lease of demands was not revoked and runs out: %s", error)
+
+
+def _is_news(demands: Demands, written: Demands) -> bool:
+    """Whether others would split in another way."""
+    if demands.keys() != written.keys():
+        return True
+    for key, by_node in demands.items():
+        told = written[key]
+        if by_node.keys() != told.keys() or any(_has_moved(rate, told[node]) for node, rate in by_node.items()):
+            return True
+    return False
+
+
+def _has_moved(rate: float, told: float) -> bool:
+    return abs(rate - told) > 0.2 + TOLD * told
 
 
 def _is_near(before: tuple[float, int] | None, now: tuple[float, int]) -> bool:

@@ -221,3 +221,14 @@ async def test_what_cannot_be_read_is_passed_over(caplog: pytest.LogCaptureFixtu
     mesh.controls[0].quotas.take([Event(EventKind.PUT, "/mesh/test/quotas/z", b"{", Revision(1))])
     assert "cannot be read" in caplog.text
     assert await mesh.run(5, 100, 50, 20) > 400
+
+
+async def test_who_is_new_has_an_equal_part_at_once() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 100, 100, 100)
+    late = Sidecar("shop-late", mesh.clock, mesh.controls[0])
+    late.agent.stop()
+    assert late.limit.share == pytest.approx(1 / 4)
+    mesh.sidecars.append(late)
+    assert await mesh.run(5, 100, 100, 100, 100) == pytest.approx(500, rel=0.06)
+    assert mesh.shares == pytest.approx([1 / 4] * 4, abs=0.02)
