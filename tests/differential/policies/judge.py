@@ -142,8 +142,9 @@ def _combined(fields: tuple[tuple[bytes, bytes], ...]) -> Combined:
     for name, value in fields:
         if name in _OF_THE_HOP or name in _OF_THE_PROXY or name.startswith(b"x-envoy-"):
             continue
-        value = b",".join(part.strip() for part in value.split(b","))
-        found[name] = found[name] + b"," + value if name in found else value
+        parts = [part.strip() for part in (*found.get(name, b"").split(b","), *value.split(b","))]
+        # Empty elements of a list do not count (RFC 9110 §5.6.1).
+        found[name] = b",".join(filter(None, parts))
     return found
 
 

@@ -89,6 +89,9 @@ class _Connection(asyncio.Protocol):
         arrival = Arrival(self._backend, port, request.method, request.target, fields, self._length)
         number, act = self._stage.on_arrival(case, arrival)
         loop = asyncio.get_running_loop()
+        if request.method == b"HEAD" and act.deed in ("break", "trickle"):
+            # An answer that is its head has no middle.
+            act = Act()
         match act.deed:
             case "answer":
                 self._answer(number, act)
