@@ -9,12 +9,12 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING
 
 from remora.model.limits import DescriptorEntry, ExternalLimit
 from remora.sidecar.exchange.failures import LIMITER_FAILED, RATE_LIMITED_ELSEWHERE
-from remora.sidecar.exchange.gate import Asked, Gate, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Asked, Gate, Stopped, Verdict
 from remora.sidecar.routing.limit_keys import key_value
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.wire.heads import Fields, RequestHead, field_value
@@ -29,6 +29,8 @@ LOG_EVERY_S = 10.0
 MAX_ASKED = 1000
 """Questions that wait for an answer at a time. More are not asked: that is as if there had been no answer."""
 
+
+_KIND = "rate limit service"
 
 Descriptors = list[tuple[tuple[str, str], ...]]
 
@@ -54,6 +56,19 @@ class Limiter:
             if entries:
                 found.append(entries)
         return found
+
+    def account(self, head: RequestHead) -> Account:
+        """For people."""
+        config = self.config
+        says = [config.name, f"{config.host}:{config.port} is asked, for {config.timeout_s * 1000:g} ms at most"]
+        says.append("without an answer requests " + ("go on" if config.fail_open else "are answered 503"))
+        if config.shadow:
+            says.append("shadow mode: nobody waits for the answer")
+        descriptors = self.descriptors(head)
+        if not descriptors:
+            return Account(_KIND, (*says, "the request has nothing to ask about"), config.origin, applies=False)
+        asked = "; ".join(", ".join(f"{key}={value}" for key, value in entries) for entries in descriptors)
+        return Account(_KIND, (*says, f"about {asked}"), config.origin, f"{self._asked} questions wait")
 
     async def ask(self, head: RequestHead, descriptors: Descriptors) -> Stopped | None:
         """What becomes of the request; in shadow mode nothing does."""
@@ -142,6 +157,9 @@ class ExternalLimitGate(Gate):
         answer = asyncio.get_running_loop().create_future()
         self._start(self._ask(asked, head, answer))
         return Asked(answer)
+
+    def explain(self, head: RequestHead) -> Sequence[Account]:
+        return [limiter.account(head) for limiter in self._limiters]
 
     def close(self) -> None:
         for limiter in self._limiters:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 
 from remora.model.limits import RateLimit
 from remora.model.shares import QuotaKey
 from remora.sidecar.exchange.failures import RATE_LIMITED
-from remora.sidecar.exchange.gate import Gate, Quota, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Gate, Quota, Stopped, Verdict
 from remora.sidecar.policy.limit import Limit
 from remora.sidecar.policy.token_bucket import TokenBucket
 from remora.sidecar.routing.limit_keys import joined_values
@@ -39,6 +40,21 @@ class _Counted:
         self.matcher = Matcher(config.matches)
         self.fields = _policy_field(config)
         self.logged_at = float("-inf")
+
+    def account(self, head: RequestHead, now: float) -> Account:
+        """For people."""
+        config, key = self.config, joined_values(self.config.keys, head) if self.config.keys else b""
+        says = [f"at most {config.requests} in {config.per_s:g} s, {config.size} at once", self.matcher.told()]
+        if config.keys:
+            says.append("apart by " + ", ".join(key.name or key.kind for key in config.keys))
+        if config.scope == "service":
+            says.append(f"one quota for all that enforce it: {self.limit.share:.0%} of it here")
+        if config.shadow:
+            says.append("shadow mode: counted, not refused")
+        missed = self.matcher.missed(head) or ("" if key is not None else "it lacks what requests are told apart by")
+        if missed or key is None:
+            return Account("rate limit", (config.name, *says, missed), config.origin, applies=False)
+        return Account("rate limit", (config.name, *says), config.origin, f"{self.limit.tokens(key, now):.1f} left")
 
     def bucket(self, head: RequestHead, now: float) -> TokenBucket | None:
         """Where this request takes its token; None: it is not counted."""
@@ -107,6 +123,10 @@ class RateLimitGate(Gate):
         for bucket in buckets:
             bucket.take(now)
         return None
+
+    def explain(self, head: RequestHead) -> Sequence[Account]:
+        now = time.monotonic()
+        return [counted.account(head, now) for counted in (*self._enforced, *self._shadowed)]
 
     def _stopped(self, counted: _Counted, wait_s: float) -> Stopped:
         config = counted.config

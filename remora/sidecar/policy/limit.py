@@ -29,6 +29,10 @@ class Limit:
         """Where a request takes its token; `key` is for limits that have keys."""
         return self._one if self._keyed is None else self._keyed.bucket(key, now)
 
+    def tokens(self, key: bytes, now: float) -> float:
+        """How many there are for such a request. Changes nothing."""
+        return self._one.tokens(now) if self._keyed is None else self._keyed.tokens(key, now)
+
     def configure(self, rate: float, burst: float, max_keys: int, now: float) -> None:
         """Go on under other numbers with the tokens that there are. Keys stay keys."""
         self._rate, self._burst = rate, burst

@@ -43,6 +43,13 @@ class KeyedBuckets:
         bucket = buckets[key] = TokenBucket(self._rate, self._burst)
         return bucket
 
+    def tokens(self, key: bytes, now: float) -> float:
+        """How many there are for `key`. Changes nothing."""
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            return min(self._burst, bucket.tokens(now))
+        return self._burst if len(self._buckets) < self.max_keys else self._overflow.tokens(now)
+
     def scale(self, rate: float, burst: float) -> None:
         """Go on at another rate and burst, both changed in the same way: buckets stay as full as they are, in parts of
         what they hold. However many there are, this costs nothing."""

@@ -118,6 +118,26 @@ def test_what_is_used_up_stays_so_when_documents_change() -> None:
     assert sidecar.passed(30) == 20
 
 
+def test_it_explains_itself_and_changes_nothing() -> None:
+    posts = limit("posts", 5, matches=(RouteMatch(PathMatch("exact", "/"), method="POST"),))
+    sidecar = Sidecar(limit(requests=10, keys=(LimitKey("header", "x-user"),), scope="service"), posts)
+    sidecar.passed(3, x_user="ann")
+    head = RequestHead(b"GET", b"/", b"shop", [(b"x-user", b"ann")])
+    for _ in range(2):
+        keyed, missed = sidecar.gate.explain(head)
+        assert keyed.says == (
+            "shop/all",
+            "at most 10 in 1 s, 10 at once",
+            "all requests",
+            "apart by x-user",
+            "one quota for all that enforce it: 100% of it here",
+        )
+        assert (keyed.applies, keyed.origin, missed.applies) == (True, ORIGIN, False)
+        assert missed.says[-1] == "method is POST (it is GET)"
+    lacking, _ = sidecar.gate.explain(RequestHead(b"GET", b"/", b"shop", []))
+    assert not lacking.applies
+
+
 def test_processes_share_what_one_sidecar_enforces() -> None:
     sidecar = Sidecar(limit(requests=100), parts=4)
     assert sidecar.passed(100) == 25
