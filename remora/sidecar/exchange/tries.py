@@ -19,7 +19,7 @@ from remora.sidecar.exchange.repeats import MAX_RESENDS, Repeats, with_one_more_
 from remora.sidecar.exchange.replay import REPLAY_BYTES, Replay
 from remora.sidecar.exchange.story import Story
 from remora.sidecar.exchange.try_timer import TryTimer
-from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.policy.outcome import FAILED_GRPC, Outcome
 from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry, wait_asked_for
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.upstream.room import Limit, Objection
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 MAX_ASKED_WAIT_S = 60.0
 """An upstream that asks to wait longer before another try is taken at its word by its client, not by us."""
+
+_LEAST_FAILURE = 500
+"""Of HTTP's statuses."""
 
 HEDGE = "hedge"
 """How one is counted among the retries."""
@@ -203,11 +206,15 @@ class Tries(RequestClock):
     def retries_status(self, head: ResponseHead) -> bool:
         """Whether an answer of HTTP is given up for another attempt."""
         decision = self.decision
+        if self._has_rivals and head.status >= _LEAST_FAILURE:
+            return True
         return decision is not None and head.status in decision.retry.codes and self._retries_answer(head.fields)
 
     def retries_grpc_status(self, status: bytes, fields: Fields) -> bool:
         """Whether an answer of gRPC `status` is given up for another attempt; `fields` are its last ones."""
         decision = self.decision
+        if self._has_rivals and status in FAILED_GRPC:
+            return True
         if decision is None or not status.isdigit() or int(status) not in decision.retry.grpc_statuses:
             return False
         return self._retries_answer(fields)
@@ -215,7 +222,7 @@ class Tries(RequestClock):
     def _retries_answer(self, fields: Fields) -> bool:
         """Whether the policy, the budget and the server let an answer with these fields be tried again, or it is being
         tried elsewhere already."""
-        if self.hedges is not None and self.hedges.rivals:
+        if self._has_rivals:
             return True
         if not self._can_retry(AttemptFailure.STATUS):
             return False
@@ -336,6 +343,11 @@ class Tries(RequestClock):
             rival.pause()
         self._hedge_later(hedges)
         rival.start(self._proxy.protocol)
+
+    @property
+    def _has_rivals(self) -> bool:
+        """Whether several attempts are in flight: what has failed is no answer then."""
+        return self.hedges is not None and bool(self.hedges.rivals)
 
     def _others_go_on(self) -> bool:
         """Whether other attempts are in flight, in place of one that has come to nothing."""

@@ -57,7 +57,7 @@ async def test_an_answer_in_time_is_not_hedged() -> None:
     assert played.attempts == 1
 
 
-@pytest.mark.parametrize("status", [503, 0])
+@pytest.mark.parametrize("status", [503, 500, 0])
 @pytest.mark.parametrize("first_fails", [True, False])
 async def test_a_failure_is_not_an_answer_while_another_attempt_is_in_flight(status: int, first_fails: bool) -> None:
     played = play()
