@@ -7,6 +7,7 @@ quick. Tunnels take a place until they are open.
 
 from __future__ import annotations
 
+import random
 import time
 
 from remora.model.policies import AdaptiveConcurrency
@@ -27,7 +28,7 @@ class ConcurrencyGate(Gate):
     def __init__(self, service: str, config: AdaptiveConcurrency, metrics: Metrics) -> None:
         self.config = config
         self._service = service
-        self._limit = ConcurrencyLimit(config, time.monotonic())
+        self._limit = ConcurrencyLimit(config, time.monotonic(), random.random())
         self._shadow = Shadow(service, "concurrency", metrics)
 
     @property

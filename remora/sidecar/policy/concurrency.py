@@ -21,6 +21,10 @@ PERCENTILE = 0.5
 WINDOWS_AT_MINIMUM = 5
 """After so many with the limit at its minimum, the latency without load is doubted and measured anew (Envoy)."""
 
+JITTER = 0.15
+"""Up to so much later than configured the latency is measured anew, so that instances that were started together do not
+all take few requests at once (Envoy's default)."""
+
 MAX_SAMPLES = 1000
 """Of a window; of more, the first count."""
 
@@ -37,14 +41,17 @@ class ConcurrencyLimit:
         "_measures_since",
         "_resume",
         "_samples",
+        "_stretch",
         "_until",
         "in_flight",
         "limit",
         "unloaded_s",
     )
 
-    def __init__(self, config: AdaptiveConcurrency, now: float) -> None:
+    def __init__(self, config: AdaptiveConcurrency, now: float, random: float = 0.0) -> None:
+        """`random`, in [0, 1), sets this instance apart from others."""
         self._config = config
+        self._stretch = 1.0 + JITTER * random
         self.limit = config.minimum
         self.in_flight = 0
         self.unloaded_s = 0.0
@@ -112,7 +119,7 @@ class ConcurrencyLimit:
         self._next_window(now)
         self._at_minimum = self._at_minimum + 1 if self.limit == config.minimum else 0
         doubted = self._at_minimum >= WINDOWS_AT_MINIMUM and config.minimum < config.maximum
-        if doubted or now - self._measured_at >= config.min_rtt_interval_s:
+        if doubted or now - self._measured_at >= config.min_rtt_interval_s * self._stretch:
             self._resume = self.limit
             self.limit = config.minimum
             self.unloaded_s = 0.0

@@ -115,3 +115,17 @@ def test_a_new_configuration_keeps_what_was_learnt() -> None:
     assert limit.limit == learnt
     limit.configure(AdaptiveConcurrency(minimum=1, maximum=4))
     assert limit.limit == 4
+
+
+def test_instances_that_started_together_do_not_measure_together() -> None:
+    def measures_at(random: float) -> float:
+        limit = ConcurrencyLimit(AdaptiveConcurrency(min_rtt_requests=1, min_rtt_interval_s=10.0), 0.0, random)
+        now = 0.0
+        while True:
+            now += 0.125
+            assert limit.admit()
+            limit.on_answer(now, 0.01)
+            if limit.is_measuring and now > 1:
+                return now
+
+    assert 10.0 <= measures_at(0.0) < 11.0 < measures_at(0.9) <= 12.0

@@ -1,0 +1,157 @@
+"""A request whose service does not answer: what takes the place of the failure, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from remora.model.names import ServiceName
+from remora.model.policies import Balancer, Fallback, Hedging, LastGood, RetryPolicy, ServicePolicy, StaticAnswer
+from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
+from remora.sidecar.exchange.decision import Decision
+from remora.sidecar.exchange.fallback import FallbackRule
+from remora.sidecar.exchange.gate import Gate, Verdict
+from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.upstream.cluster import Clusters
+from remora.sidecar.wire.heads import RequestHead, ResponseHead, field_value
+from remora.sidecar.wire.stream import ResetReason
+from tests.unit.exchange.played import Play, Upstream
+
+ALL = ("no_endpoint", "breaker", "failure", "timeout")
+OTHER = ServiceName("other.default")
+SORRY = StaticAnswer(203, (("x-a", "b"),), "sorry")
+
+
+class Watching(Gate):
+    def __init__(self) -> None:
+        self.left: list[Outcome] = []
+
+    def enter(self, head: RequestHead, now: float, random: float) -> Verdict:
+        return None
+
+    def leave(self, outcome: Outcome, now: float, seconds: float) -> None:
+        self.left.append(outcome)
+
+
+class FallingPlay(Play):
+    """Beside the two endpoints there is one of another service."""
+
+    def __init__(self, retry: RetryPolicy | None = None, **fallback: Any) -> None:
+        policy = ServicePolicy(balancer=Balancer("round_robin"), retry=retry or RetryPolicy(attempts=0))
+        super().__init__(policy)
+        self.clusters = Clusters(Metrics())
+        elsewhere = EndpointSet(OTHER, (Endpoint("o", "127.0.0.1", 3),))
+        self.clusters.update(Snapshot(1, {OTHER: Service(OTHER, policy=policy)}, {OTHER: elsewhere}))
+        self.other = Upstream()
+        found = self.clusters.get(OTHER)
+        assert found is not None
+        found.endpoints[0].pool("http1").on_connection_free(self.other)
+        self.rule = FallbackRule(Fallback(on=ALL, **fallback), self.clusters)
+        self.gate = Watching()
+        assert isinstance(self.answer, Decision)
+        self.answer = self.answer.with_gates((self.gate,))
+        self.answer.fallback = self.rule
+
+    @property
+    def kind(self) -> bytes | None:
+        return field_value(self.downstream.heads[-1].fields, b"x-mesh-fallback")
+
+
+async def test_a_failed_answer_is_not_passed_on() -> None:
+    played = FallingPlay(answer=SORRY)
+    exchange = played.ask()
+    upstream = played.asked
+    upstream.handler.on_head(ResponseHead(500, []), False)
+    assert exchange.done
+    assert [head.status for head in played.downstream.heads] == [203]
+    assert (played.kind, played.downstream.data) == (b"answer", b"sorry")
+    assert upstream.resets == [ResetReason.CANCELLED], "nobody reads the rest of it"
+    assert played.active == 0
+    assert played.gate.left == [Outcome.FAILED], "the service has failed, whatever its caller got"
+    assert [(labels.service, labels.status, labels.flag) for labels in played.counted] == [("shop.default", "2xx", "")]
+    assert played.metrics.fallbacks == {("shop.default", "failure", "answer"): 1}
+
+
+async def test_a_complete_failed_answer_leaves_its_connection_alone() -> None:
+    played = FallingPlay(answer=SORRY)
+    played.ask()
+    upstream = played.asked
+    upstream.handler.on_head(ResponseHead(500, []), True)
+    assert (played.kind, upstream.resets) == (b"answer", [])
+
+
+async def test_retries_come_first() -> None:
+    played = FallingPlay(RetryPolicy(attempts=1, backoff_base_s=0.001), answer=SORRY)
+    played.ask()
+    played.asked.handler.on_head(ResponseHead(503, []), True)
+    assert not played.downstream.heads
+    second = await played.attempt(2)
+    second.handler.on_head(ResponseHead(503, []), True)
+    assert played.kind == b"answer"
+    assert played.cluster.budget.retrying == 0
+
+
+async def test_the_other_service_gets_the_whole_body_as_it_comes() -> None:
+    played = FallingPlay(service=OTHER)
+    exchange = played.ask(b"PUT", end=False)
+    exchange.on_data(b"one ", False)
+    upstream = played.asked
+    upstream.handler.on_reset(ResetReason.INTERNAL)
+    assert not exchange.done
+    exchange.on_data(b"two", True)
+    assert (played.other.data, played.other.ended) == (b"one two", True)
+    played.other.handler.on_head(ResponseHead(200, [], content_length=2), False)
+    played.other.handler.on_data(b"ok", True)
+    assert (played.kind, played.downstream.data) == (b"service", b"ok")
+    assert played.gate.left == [Outcome.FAILED]
+    (labels,) = played.counted
+    assert (labels.service, labels.status, labels.flag) == ("shop.default", "2xx", "UC")
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_what_may_have_been_executed_is_not_executed_again(method: bytes) -> None:
+    played = FallingPlay(service=OTHER)
+    exchange = played.ask(method)
+    played.asked.handler.on_reset(ResetReason.INTERNAL)
+    assert len(played.other.asked) == (method == b"GET")
+    assert exchange.done == (method == b"POST")
+
+
+async def test_there_is_one_fallback() -> None:
+    played = FallingPlay(service=OTHER)
+    exchange = played.ask()
+    played.asked.handler.on_reset(ResetReason.INTERNAL)
+    played.other.handler.on_head(ResponseHead(500, [], content_length=0), True)
+    assert exchange.done
+    assert (played.downstream.heads[-1].status, played.kind) == (500, b"service")
+    assert played.metrics.fallbacks == {("shop.default", "failure", "service"): 1}
+
+
+async def test_hedges_are_given_up_with_their_places() -> None:
+    played = FallingPlay(RetryPolicy(attempts=0, codes=(), hedging=Hedging(0.001)), service=OTHER)
+    played.ask()
+    first = played.asked
+    await played.attempt(2)
+    first.handler.on_head(ResponseHead(500, []), True)
+    assert (played.active, played.cluster.budget.retrying) == (0, 0)
+    assert len(played.other.asked) == 1
+
+
+async def test_an_answer_that_ends_early_is_not_kept() -> None:
+    played = FallingPlay(last_good=LastGood())
+    exchange = played.ask()
+    played.asked.handler.on_head(ResponseHead(200, []), False)
+    played.asked.handler.on_data(b"half", False)
+    exchange.on_reset(ResetReason.CANCELLED)
+    assert played.rule.cache is not None
+    assert played.rule.cache.size == 0
+
+
+async def test_grpc_calls_get_no_text() -> None:
+    played = FallingPlay(answer=SORRY)
+    played.ask(b"POST", content_type=b"application/grpc")
+    played.asked.handler.on_head(ResponseHead(200, [(b"grpc-status", b"14")]), True)
+    assert field_value(played.downstream.heads[-1].fields, b"grpc-status") == b"14"
+    assert played.metrics.fallbacks == {}
