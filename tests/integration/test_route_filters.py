@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -170,3 +171,83 @@ async def test_a_failure_tells_other_origins_too(tmp_path: Path) -> None:
         assert response.status == 503
         assert response.headers["x-mesh-error"] == "connect_failure"
         assert response.headers["Access-Control-Allow-Origin"] == "https://a.example"
+
+
+async def test_the_more_exact_rule_counts_whatever_the_order(tmp_path: Path) -> None:
+    def tagged(name: str, match: dict[str, Any]) -> dict[str, Any]:
+        tag = {"set": [{"name": "X-Rule", "value": name}]}
+        return rule({"type": "RequestHeaderModifier", "requestHeaderModifier": tag}, matches=[match])
+
+    def path(kind: str, value: str) -> dict[str, Any]:
+        return {"path": {"type": kind, "value": value}}
+
+    rules = (
+        tagged("rest", {}),
+        tagged("query", {"queryParams": [{"name": "a", "value": "1"}]}),
+        tagged("header", {"headers": [{"name": "x-a", "value": "1"}]}),
+        tagged("headers", {"headers": [{"name": "x-a", "value": "1"}, {"name": "x-b", "value": "1"}]}),
+        tagged("method", {"method": "GET"}),
+        tagged("short", path("PathPrefix", "/a")),
+        tagged("long", path("PathPrefix", "/a/b")),
+        tagged("expression", path("RegularExpression", "/a/[a-z]+/c")),
+        tagged("exact", path("Exact", "/a/b/c")),
+    )
+    async with asking(tmp_path, *rules) as (client, url):
+
+        async def rule_of(target: str, method: str = "GET", **headers: str) -> str:
+            async with client.request(method, url + target, headers=headers) as response:
+                found: str = (await response.json())["headers"]["x-rule"]
+                return found
+
+        assert await rule_of("/a/b/c") == "exact"
+        assert await rule_of("/a/d/c") == "expression"
+        assert await rule_of("/a/b/d") == "long"
+        assert await rule_of("/a/bc") == "short"
+        assert await rule_of("/ab?a=1", **{"X-A": "1", "X-B": "1"}) == "method"
+        assert await rule_of("/ab?a=1", "PUT", **{"X-A": "1", "X-B": "1"}) == "headers"
+        assert await rule_of("/ab?a=1", "PUT", **{"X-A": "1"}) == "header"
+        assert await rule_of("/ab?a=1", "PUT") == "query"
+        assert await rule_of("/ab", "PUT") == "rest"
+
+
+async def test_each_rule_has_its_own_time(tmp_path: Path) -> None:
+    released = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await released.wait()
+        return web.Response(text=request.path)
+
+    backends = {"backendRefs": [{"name": "shop"}]}
+    rules = (
+        {"matches": prefix("/short"), "timeouts": {"request": "100ms"}, **backends},
+        {"matches": prefix("/endless"), "timeouts": {"request": "0s"}, **backends},
+    )
+    async with running_backend(slow) as app:
+        mesh = documents.write(
+            tmp_path / "mesh.yaml",
+            documents.endpoints("shop", app.address),
+            documents.http_route("shop", *rules),
+            documents.traffic_policy("shop", timeouts={"request": "300ms"}),
+        )
+        async with (
+            running_sidecar(None, "--config", str(mesh), "--outbound", "shop=:0") as sidecar,
+            aiohttp.ClientSession() as client,
+        ):
+            url = sidecar.url("outbound:shop")
+            endless = asyncio.create_task(client.get(url + "/endless"))
+            for _ in range(5):  # together longer than the service's own time
+                async with client.get(url + "/short") as response:
+                    assert response.status == 504
+                    assert "within 0.1 s" in (await response.json())["detail"]
+            released.set()
+            async with await endless as response:
+                assert response.status == 200
+                assert await response.text() == "/endless"
+
+
+async def test_a_parameter_of_any_letters_can_be_matched(tmp_path: Path) -> None:
+    match = {"queryParams": [{"type": "RegularExpression", "name": "q", "value": "[^a-z]+"}]}
+    async with asking(tmp_path, rule(matches=[match])) as (client, url):
+        assert await said_of(client, url + "/?q=%E2%82%AC")
+        async with client.get(url + "/?q=euro") as response:
+            assert response.status == 404
