@@ -33,8 +33,9 @@ file may hold several documents.
 _HTTP_ROUTE = """\
 Where HTTP requests for a service go: [Gateway API](https://gateway-api.sigs.k8s.io/) as it is, with parents of kind
 Service. A service without routes sends everything to its own instances. A service with routes answers 404 (flag `NR`)
-to what none of them matches. Precedence is Gateway API's: exact path, longest prefix, method, more headers, more query
-parameters, then the older document.
+to what none of them matches. Precedence is Gateway API's: exact path, longest regular expression, longest prefix,
+method, more headers, more query parameters, then the older document. What is otherwise in Envoy is told
+[there](envoy-differences.md).
 
 ```yaml
 apiVersion: gateway.networking.k8s.io/v1
@@ -302,7 +303,8 @@ MEANINGS: dict[str, str] = {
     "`RegularExpression` matches the whole path, without the query",
     "PathMatch.value": "the path, its beginning, or an expression of RE2",
     "HeaderMatch.name": "in any case",
-    "HeaderMatch.value": "the whole value, or an expression of RE2 that matches all of it",
+    "HeaderMatch.value": "the whole value, lines of a repeated field joined by commas; or an expression of RE2 that "
+    "matches all of it",
     "HeaderMatch.type": "",
     "QueryParamMatch.name": "case counts",
     "QueryParamMatch.value": "the whole value, decoded, or an expression of RE2 that matches all of it",

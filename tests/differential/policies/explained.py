@@ -145,8 +145,8 @@ def _out_of_time(finding: Finding) -> object:
     us, them = finding.us, finding.them
     if finding.kind != ANSWER or not finding.ask.grpc or (us.answered_by, them.answered_by) != (None, None):
         return False
-    last = finding.ask.act(len(us.arrivals) - 1)
-    return last.deed == "hang" and (us.field(b"grpc-status"), them.field(b"grpc-status")) == (b"4", b"14")
+    hung = bool(us.arrivals) and finding.ask.act(len(us.arrivals) - 1).deed == "hang"
+    return hung and (us.field(b"grpc-status"), them.field(b"grpc-status")) == (b"4", b"14")
 
 
 def _edited_by_the_backend(finding: Finding) -> object:
