@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from remora.model.base import Origin
 from remora.model.grpc import GRPC_STATUS_NAMES
-from remora.model.policies import Balancer, Outlier, RetryBudget, RetryPolicy, ServicePolicy, Timeouts
+from remora.model.policies import Balancer, Caps, Outlier, RetryBudget, RetryPolicy, ServicePolicy, Timeouts
 from remora.sidecar.explain.numbers import count, limit, percent, seconds
 from remora.sidecar.explain.subject import Subject
 from remora.sidecar.explain.values import From, Rule
@@ -147,7 +147,26 @@ def breaker(subject: Subject) -> Iterator[Rule]:
     says = [f"of {per}: opens when {when}, for {seconds(found.sleep_s)}, then {count(found.probes, 'probe')}"]
     if found.shadow:
         says.append("in shadow mode: only counted")
-    yield Rule("breaker", tuple(says), From.of(subject.policy.origin))
+    cluster = subject.cluster
+    state = None if cluster is None or not subject.live else cluster.breakers.state
+    now = ""
+    if cluster is not None and state is not None:
+        now = f"it is {state.value}"
+        if cluster.is_shut:
+            now += f", for up to {seconds(cluster.breakers.wait_s(cluster.endpoints))}"
+    yield Rule("breaker", tuple(says), From.of(subject.policy.origin), now)
+
+
+def caps(subject: Subject) -> Iterator[Rule]:
+    """How much of this sidecar the service may take."""
+    found, cluster = subject.policy.caps, subject.cluster
+    limits = ((found.connections, "connections"), (found.pending, "waiting requests"), (found.requests, "requests"))
+    says = ", ".join(f"{most or 'any number of'} {what}" for most, what in limits)
+    now = ""
+    if cluster is not None and subject.live:
+        room = cluster.traffic.room
+        now = f"{room.connections} connections, {room.waiting} waiting requests, {cluster.active} requests"
+    yield Rule("limits", (says,), _unless(found == Caps(), subject.policy), now)
 
 
 def health(subject: Subject) -> Iterator[Rule]:
@@ -224,6 +243,7 @@ DESCRIBERS: tuple[Describer, ...] = (
     balancer,
     locality,
     outliers,
+    caps,
     breaker,
     health,
     fallback,
