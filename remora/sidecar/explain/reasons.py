@@ -187,6 +187,8 @@ def _destinations(facts: Sequence[BackendFacts]) -> Iterator[str]:
         usable = [endpoint for endpoint in backend.endpoints if endpoint.usable]
         if not backend.endpoints:
             yield f"{backend.service}{chance} has no endpoint: {failures.NO_ENDPOINT.status}, flag UH"
+        elif not usable:
+            yield f"{backend.service}{chance} lets no request through: 503, flag UO while its breaker is open, else UH"
         elif backend.place:
             yield f"it goes to {backend.service}{chance}, where its key leads to {backend.place}"
         elif len(usable) == 1:
