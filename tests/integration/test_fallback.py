@@ -119,6 +119,39 @@ async def test_what_admission_control_sheds_falls_back(tmp_path: Path) -> None:
         assert shed == 60 - len(backend.requests)
 
 
+async def test_what_an_open_breaker_keeps_back_falls_back(tmp_path: Path) -> None:
+    app = App()
+    app.status = 500
+    breaker = {"type": "Consecutive", "failures": 2, "sleep": "60s"}
+    async with (
+        running_backend(app.answer) as backend,
+        falling_back(tmp_path, backend.address, {"answer": SORRY}, breaker=breaker) as (_, client, url),
+    ):
+        seen = []
+        for _ in range(4):
+            async with client.post(url, data=b"x") as response:
+                seen.append((await said(response))[:2])
+        assert seen == [(500, None), (500, None), (203, "answer"), (203, "answer")]
+        assert len(backend.requests) == 2
+
+
+async def test_a_fault_made_on_purpose_shows_what_falls_back(tmp_path: Path) -> None:
+    app, faults = App(), {"targetRefs": [{"name": "app"}], "faults": [{"abort": {"status": 500}}]}
+    policy = {
+        "apiVersion": "mesh.remora.dev/v1alpha1",
+        "kind": "FaultPolicy",
+        "metadata": {"name": "app"},
+        "spec": faults,
+    }
+    async with (
+        running_backend(app.answer) as backend,
+        falling_back(tmp_path, backend.address, {"causes": ["Failure"], "answer": SORRY}, policy) as (_, client, url),
+        client.get(url) as response,
+    ):
+        assert (await said(response))[:2] == (203, "answer")
+        assert backend.requests == []
+
+
 async def test_an_answer_that_breaks_off_before_it_began(tmp_path: Path) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

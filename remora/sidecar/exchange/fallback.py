@@ -39,6 +39,7 @@ NOT_EXECUTED = frozenset(
         failures.ADMISSION_SHED,
         failures.BREAKER_OPEN,
         failures.CONNECT_FAILURE,
+        failures.FAULT,
     )
 )
 """After these failures nobody has executed the request, so another service may, whatever the method is."""

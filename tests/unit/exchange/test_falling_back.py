@@ -10,6 +10,7 @@ from remora.model.names import ServiceName
 from remora.model.policies import Balancer, Fallback, Hedging, LastGood, RetryPolicy, ServicePolicy, StaticAnswer
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
 from remora.sidecar.exchange.decision import Decision
+from remora.sidecar.exchange.failures import TIMEOUT
 from remora.sidecar.exchange.fallback import FallbackRule
 from remora.sidecar.exchange.gate import Gate, Verdict
 from remora.sidecar.policy.outcome import Outcome
@@ -129,14 +130,25 @@ async def test_there_is_one_fallback() -> None:
     assert played.metrics.fallbacks == {("shop.default", "failure", "service"): 1}
 
 
-async def test_hedges_are_given_up_with_their_places() -> None:
+async def test_the_last_of_hedged_attempts_falls_back() -> None:
     played = FallingPlay(RetryPolicy(attempts=0, codes=(), hedging=Hedging(0.001)), service=OTHER)
     played.ask()
     first = played.asked
-    await played.attempt(2)
+    second = await played.attempt(2)
     first.handler.on_head(ResponseHead(500, []), True)
+    assert not played.other.asked, "the other may still do"
+    second.handler.on_head(ResponseHead(500, []), True)
     assert (played.active, played.cluster.budget.retrying) == (0, 0)
     assert len(played.other.asked) == 1
+
+
+async def test_no_hedge_is_left_behind_when_the_time_is_over() -> None:
+    played = FallingPlay(RetryPolicy(attempts=0, hedging=Hedging(0.001)), answer=SORRY)
+    exchange = played.ask()
+    await played.attempt(2)
+    exchange.on_timeout(TIMEOUT, 1.0, past_deadline=False)
+    assert played.kind == b"answer"
+    assert (played.active, played.cluster.budget.retrying) == (0, 0)
 
 
 async def test_an_answer_that_ends_early_is_not_kept() -> None:
