@@ -32,7 +32,7 @@ def max_min_shares(limit: float, demands: Mapping[T, float]) -> dict[T, float]:
         shares[who] = part
         left -= part
     spare = max(left, 0.0) / len(shares)
-    return {who: (part + spare) / limit for who, part in shares.items()}
+    return {who: min((part + spare) / limit, 1.0) for who, part in shares.items()}
 
 
 def proportional_shares(demands: Mapping[T, float]) -> dict[T, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,30 @@ async def test_grpc_calls_are_told_in_their_way(tmp_path: Path) -> None:
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "(limit echo/all)" in (refused.value.details() or "")
         assert dict(refused.value.initial_metadata() or refused.value.trailing_metadata())["retry-after"] == "3600"
+
+
+async def test_a_worker_that_needs_more_of_a_limit_gets_it(tmp_path: Path) -> None:
+    config = documents.write(
+        tmp_path / "mesh.yaml", documents.rate_limit_policy("shop", {"name": "all", "requests": 40, "burst": 4})
+    )
+    flags = ("--service", "shop", "--config", str(config), "--workers", "2")
+    async with (
+        running_backend(answer) as app,
+        running_sidecar(app.address, *flags) as sidecar,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as client,
+    ):
+        async with asyncio.timeout(30):  # one connection meets one worker, whose equal part would be 20
+            while await rate(client, sidecar.url("inbound"), 1.0) < 36:
+                pass
+
+
+async def rate(client: aiohttp.ClientSession, url: str, seconds: float) -> float:
+    """Of requests that pass, out of some 100 a second."""
+    began, passed = time.monotonic(), 0
+    while time.monotonic() - began < seconds:
+        passed += (await statuses(client, url, 1))[0] == 200
+        await asyncio.sleep(0.01)
+    return passed / (time.monotonic() - began)
 
 
 async def test_workers_share_the_limit_of_their_sidecar(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def test_the_parts_are_the_whole_and_nobody_starves(limit: float, wanted: dict[i
     assert shares.keys() == wanted.keys()
     assert sum(shares.values()) == pytest.approx(1.0)
     assert min(shares.values()) >= IDLE_SHARE / len(wanted) * 0.999
+    assert max(shares.values()) <= 1.0
 
 
 @given(limits, demands)
