@@ -189,6 +189,8 @@ class _AskMaker:
         deed: Any = random.choices(
             ("answer", "reset", "close", "hang", "slow", "break", "trickle"), (60, 10, 10, 6, 4, 4, 1)
         )[0]
+        if deed == "hang" and self._table.has_no_end:
+            deed = "slow"
         if deed != "answer":
             return Act(deed)
         after = random.choice(("0", "1", "100")) if self._chance(0.05) else ""

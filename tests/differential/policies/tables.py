@@ -39,6 +39,7 @@ SHORT = "400ms"
 """A request timeout that ends in the middle of a second try."""
 LONG = "2000ms"
 """One that is longer than all tries together."""
+UNLIMITED = "0s"
 
 MARK = "x-rule"
 """Which rule took the request: set by each, both ways."""
@@ -63,6 +64,12 @@ class Table:
         """Then it is chance how many attempts are needed."""
         refs = [ref for route in self.routes for rule in route["spec"]["rules"] for ref in rule.get("backendRefs", ())]
         return any(ref["name"] == LUKEWARM for ref in refs)
+
+    @property
+    def has_no_end(self) -> bool:
+        """A request may take for ever."""
+        rules = [rule for route in self.routes for rule in route["spec"]["rules"]]
+        return any(rule.get("timeouts", {}).get("request") == UNLIMITED for rule in rules)
 
     def rule(self, mark: str) -> Document | None:
         """The rule that leaves this mark."""
@@ -215,9 +222,9 @@ class TableMaker:
     def _timeouts(self) -> Document:
         timeouts: Document = {}
         if self._chance(0.6):
-            timeouts["request"] = self._random.choice((SHORT, LONG))
+            timeouts["request"] = self._random.choice((SHORT, SHORT, LONG, LONG, UNLIMITED))
         if self._chance(0.6):
-            timeouts["backendRequest"] = PER_TRY
+            timeouts["backendRequest"] = self._random.choice((PER_TRY, PER_TRY, PER_TRY, UNLIMITED))
         return timeouts
 
     def _path(self) -> str:

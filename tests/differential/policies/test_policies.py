@@ -26,7 +26,7 @@ from tests.differential.policies.tables import (
 )
 from tests.differential.proxies import envoy_problem
 
-TABLES = 40
+TABLES = 30
 SEED = 4
 PAGE = Path(__file__).parents[3] / "docs" / "envoy-differences.md"
 

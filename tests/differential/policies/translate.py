@@ -255,4 +255,4 @@ def _retry(rule: Document, policy: Document) -> Config:
 
 def _duration(text: str) -> str:
     """`100ms` as protobuf's JSON has it."""
-    return f"{int(text.removesuffix('ms')) / 1000}s"
+    return text if not text.endswith("ms") else f"{int(text.removesuffix('ms')) / 1000}s"
