@@ -151,7 +151,7 @@ async def test_a_downstream_that_goes_ends_all_attempts() -> None:
 
 
 async def test_the_time_of_a_try_ends_all_attempts() -> None:
-    played = play(per_try_s=0.02)
+    played = play(per_try_s=30.0)
     exchange = played.ask()
     pair = await hedged(played)
     exchange.on_try_timeout()
