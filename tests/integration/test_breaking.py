@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc.aio
 import pytest
 from aiohttp import web
 
@@ -246,3 +247,39 @@ async def test_each_worker_has_its_own_breaker_and_the_worst_is_shown(tmp_path: 
         assert (await shop.cluster())["breaker"] == "open"
         assert await metric(shop.sidecar, "mesh_breaker_state", service="shop.default") == 2
         assert await metric(shop.sidecar, "mesh_breaker_transitions_total", state="open") == 1
+
+
+async def test_grpc_calls_are_told_when_to_come_back(tmp_path: Path) -> None:
+    async def fail(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        calls.append(1)
+        await context.abort(grpc.StatusCode.INTERNAL, "no")
+        raise AssertionError
+
+    calls: list[int] = []
+    server = grpc.aio.server()
+    methods = {"List": grpc.unary_unary_rpc_method_handler(fail)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.Orders", methods),))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    breaker = {"type": "Consecutive", "failures": 3, "sleep": "60s"}
+    policy = documents.traffic_policy("shop", breaker=breaker, retry=NO_RETRIES)
+    endpoints = documents.endpoints("shop", address, protocol="grpc")
+    mesh = documents.write(tmp_path / "mesh.yaml", endpoints, policy)
+    try:
+        async with (
+            running_sidecar(None, "--config", str(mesh), "--outbound", "shop=:0") as sidecar,
+            grpc.aio.insecure_channel(sidecar.address("outbound:shop")) as channel,
+        ):
+            found: list[grpc.aio.AioRpcError] = []
+            for _ in range(6):
+                with pytest.raises(grpc.aio.AioRpcError) as raised:
+                    await channel.unary_unary("/shop.Orders/List")(b"")
+                found.append(raised.value)
+    finally:
+        await server.stop(None)
+    assert [error.code().name for error in found] == ["INTERNAL"] * 3 + ["UNAVAILABLE"] * 3
+    assert len(calls) == 3
+    assert "spec.breaker of TrafficPolicy default/shop" in (found[-1].details() or "")
+    metadata = dict(found[-1].trailing_metadata() or ())
+    assert metadata["x-mesh-error"] == "breaker_open"
+    assert 50_000 < int(metadata["grpc-retry-pushback-ms"]) <= 60_000
