@@ -158,3 +158,34 @@ async def test_what_the_mesh_answers_itself_is_told_with_the_sentence(tmp_path: 
         _, page = await explain("--request-id", said["request_id"], "--admin", caller.address("admin"))
         assert "attempts  none: it did not get so far" in page
         assert f"why       flag FI: {said['detail']}" in page
+
+
+async def test_an_open_breaker_is_told_and_what_answers_instead(tmp_path: Path) -> None:
+    async def fail(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=500)
+
+    breaker = {"type": "Consecutive", "failures": 1, "sleep": "60s"}
+    text = {"answer": {"status": 200, "body": "closed for today"}, "causes": ["BreakerOpen"]}
+    async with running_backend(fail) as app:
+        file = documents.write(
+            tmp_path / "mesh.yaml",
+            documents.endpoints("shop", app.address),
+            documents.endpoints("kind", app.address),
+            documents.traffic_policy("shop", breaker=breaker),
+            documents.traffic_policy("kind", breaker=breaker, fallback=text),
+        )
+        flags = ("--config", str(file), "--outbound", "shop=:0", "--outbound", "kind=:0")
+        async with running_sidecar(None, *flags) as caller, aiohttp.ClientSession() as client:
+            for name in ("shop", "kind"):
+                async with client.get(caller.url(f"outbound:{name}")) as response:
+                    assert response.status == 500
+            where = ("--admin", caller.address("admin"))
+            status, page = await explain("GET", "http://shop/", *where)
+            assert status == 1
+            assert "flag UO, x-mesh-error: breaker_open" in page
+            told = await facts("GET", "http://shop/", *where)
+            (now,) = (rule["now"] for rule in told["rules"] if rule["name"] == "breaker")
+            assert now.startswith("it is open, for up to ")
+            status, page = await explain("GET", "http://kind/", *where)
+            assert status == 0
+            assert "its fallback answers instead" in page

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+
+from remora.model.base import Origin
 from remora.model.policies import AdmissionControl
 from remora.model.snapshot import Service
 from remora.sidecar.exchange import failures
-from remora.sidecar.exchange.gate import Gate, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Gate, Stopped, Verdict
 from remora.sidecar.exchange.gates import GateMaker
 from remora.sidecar.policy.admission import Admission
 from remora.sidecar.policy.outcome import Outcome
@@ -17,9 +21,10 @@ from remora.sidecar.wire.heads import RequestHead
 class AdmissionGate(Gate):
     """Of one service. What it refuses counts as a request, in shadow mode too what it would refuse."""
 
-    def __init__(self, service: str, config: AdmissionControl, metrics: Metrics) -> None:
+    def __init__(self, service: str, config: AdmissionControl, metrics: Metrics, origin: Origin | None = None) -> None:
         self.config = config
         self._service = service
+        self._origin = origin
         self._admission = Admission(config)
         self._shadow = Shadow(service, "admission", metrics)
 
@@ -41,6 +46,16 @@ class AdmissionGate(Gate):
         admission.on_shed(now)
         return Stopped(failure, detail)
 
+    def explain(self, head: RequestHead) -> Sequence[Account]:  # noqa: ARG002
+        config = self.config
+        says = [
+            f"what is over {config.multiplier:g} times the good answers is shed, {100 * config.max_share:g} % at most"
+        ]
+        if config.shadow:
+            says.append("in shadow mode: only counted")
+        share = self._admission.shed_share(time.monotonic())
+        return [Account("admission", tuple(says), self._origin, f"{100 * share:.3g} % are shed")]
+
     def leave(self, outcome: Outcome, now: float, seconds: float) -> None:  # noqa: ARG002
         if outcome is not Outcome.UNKNOWN:
             self._admission.on_answer(now, accepted=outcome is Outcome.OK)
@@ -56,6 +71,6 @@ def admission_maker(metrics: Metrics) -> GateMaker:
         if isinstance(before, AdmissionGate):
             before.configure(config)
             return before
-        return AdmissionGate(service.name, config, metrics)
+        return AdmissionGate(service.name, config, metrics, service.policy.origin)
 
     return make

@@ -78,6 +78,8 @@ def _note(endpoint: UpstreamEndpoint, now: float) -> str:
         return f"it failed; back in {seconds(max(0.0, outlier.ejected_until - now))}"
     if endpoint.unreachable_until > now:
         return f"no connection; others are preferred for {seconds(endpoint.unreachable_until - now)}"
+    if endpoint.guard is not None and endpoint.guard.endpoint and endpoint.guard.wait_s > 0:
+        return f"its breaker is open for {seconds(endpoint.guard.wait_s)}"
     if outlier.failures:
         return f"failures in a row: {outlier.failures}"
     return ""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from remora.model.base import Origin
 from remora.model.grpc import GRPC_STATUS_NAMES
 from remora.model.policies import Balancer, Caps, Outlier, RetryBudget, RetryPolicy, ServicePolicy, Timeouts
+from remora.sidecar.explain.limits import concurrency_there, limits_there
 from remora.sidecar.explain.numbers import count, limit, percent, seconds
 from remora.sidecar.explain.subject import Subject
 from remora.sidecar.explain.values import From, Rule
@@ -180,7 +181,7 @@ def health(subject: Subject) -> Iterator[Rule]:
 
 def fallback(subject: Subject) -> Iterator[Rule]:
     """Where there is one."""
-    found = subject.policy.fallback
+    found = subject.service.policy.fallback
     if found is None:
         return
     what = "the last good answer"
@@ -189,7 +190,7 @@ def fallback(subject: Subject) -> Iterator[Rule]:
     elif found.answer is not None:
         what = f"a fixed answer {found.answer.status}"
     causes = ", ".join(cause.replace("_", " ") for cause in found.on)
-    yield Rule("fallback", (f"{what}, on {causes}",), From.of(subject.policy.origin))
+    yield Rule("fallback", (f"{what}, on {causes}",), From.of(subject.service.policy.origin))
 
 
 def session(subject: Subject) -> Iterator[Rule]:
@@ -208,7 +209,9 @@ def gates(subject: Subject) -> Iterator[Rule]:
     """What limits, faults and the like say themselves."""
     for gate in subject.gates:
         for account in gate.explain(subject.head):
-            yield Rule(account.name, account.says, _from(account.origin), account.now, account.applies)
+            yield Rule(
+                account.name, account.says, _from(account.origin), account.now if subject.live else "", account.applies
+            )
 
 
 def forbidden_faults(subject: Subject) -> Iterator[Rule]:
@@ -247,5 +250,7 @@ DESCRIBERS: tuple[Describer, ...] = (
     breaker,
     health,
     fallback,
+    limits_there,
+    concurrency_there,
 )
 """In the order in which they are shown, which is that of a request's way."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from remora.model.names import ServiceName, service_of_host, split_authority
-from remora.model.policies import ServicePolicy
+from remora.model.policies import FallbackCause, ServicePolicy
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.explain import endpoints, filters
@@ -127,9 +127,31 @@ def _to_backends(
     changes = tuple(filters.sees(head, _filters(route, main)))
     base = replace(base, rules=rules, sees=changes)
     possible = [backend for backend in facts if backend.chosen or (chosen is None and backend.weight)]
+    against = [_objection(backend.service, view) for backend in possible]
+    if all(against):
+        return _fallen(_fails_with(base, next(each for each in against if each)), subject, "breaker")
     if not any(backend.endpoints for backend in possible):
-        return _fails(base, failures.NO_ENDPOINT, service=possible[0].service)
-    return replace(base, now=(*_on_the_way(rules), *_destinations(possible)))
+        return _fallen(_fails(base, failures.NO_ENDPOINT, service=possible[0].service), subject, "no_endpoint")
+    return replace(base, now=(*_on_the_way(rules), *_destinations(possible, against)))
+
+
+def _objection(service: str, view: View) -> Failing | None:
+    """What stands against attempts now: a breaker, or a cap."""
+    cluster = view.cluster(ServiceName(service))
+    found = None if cluster is None else cluster.objection()
+    if found is None:
+        return None
+    failure = failures.OF_LIMIT[found.limit]
+    details = {"service": service, "document": found.document, "most": found.most, "wait_s": found.wait_s}
+    return Failing(failure.flag, failure.status, failure.code, failure.sentence.format(**details))
+
+
+def _fallen(base: Explanation, subject: Subject, cause: FallbackCause) -> Explanation:
+    """With what answers instead, if something does."""
+    fallback = subject.service.policy.fallback
+    if fallback is None or cause not in fallback.on:
+        return base
+    return replace(base, now=(*base.now, "its fallback answers instead"), failing=None)
 
 
 def _certain(route: CompiledRoute, head: RequestHead) -> CompiledBackend | None:
@@ -181,11 +203,13 @@ def _on_the_way(rules: tuple[Rule, ...]) -> Iterator[str]:
             yield f"on purpose ({rule.source.document}): {rule.says[0]}"
 
 
-def _destinations(facts: Sequence[BackendFacts]) -> Iterator[str]:
-    for backend in facts:
+def _destinations(facts: Sequence[BackendFacts], against: Sequence[Failing | None]) -> Iterator[str]:
+    for backend, objection in zip(facts, against, strict=True):
         chance = "" if backend.chosen else f" ({percent(backend.share)} of such requests)"
         usable = [endpoint for endpoint in backend.endpoints if endpoint.usable]
-        if not backend.endpoints:
+        if objection is not None:
+            yield f"what is for {backend.service}{chance} is answered {objection.status}: {objection.sentence}"
+        elif not backend.endpoints:
             yield f"{backend.service}{chance} has no endpoint: {failures.NO_ENDPOINT.status}, flag UH"
         elif not usable:
             yield f"{backend.service}{chance} lets no request through: 503, flag UO while its breaker is open, else UH"
@@ -198,6 +222,9 @@ def _destinations(facts: Sequence[BackendFacts]) -> Iterator[str]:
 
 
 def _fails(base: Explanation, failure: Failure, **details: object) -> Explanation:
-    sentence = failure.sentence.format(**details)
-    failing = Failing(failure.flag, failure.status, failure.code, sentence)
-    return replace(base, failing=failing, now=(f"the sidecar answers {failure.status} itself: {sentence}",))
+    return _fails_with(base, Failing(failure.flag, failure.status, failure.code, failure.sentence.format(**details)))
+
+
+def _fails_with(base: Explanation, failing: Failing) -> Explanation:
+    now = f"the sidecar answers {failing.status} itself: {failing.sentence}"
+    return replace(base, failing=failing, now=(now,))

@@ -1,0 +1,42 @@
+"""What limits say of a request: those that callers enforce tell of themselves (`Gate.explain`), here are the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from remora.sidecar.explain.numbers import seconds
+from remora.sidecar.explain.subject import Subject
+from remora.sidecar.explain.values import From, Rule
+from remora.sidecar.routing.match import Matcher
+
+_THERE = "the service's own sidecars enforce it"
+
+
+def limits_there(subject: Subject) -> Iterator[Rule]:
+    """Rate limits that the service's own sidecars enforce."""
+    found = subject.service.limits.enforced(at_callers=False)
+    for limit in found.limits:
+        says = [
+            limit.name,
+            f"at most {limit.requests} in {seconds(limit.per_s)}, {Matcher(limit.matches).told()}",
+            _THERE,
+        ]
+        missed = Matcher(limit.matches).missed(subject.head)
+        source = From.of(limit.origin, rules=True)
+        yield Rule("rate limit", (*says, missed) if missed else tuple(says), source, applies=not missed)
+    for external in found.external:
+        says = [external.name, f"{external.host}:{external.port} is asked", _THERE]
+        yield Rule("rate limit", tuple(says), From.of(external.origin))
+
+
+def concurrency_there(subject: Subject) -> Iterator[Rule]:
+    """The bound on requests in flight to each instance."""
+    found = subject.service.policy.concurrency
+    if found is not None:
+        says = [
+            f"each instance takes {found.minimum} to {found.maximum} requests at a time, by how latency grows",
+            _THERE,
+        ]
+        if found.shadow:
+            says.append("in shadow mode: only counted")
+        yield Rule("concurrency", tuple(says), From.of(subject.service.policy.origin))
