@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import aiohttp
 from aiohttp import web
 
 from tests.support import documents
-from tests.support.backend import Backend, running_backend
+from tests.support.backend import Backend, running_backend, running_raw_server
+from tests.support.mesh import metric
 from tests.support.ports import free_port
 from tests.support.process import Command, running_sidecar
 
@@ -291,8 +292,54 @@ async def test_where_health_is_always_believed_nobody_is_left(tmp_path: Path) ->
         async with asyncio.timeout(20):
             while any((await caller.shares()).values()):
                 await caller.ask()
+        assert await metric(caller.sidecar, "mesh_panic", service="shop.default") == 0
         status, text = await caller.ask()
         assert (status, json.loads(text)["code"]) == (503, "no_healthy_endpoint")
+
+
+async def test_where_too_few_are_well_health_is_not_believed(tmp_path: Path) -> None:
+    endpoints: dict[str, dict[str, Any]] = {"x": {}, "y": {}, "z": {}}
+    round_robin = {"type": "RoundRobin", "panicThreshold": 60}
+    async with calling(tmp_path, endpoints, balancer=round_robin, outlier=GONE, retry={"attempts": 0}) as caller:
+        caller.apps["x"].status = caller.apps["y"].status = 500
+        async with asyncio.timeout(20):
+            while not await metric(caller.sidecar, "mesh_panic", service="shop.default"):
+                await caller.ask()
+        assert (await caller.cluster())["levels"][0]["panic"] is True
+        found = Counter([(await caller.ask())[1] for _ in range(30)])
+        assert found == {"x": 10, "y": 10, "z": 10}
+
+
+async def test_opaque_connections_stay_by_the_address_that_they_come_from(tmp_path: Path) -> None:
+    def greeter(name: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(name)
+            await reader.read()
+
+        return greet
+
+    async with AsyncExitStack() as stack:
+        ports = [await stack.enter_async_context(running_raw_server(greeter(name))) for name in (b"x", b"y", b"z")]
+        ring = {"type": "RingHash", "hashOn": [{"type": "SourceAddress"}]}
+        mesh = documents.write(
+            tmp_path / "mesh.yaml",
+            documents.endpoints("shop", *(f"127.0.0.1:{port}" for port in ports), protocol="tcp"),
+            documents.traffic_policy("shop", balancer=ring),
+        )
+        flags = ("--config", str(mesh), "--outbound", "shop=127.0.0.1:0")
+        sidecar = await stack.enter_async_context(running_sidecar(None, *flags))
+
+        async def greeted(caller: str) -> bytes:
+            port = sidecar.port("outbound:shop")
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(caller, 0))
+            async with asyncio.timeout(10):
+                name = await reader.read(1)
+            writer.close()
+            return name
+
+        found = {number: {await greeted(f"127.0.0.{number}") for _ in range(3)} for number in range(1, 16)}
+        assert all(len(names) == 1 for names in found.values())
+        assert len(set().union(*found.values())) > 1
 
 
 async def test_versions_are_services_of_their_own_with_the_balancer_of_the_service(tmp_path: Path) -> None:

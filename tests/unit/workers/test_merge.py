@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from remora.model.snapshot import Endpoint
-from remora.sidecar.admin.views import ClusterView, EndpointState, EndpointView, Share
+from remora.sidecar.admin.views import ClusterView, EndpointState, EndpointView, LevelView, Share
 from remora.sidecar.workers.merge import merge_clusters
 
 
@@ -49,6 +50,17 @@ def test_the_app_and_a_service_of_its_name_stay_apart() -> None:
     app, service = cluster("orders.default", view("app"), inbound=True), cluster("orders.default", view("o-1"))
     merged = merge_clusters({0: [app, service], 1: [app, service]})
     assert [(found.inbound, found.endpoints[0].endpoint.id) for found in merged] == [(True, "app"), (False, "o-1")]
+
+
+def test_shares_are_the_mean_and_scores_the_worst() -> None:
+    first = msgspec.structs.replace(view("o-1"), share=0.2, score=1.0, latency_s=0.1)
+    second = msgspec.structs.replace(view("o-1"), share=0.4, score=3.0, latency_s=0.05)
+    level = LevelView(("a",), 1.0, 1, 1, panic=False)
+    one, other = (ClusterView("orders", "peak_ewma", (found,), levels=(level,)) for found in (first, second))
+    (merged,) = merge_clusters({0: [one], 1: [other]})
+    assert merged.levels == (level,)
+    (found,) = merged.endpoints
+    assert (round(found.share, 9), found.score, found.latency_s) == (0.3, 3.0, 0.1)
 
 
 NUMBERS = st.integers(0, 100)
