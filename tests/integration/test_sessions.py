@@ -13,7 +13,7 @@ from aiohttp import web
 
 from tests.support import documents
 from tests.support.backend import Backend, running_backend
-from tests.support.process import running_sidecar
+from tests.support.process import Command, running_sidecar
 
 SESSION = {"sessionName": "s"}
 
@@ -141,3 +141,16 @@ async def test_a_websocket_begins_a_session(tmp_path: Path) -> None:
             await socket.receive_str()
             assert "Set-Cookie" in socket._response.headers
         assert (await ask(client, url))[1] is None
+
+
+async def test_an_explanation_says_where_a_session_goes(tmp_path: Path) -> None:
+    async with backends(3) as apps:
+        file = documents.write(tmp_path / "mesh.yaml", *shop(apps, SESSION))
+        flags = ("--config", str(file), "--outbound", "shop=:0")
+        async with running_sidecar(None, *flags) as sidecar, browser() as client:
+            port, cookie = await ask(client, sidecar.url("outbound:shop"))
+            assert cookie is not None
+            where = ("--admin", sidecar.address("admin"), "-H", f"Cookie: {cookie.partition(';')[0]}")
+            command = await Command.start("sidecar", "explain", "GET", "shop/", *where)
+            assert await command.finish() == 0
+            assert f"it goes to shop.default, where its session is, at 127.0.0.1:{port}" in "\n".join(command.lines)

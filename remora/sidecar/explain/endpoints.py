@@ -24,7 +24,7 @@ def live(cluster: Cluster) -> Iterator[EndpointFacts]:
         said = endpoint.endpoint
         yield EndpointFacts(
             said.id,
-            _address(said),
+            address(said),
             endpoint_state(endpoint),
             id(endpoint) in usable,
             cluster.choice.weight_of(endpoint),
@@ -42,7 +42,7 @@ def static(endpoints: Iterable[Endpoint]) -> Iterator[EndpointFacts]:
     for said in endpoints:
         state = "healthy" if said.healthy else "unhealthy"
         yield EndpointFacts(
-            said.id, _address(said), state, said.healthy, said.weight, version=said.version, zone=said.zone
+            said.id, address(said), state, said.healthy, said.weight, version=said.version, zone=said.zone
         )
 
 
@@ -51,7 +51,7 @@ def place(cluster: Cluster, head: RequestHead) -> str:
     made: Fields = []
     key = None if cluster.keys is None else cluster.keys.read(head, made, 0)
     picked = None if key is None or made else cluster.pick((), hash_of(key))
-    return "" if picked is None else _address(picked.endpoint)
+    return "" if picked is None else address(picked.endpoint)
 
 
 def zones(cluster: Cluster) -> Iterator[str]:
@@ -85,5 +85,6 @@ def _note(endpoint: UpstreamEndpoint, now: float) -> str:
     return ""
 
 
-def _address(endpoint: Endpoint) -> str:
+def address(endpoint: Endpoint) -> str:
+    """HOST:PORT."""
     return f"[{endpoint.address}]:{endpoint.port}" if ":" in endpoint.address else f"{endpoint.address}:{endpoint.port}"

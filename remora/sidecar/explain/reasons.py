@@ -6,6 +6,7 @@ paths is not used, so that each route can say why it is not the one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
@@ -24,7 +25,7 @@ from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.routing.match import host_of
 from remora.sidecar.routing.table import CompiledBackend, CompiledRoute, CompiledService
 from remora.sidecar.upstream.cluster import policies_of
-from remora.sidecar.wire.heads import RequestHead
+from remora.sidecar.wire.heads import FORWARDED, RequestHead
 
 _LIFTED = {"content-type": "content_type", "x-request-id": "request_id", "traceparent": "trace_parent"}
 
@@ -33,6 +34,7 @@ def head_of(asked: Asked) -> RequestHead:
     """The head that such a request would have."""
     fields = [(name.encode(), value.encode()) for name, value in asked.headers if name.lower() not in _LIFTED]
     head = RequestHead(asked.method.encode(), asked.path.encode(), asked.authority.encode(), fields)
+    head.was_forwarded = any(name.lower().encode() in FORWARDED for name, _ in asked.headers)
     for name, value in asked.headers:
         if name.lower() in _LIFTED:
             setattr(head, _LIFTED[name.lower()], value.encode())
@@ -114,10 +116,13 @@ def _chosen(service: CompiledService, base: Explanation) -> CompiledRoute | None
 def _to_backends(
     base: Explanation, service: CompiledService, route: CompiledRoute, head: RequestHead, view: View
 ) -> Explanation:
-    chosen = _certain(route, head)
+    pinned = _of_session(route, head, view)
+    chosen = _certain(route, head) if pinned is None else pinned[0]
     facts = tuple(_backend_facts(route, chosen, view, head))
+    if pinned is not None:
+        facts = tuple(replace(each, session=pinned[1]) if each.chosen else each for each in facts)
     base = replace(base, backends=facts)
-    if not route.backends:
+    if chosen is None and not route.backends:
         return _fails(base, failures.NO_BACKEND, service=base.service, route=route.name)
     # Where chance decides, rules are told of the backend that gets the most.
     weights = {backend.service: backend.weight for backend in route.route.backends}
@@ -152,6 +157,17 @@ def _fallen(base: Explanation, subject: Subject, cause: FallbackCause) -> Explan
     if fallback is None or cause not in fallback.on:
         return base
     return replace(base, now=(*base.now, "its fallback answers instead"), failing=None)
+
+
+def _of_session(route: CompiledRoute, head: RequestHead, view: View) -> tuple[CompiledBackend, str] | None:
+    """The backend and the address that the request's session leads to; None: it has none, or that is not well."""
+    session = None if route.session is None else route.session.read(head, time.time())
+    if session is None:
+        return None
+    backend = next((each for name, each in route.targets.items() if name == session.service), None)
+    cluster = None if backend is None else view.cluster(backend.service)
+    endpoint = None if cluster is None else cluster.find_well(session.endpoint)
+    return None if backend is None or endpoint is None else (backend, endpoints.address(endpoint.endpoint))
 
 
 def _certain(route: CompiledRoute, head: RequestHead) -> CompiledBackend | None:
@@ -213,6 +229,8 @@ def _destinations(facts: Sequence[BackendFacts], against: Sequence[Failing | Non
             yield f"{backend.service}{chance} has no endpoint: {failures.NO_ENDPOINT.status}, flag UH"
         elif not usable:
             yield f"{backend.service}{chance} lets no request through: 503, flag UO while its breaker is open, else UH"
+        elif backend.session:
+            yield f"it goes to {backend.service}, where its session is, at {backend.session}"
         elif backend.place:
             yield f"it goes to {backend.service}{chance}, where its key leads to {backend.place}"
         elif len(usable) == 1:

@@ -88,6 +88,8 @@ class BackendFacts(Fact, frozen=True):
     """All such requests go here: it is the only one, or its user stays with it."""
     place: str = ""
     """Where the request's key leads, for a balancer that hashes."""
+    session: str = ""
+    """Where the request's session leads, before weights and balancers."""
 
 
 class Rule(Fact, frozen=True):
