@@ -122,7 +122,10 @@ class Quotas:
             if not self._here and not self._written:
                 self._woken.clear()
                 continue
-            await self.round()
+            try:
+                await self.round()
+            except Exception:  # a fault of ours in one round must not end all that follow
+                log.exception("Shared limits could not be split; sidecars keep the parts that they have.")
             await asyncio.sleep(ROUND_S)
 
     async def round(self) -> None:
