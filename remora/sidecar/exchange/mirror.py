@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from remora.model.policies import RetryPolicy
 from remora.sidecar.exchange import failures
+from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.decision import Decision, MirrorTarget
 from remora.sidecar.exchange.exchange import Exchange
 from remora.sidecar.exchange.replay import Replay
@@ -196,6 +197,9 @@ class CopiedExchange(Exchange):
         if not self.done and head.status >= 200 and self._request_ended and self.decision is not None:
             # An answer that goes on and on is not read for ever.
             self.limit_total(self.decision.request_timeout_s)
+
+    def _remember(self, attempt: Attempt | None, flag: str, service: str, route: str) -> None:
+        """Who asks by the request's id wants to hear of the request."""
 
     def _count(self, flag: str, service: str, route: str) -> None:  # noqa: ARG002
         self._cluster.copies -= 1

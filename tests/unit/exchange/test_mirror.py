@@ -181,3 +181,13 @@ async def test_a_mirror_without_endpoints() -> None:
     play.ask()
     assert play.mirrored == counted("", "UH")
     play.answer_request()
+
+
+async def test_a_copy_is_not_remembered_in_place_of_its_request() -> None:
+    play = Mirrored()
+    exchange = play.ask(request_id=b"told")
+    play.mirror.handler.on_reset(ResetReason.PEER_RESET)
+    assert exchange._proxy.recent.find("told") == []
+    play.asked.handler.on_head(ResponseHead(500, []), True)
+    (happened,) = exchange._proxy.recent.find("told")
+    assert (happened.service, happened.status) == ("shop.default", 500)
