@@ -72,6 +72,10 @@ async def test_a_service_that_fails_gets_few_requests_until_it_is_back(tmp_path:
         assert 10 < said["500"] < 130, "a fifth goes through"
         assert await metric(sidecar, "mesh_requests_total", flag="AC", status="5xx") == said["admission_shed"]
 
+        explained = await Command.start("sidecar", "explain", "GET", "http://app/", "--admin", sidecar.address("admin"))
+        assert await explained.finish() == 0
+        assert any("what is over 2 times the good answers is shed" in line for line in explained.lines), explained.lines
+
         script.status = 200
 
         async def is_back() -> bool:

@@ -19,7 +19,7 @@ from remora.sidecar.wire.heads import RequestHead
 
 
 class AdmissionGate(Gate):
-    """Of one service. What it refuses counts as a request, in shadow mode too what it would refuse."""
+    """Of one service. What it sheds counts as a request that failed."""
 
     def __init__(self, service: str, config: AdmissionControl, metrics: Metrics, origin: Origin | None = None) -> None:
         self.config = config
@@ -28,9 +28,10 @@ class AdmissionGate(Gate):
         self._admission = Admission(config)
         self._shadow = Shadow(service, "admission", metrics)
 
-    def configure(self, config: AdmissionControl) -> None:
+    def configure(self, config: AdmissionControl, origin: Origin | None) -> None:
         """Go on with `config`; what was counted stays, unless over another window."""
         self.config = config
+        self._origin = origin
         self._admission.configure(config)
 
     def enter(self, head: RequestHead, now: float, random: float) -> Verdict:  # noqa: ARG002
@@ -69,7 +70,7 @@ def admission_maker(metrics: Metrics) -> GateMaker:
         if config is None:
             return None
         if isinstance(before, AdmissionGate):
-            before.configure(config)
+            before.configure(config, service.policy.origin)
             return before
         return AdmissionGate(service.name, config, metrics, service.policy.origin)
 
