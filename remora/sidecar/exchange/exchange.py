@@ -291,8 +291,12 @@ class Exchange(FallingBack):
                 flag = flag or self._flag
         self._count(flag, service, route)
         recent = self._proxy.recent
-        if flag or self._status >= 500 or recent.open or (self.is_grpc and self._grpc_status in WORTH_KEEPING):
+        if flag or self._status >= 500 or recent.open or self.story is not None or self._has_failed_call:
             self._remember(attempt, flag, service, route)
+
+    @property
+    def _has_failed_call(self) -> bool:
+        return self.is_grpc and self._grpc_status in WORTH_KEEPING
 
     def _remember(self, attempt: Attempt | None, flag: str, service: str, route: str) -> None:
         """For people who ask later what has become of it."""
@@ -318,7 +322,7 @@ class Exchange(FallingBack):
             self._why[:MAX_TEXT],
             attempts,
         )
-        failed = bool(flag) or self._status >= 500 or grpc_status in WORTH_KEEPING
+        failed = bool(flag) or self._status >= 500 or self.story is not None or self._has_failed_call
         self._proxy.recent.keep(happened, failed=failed)
 
     def _be_edited(self) -> None:

@@ -1,4 +1,4 @@
-"""A bounded memory of requests: all that failed, newest last, and samples of the others.
+"""A bounded memory of requests: all that failed, or had an attempt that did, and samples of the others.
 
 Most requests cost one look at `open`. A sample is taken when it is set, which closes it for SAMPLE_SPACING_S: a sidecar
 with little to do remembers every request, a busy one 20 in a second.

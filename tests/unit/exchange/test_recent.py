@@ -54,6 +54,8 @@ async def test_attempts_are_told_with_what_became_of_each() -> None:
     assert [each.result for each in told.attempts] == ["answered 503", ResetReason.PEER_RESET.value, "answered 200"]
     assert sorted({each.endpoint for each in told.attempts}) == ["127.0.0.1:1", "127.0.0.1:2"]
     assert (told.status, told.flag, told.route) == (200, "", "default")
+    play.ask(request_id=b"r2")
+    assert play.recent.open  # a request that was tried again is kept for that
     assert told.trace_id == (exchange.head.trace_parent or b"").decode()[3:35]
 
 
