@@ -10,16 +10,13 @@ import asyncio
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from remora.model.base import Origin
 from remora.model.shares import QuotaKey
 from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.policy.limit import Limit
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.wire.heads import Fields, RequestHead
-
-if TYPE_CHECKING:
-    from remora.sidecar.policy.limit import Limit  # most sidecars have none
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ limits = ServiceLimits((RateLimit(shop, "shop/all", Origin("RateLimitPolicy", "d
 service = Service(shop, limits=limits) if sys.argv[1] == "limited" else Service(shop)
 app_gates(Metrics(), workers=1).update({shop: service})
 named = ("grpclib", "google", "remora.sidecar.ratelimit", "remora.sidecar.exchange.rate_limit")
-print(*(name for name in (*named, "remora.sidecar.policy.limiter") if name in sys.modules))
+print(*(name for name in named if name in sys.modules))
 """
 
 
@@ -31,4 +31,4 @@ def loaded(how: str) -> list[str]:
 
 def test_nothing_is_loaded_for_what_is_not_configured() -> None:
     assert loaded("free") == []
-    assert loaded("limited") == ["remora.sidecar.exchange.rate_limit", "remora.sidecar.policy.limiter"]
+    assert loaded("limited") == ["remora.sidecar.exchange.rate_limit"]
