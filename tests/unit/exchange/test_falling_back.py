@@ -134,7 +134,8 @@ async def test_the_last_of_hedged_attempts_falls_back() -> None:
     played = FallingPlay(RetryPolicy(attempts=0, codes=(), hedging=Hedging(0.001)), service=OTHER)
     played.ask()
     first = played.asked
-    second = await played.attempt(2)
+    await played.attempt(2)
+    (second,) = (upstream for upstream in played.upstreams if upstream is not first)
     first.handler.on_head(ResponseHead(500, []), True)
     assert not played.other.asked, "the other may still do"
     second.handler.on_head(ResponseHead(500, []), True)
