@@ -52,6 +52,12 @@ class Finding:
         found: Document = self.table.policy["spec"]["retry"]
         return found
 
+    @property
+    def is_void(self) -> bool:
+        """Envoy ran out of time though no upstream hangs: the machine is too slow to tell anything."""
+        hangs = any(act.deed == "hang" for act in self.ask.script)
+        return self.them.answered_by is None and self.them.status == 504 and not hangs
+
     def __str__(self) -> str:
         return (
             f"{self.kind}: {self.detail}\n  asked: {self.ask}\n  ours:  {self.us}\n  Envoy: {self.them}\n"

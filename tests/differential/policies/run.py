@@ -94,7 +94,7 @@ class Match:
                 findings = await self._compare(*suspect)
                 if all(explanation(finding) for finding in findings):
                     break
-            self._report.found += findings
+            self._report.found += [finding for finding in findings if not finding.is_void]
 
     async def _lane(self, waiting: Iterator[Case]) -> None:
         for table, asks in waiting:
