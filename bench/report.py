@@ -192,11 +192,14 @@ def _method(conditions: Conditions) -> str:
   not measured: they would need cores that the load leaves free. What {WORKERS_AT_ONCE} of them weigh is.
 - The same policies in each: a table of 100 routes by path prefix of which the one in the middle is used, at most
   2 retries on connect failures, resets and 502/503/504, 5 s to connect, 15 s for a request, metrics on, access log off.
+  Remora and Envoy also have, each in its own way: a retry budget, caps on connections and requests, ejection of
+  endpoints that fail, a rate limit, admission control, and a fault that only a header asks for; Remora a breaker by
+  error ratio besides, which Envoy lacks. nginx and HAProxy have of these what they know: the rate limit, the cap on
+  connections, servers put aside, the header's fault. Nothing of it is hit; that it would be, tests see to. In front of
+  the backend, the second of two hops, stands the rate limit.
   Remora stands at the caller (its outbound port). It also gives each request a W3C trace context, 1 % of them sampled,
   and a request id; Envoy gives it a request id, the others neither.
-- What is missing: Remora has no rate limits, no circuit breakers but its cap of connections, and no export of traces
-  yet. So none of these are configured in the others either; Envoy's default circuit breakers stay. A comparison with
-  all policies of a mesh on is still to come.
+- What is missing: Remora exports no traces yet, so the others do not either.
 - gRPC unary is a POST with a message of 128 bytes each way, `content-type: application/grpc`, and `grpc-status` in the
   trailers.
 - p99: an open-loop client (`bench/openloop.py`) sends small GETs at Poisson-distributed times,

@@ -1,4 +1,4 @@
-"""The proxies under test. Each is given the same table of routes, retries and timeouts; access logs are off."""
+"""The proxies under test. Each is given the same routes and policies; access logs are off."""
 
 from __future__ import annotations
 

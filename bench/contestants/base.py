@@ -24,7 +24,15 @@ IDLE_TIMEOUT_S = 3600
 ANY_NUMBER = 2**31
 """Of workers."""
 UPSTREAM_CONNECTIONS = 1024
-"""The usual cap of connections to one service: Envoy's circuit breaker and the mesh have the same default."""
+"""The usual cap of connections to one service, and of requests: Envoy's circuit breaker and the mesh have the same."""
+RETRY_BUDGET_PERCENT = 20
+RETRY_BUDGET_MINIMUM = 3
+OUTLIER_FAILURES = 5
+"""In a row, and an endpoint is put aside."""
+RATE_LIMIT = 1_000_000
+"""Requests a second: there to be counted, not to be hit."""
+FAULT_HEADER = "x-bench-fault"
+"""Who sends it gets 503. Nobody does."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

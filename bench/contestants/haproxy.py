@@ -35,6 +35,7 @@ def configuration(job: Job, listen: Address) -> str:
     """haproxy.cfg for a job."""
     proto = " proto h2" if job.family == "h2" else ""
     rules = "\n".join(f"    use_backend bench if {{ path_beg {prefix}/ }}" for prefix in job.route_prefixes())
+    watch = f"check inter 10s observe layer7 error-limit {base.OUTLIER_FAILURES} on-error mark-down"
     codes = " ".join(str(code) for code in base.RETRY_CODES)
     return f"""\
 global
@@ -53,8 +54,13 @@ defaults
 frontend main
     bind {listen}{proto} backlog 4096
     stats enable
+    http-request track-sc0 int(1) table rates
+    http-request deny deny_status 429 if {{ sc0_http_req_rate gt {base.RATE_LIMIT} }}
+    http-request return status 503 if {{ req.hdr({base.FAULT_HEADER}) -m found }}
 {rules}
+backend rates
+    stick-table type integer size 1k store http_req_rate(1s)
 backend bench
     balance leastconn
-    server one {job.upstream}{proto}
+    server one {job.upstream}{proto} maxconn {base.UPSTREAM_CONNECTIONS} {watch}
 """

@@ -50,13 +50,16 @@ http {{
     client_max_body_size 64m;
     client_body_temp_path {root}/body;
     proxy_temp_path {root}/proxy;
+    limit_req_zone $server_name zone=all:64k rate={base.RATE_LIMIT}r/s;
     upstream bench {{
-        server {job.upstream};
+        server {job.upstream} max_conns={base.UPSTREAM_CONNECTIONS} max_fails={base.OUTLIER_FAILURES};
         keepalive {base.UPSTREAM_CONNECTIONS};
         keepalive_requests 1000000000;
     }}
     server {{
         listen {listen}{http2} backlog=4096;
+        limit_req zone=all burst={base.RATE_LIMIT} nodelay;
+        if ($http_{base.FAULT_HEADER.replace("-", "_")}) {{ return 503; }}
         location = /stub_status {{ stub_status; }}
 {_locations(job)}
     }}

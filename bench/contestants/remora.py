@@ -11,17 +11,14 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bench import processes
-from bench.backends import ROUTES, Address, Family, route_prefix
+from bench.backends import Address, Family
 from bench.contestants import base
 from bench.contestants.base import Job, Running
+from bench.contestants.remora_documents import SERVICE, documents
 from bench.processes import HOST, Process
 
-SERVICE = "bench"
-RULES_A_ROUTE = 10
-"""Gateway API allows 16 rules in an HTTPRoute; a table of 100 takes several documents."""
 _ANY_PORT = f"{HOST}:0"
 _PROBE_TIMEOUT_S = 20
 _PROBE = """
@@ -130,11 +127,6 @@ def _probe(python: str, imports: Path | None) -> Build:
     return Build(**json.loads(said.stdout))
 
 
-def documents(job: Job) -> list[dict[str, Any]]:
-    """The table of routes and the endpoint, as people write them."""
-    return [_endpoints(job.upstream), *(_route(job, first) for first in range(0, ROUTES, RULES_A_ROUTE))]
-
-
 def _flags(job: Job, config: str) -> list[str]:
     flags = {
         "--upstream": str(job.upstream),
@@ -150,33 +142,3 @@ def _flags(job: Job, config: str) -> list[str]:
     if job.workers > 1:
         flags["--workers"] = str(job.workers)
     return [word for flag in flags.items() for word in flag]
-
-
-def _endpoints(upstream: Address) -> dict[str, Any]:
-    return {
-        "apiVersion": "mesh.remora.dev/v1alpha1",
-        "kind": "ServiceEndpoints",
-        "metadata": {"name": SERVICE},
-        "spec": {"service": SERVICE, "endpoints": [{"address": upstream.host, "port": upstream.port}]},
-    }
-
-
-def _route(job: Job, first: int) -> dict[str, Any]:
-    return {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": {"name": f"{SERVICE}-{first}"},
-        "spec": {
-            "parentRefs": [{"group": "", "kind": "Service", "name": SERVICE}],
-            "rules": [_rule(route_prefix(job.family, index)) for index in range(first, first + RULES_A_ROUTE)],
-        },
-    }
-
-
-def _rule(prefix: str) -> dict[str, Any]:
-    return {
-        "matches": [{"path": {"type": "PathPrefix", "value": prefix}}],
-        "backendRefs": [{"name": SERVICE, "port": 80}],
-        "timeouts": {"request": f"{base.REQUEST_TIMEOUT_S}s"},
-        "retry": {"attempts": base.RETRIES, "codes": list(base.RETRY_CODES)},
-    }
