@@ -15,7 +15,7 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 class Happened(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A request and how it went. Texts are cut to a length: callers choose them."""
+    """A request and how it went. Texts are cut to a length: callers choose them. Nothing in it is a secret."""
 
     at: float
     """Unix time of its end."""
@@ -24,6 +24,7 @@ class Happened(msgspec.Struct, frozen=True, omit_defaults=True):
     method: str
     authority: str
     path: str
+    """Without its query."""
     service: str
     route: str
     status: int

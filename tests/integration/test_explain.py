@@ -126,7 +126,7 @@ async def test_what_has_become_of_a_request_is_told_by_its_id(tmp_path: Path, wo
             assert f"request id {request}" in page
             assert page.count(f"{broken.address}  answered 503") == 3
             (told,) = await facts("--request-id", request, *where)
-            assert (told["service"], told["status"], told["path"]) == ("bad.default", 503, "/a?b=1")
+            assert (told["service"], told["status"], told["path"]) == ("bad.default", 503, "/a")
             assert len(told["attempts"]) == 3
             assert ("worker" in told) is bool(workers)
 

@@ -145,7 +145,7 @@ class Answering(Tries):
             return
         head, body = failures.answer(failure, self.head, detail)
         head.fields += fields
-        log.debug("%s %s%s: %s", failure.flag, service, self.head.path.decode("latin-1"), detail)
+        log.debug("%s %s%s: %s", failure.flag, service, self.head.path.partition(b"?")[0].decode("latin-1"), detail)
         self._why = detail
         self._grpc_status = b"%d" % failure.grpc_status
         self._answer(head, body)

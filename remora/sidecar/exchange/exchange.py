@@ -56,10 +56,12 @@ LEAST_S = 0.001
 class Exchange(FallingBack):
     """One request: the downstream's RequestHandler, and what its attempts report to."""
 
-    __slots__ = ("_at_gates", "_copies", "_entered", "_flag")
+    __slots__ = ("_asked_for", "_at_gates", "_copies", "_entered", "_flag")
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
         FallingBack.__init__(self, proxy, downstream, head, end)
+        self._asked_for: tuple[bytes, bytes] | None = None
+        """Authority and path as they came, where filters have edited them."""
         self._copies: tuple[RequestHandler, ...] = ()
         """They go to mirrors."""
         self._entered = 0
@@ -97,8 +99,11 @@ class Exchange(FallingBack):
             asyncio.get_running_loop().create_task(self._discover(decision))
 
     def _edit_request(self, decision: Decision) -> None:
-        for filters in decision.filters:
-            filters.edit_request(self.head)
+        if decision.filters:
+            head = self.head
+            self._asked_for = (head.authority, head.path)
+            for filters in decision.filters:
+                filters.edit_request(head)
 
     async def _discover(self, discovery: Discovery) -> None:
         await asyncio.wait((discovery.answer,), timeout=DISCOVERY_TIMEOUT_S)
@@ -299,8 +304,10 @@ class Exchange(FallingBack):
         return self.is_grpc and self._grpc_status in WORTH_KEEPING
 
     def _remember(self, attempt: Attempt | None, flag: str, service: str, route: str) -> None:
-        """For people who ask later what has become of it."""
+        """For people who ask later what has become of it. Of what it has brought, only its way is kept: headers, body
+        and query may be secrets."""
         head, grpc_status = self.head, self._grpc_status if self.is_grpc else None
+        authority, path = self._asked_for or (head.authority, head.path)
         told = f"answered {self._status}" if grpc_status is None else f"gRPC {grpc_status_name(grpc_status)}"
         attempts: tuple[Tried, ...] = () if attempt is None else (tried(attempt, told),)
         if self.story is not None:
@@ -310,8 +317,8 @@ class Exchange(FallingBack):
             time.monotonic() - self.started,
             self._proxy.router.direction,
             _text(head.method),
-            _text(head.authority),
-            _text(head.path),
+            _text(authority),
+            _text(path.partition(b"?")[0]),
             service,
             route,
             self._status,

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from remora.model.happened import Tried
-from remora.sidecar.exchange.recent import MAX_TRIED
+from remora.sidecar.exchange.recent import MAX_TEXT, MAX_TRIED
 
 if TYPE_CHECKING:
     from remora.sidecar.exchange.attempt import Attempt
@@ -39,4 +39,4 @@ def tried(attempt: Attempt, result: str) -> Tried:
     """An attempt that ends now."""
     endpoint = attempt.endpoint.endpoint
     host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
-    return Tried(f"{host}:{endpoint.port}", result, time.monotonic() - attempt.began)
+    return Tried(f"{host}:{endpoint.port}", result[:MAX_TEXT], time.monotonic() - attempt.began)

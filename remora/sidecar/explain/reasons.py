@@ -94,7 +94,7 @@ def _in_mesh(base: Explanation, service: CompiledService, head: RequestHead, vie
     if route is None and head.method == b"CONNECT":
         return replace(base, now=(f"no route takes it: the tunnel goes to {base.service} itself",))
     if route is None:
-        method, path = head.method.decode("latin-1"), head.path.decode("latin-1")
+        method, path = head.method.decode("latin-1"), head.path.partition(b"?")[0].decode("latin-1")
         return _fails(base, failures.NO_ROUTE, service=base.service, method=method, path=path)
     base = replace(base, route=route.name)
     answer = None if route.filters is None else route.filters.answer(head)

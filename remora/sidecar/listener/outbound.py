@@ -165,7 +165,7 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
     if route is None and head.method == b"CONNECT":
         return _decide_unrouted(mesh, service, head)
     if route is None:
-        method, path = head.method.decode("latin-1"), head.path.decode("latin-1")
+        method, path = head.method.decode("latin-1"), head.path.partition(b"?")[0].decode("latin-1")
         return _refusal(failures.NO_ROUTE, name, service=name, method=method, path=path)
     if route.filters is not None:
         answer = route.filters.answer(head)

@@ -108,9 +108,11 @@ class Play:
     def decide(self, head: RequestHead, *, final: bool) -> Decision | Refusal | Discovery:
         return self.answer
 
-    def ask(self, method: bytes = b"GET", end: bool = True, **slots: Any) -> Exchange:
+    def ask(
+        self, method: bytes = b"GET", end: bool = True, path: bytes = b"/x", fields: Fields | None = None, **slots: Any
+    ) -> Exchange:
         proxy = Proxy(self, "http1", self.timers, self.metrics, self.recent)  # type: ignore[arg-type]
-        return proxy(self.downstream, RequestHead(method, b"/x", b"shop", [], **slots), end)
+        return proxy(self.downstream, RequestHead(method, path, b"shop", fields or [], **slots), end)
 
     @property
     def asked(self) -> Upstream:

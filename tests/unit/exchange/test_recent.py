@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import msgspec
+
 from remora.model.happened import Happened
 from remora.model.policies import Balancer, RetryPolicy, ServicePolicy
-from remora.sidecar.exchange.recent import MAX_FAILURES, MAX_SAMPLES, MAX_TEXT, Recent
+from remora.model.routes import FieldEdits, Filters, PathRewrite, Rewrite
+from remora.sidecar.exchange import failures
+from remora.sidecar.exchange.recent import MAX_FAILURES, MAX_SAMPLES, MAX_TEXT, MAX_TRIED, Recent
+from remora.sidecar.exchange.story import Story
 from remora.sidecar.exchange.timers import TimerWheel
+from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.wire.heads import ResponseHead
 from remora.sidecar.wire.stream import ResetReason
 from tests.unit.exchange.played import Play
@@ -78,3 +84,51 @@ async def test_what_callers_choose_is_cut() -> None:
     (told,) = play.recent.find("r" * 8000)
     assert len(told.request_id) == MAX_TEXT
     assert sys.getsizeof(told.request_id) < 400
+
+
+def size(value: object) -> int:
+    """Bytes of a value and of all that it holds, none of it shared."""
+    parts = value if isinstance(value, tuple) else ()
+    if isinstance(value, msgspec.Struct):
+        parts = msgspec.structs.astuple(value)
+    return sys.getsizeof(value) + sum(map(size, parts))
+
+
+async def test_at_the_very_worst_it_takes_a_few_mebibytes() -> None:
+    play = Play()
+    long = b"/" + b"a" * 9000
+    exchange = play.ask(request_id=b"r" * 9000)
+    exchange.head.authority = exchange.head.path = long
+    exchange.head.method = b"M" * 9000
+    exchange.head.trace_parent = b"00-" + b"f" * 9000
+    exchange.story = Story()
+    attempt = exchange._attempt
+    assert attempt is not None
+    for _ in range(100):
+        exchange.note(attempt, "o" * 9000)
+    exchange.break_off(failures.UPSTREAM_RESET)
+    (told,) = play.recent.all()
+    assert len(told.attempts) == MAX_TRIED
+    assert max(len(each.result) for each in told.attempts) == MAX_TEXT
+    assert size(told) <= 8 << 10
+    assert size(told) * (MAX_FAILURES + MAX_SAMPLES) < 10 << 20
+    usual = happened("0123456789abcdef0123456789abcdef")
+    assert size(usual) < 1024
+
+
+async def test_what_may_be_secret_is_not_kept() -> None:
+    play = Play()
+    edits = Filters(
+        request=FieldEdits(set=(("authorization", "Bearer of-the-route"),)),
+        rewrite=Rewrite("inside", PathRewrite("full", "/inner")),
+    )
+    play.answer.filters = (CompiledFilters(edits, ""),)  # type: ignore[union-attr]
+    exchange = play.ask(request_id=b"r1", path=b"/x?token=t0ken", fields=[(b"cookie", b"id=c00kie")])
+    assert exchange.head.path == b"/inner?token=t0ken"
+    play.asked.handler.on_head(ResponseHead(500, [(b"set-cookie", b"id=c00kie")]), False)
+    play.asked.handler.on_data(b"b0dy", True)
+    (told,) = play.recent.find("r1")
+    assert (told.authority, told.path) == ("shop", "/x")  # as it was asked for
+    written = msgspec.json.encode(told)
+    for secret in (b"t0ken", b"c00kie", b"b0dy", b"of-the-route"):
+        assert secret not in written
