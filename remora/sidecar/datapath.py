@@ -134,7 +134,7 @@ class DataPath:
             self._checks.update(snapshot)
         mesh.service_gates.update(snapshot.services)
         mesh.backend_gates.update({name: Service(name, policy=policy) for name, policy in policies.items()})
-        mesh.table = table
+        mesh.use(table)
         self._use_inbound(snapshot)
         self._find_quotas()
 

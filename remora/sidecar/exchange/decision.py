@@ -102,23 +102,24 @@ class Decision:
 
     def with_gates(self, gates: tuple[Gate, ...]) -> Decision:
         """The same with other gates."""
-        copy = self._copy()
+        copy = self.copy()
         copy.gates = gates
         return copy
 
     def with_request_timeout(self, seconds: float) -> Decision:
         """The same with another total."""
-        copy = self._copy()
+        copy = self.copy()
         copy.request_timeout_s = seconds
         return copy
 
     def with_idle_timeout(self, seconds: float) -> Decision:
         """The same with another limit of silence."""
-        copy = self._copy()
+        copy = self.copy()
         copy.idle_timeout_s = seconds
         return copy
 
-    def _copy(self) -> Decision:
+    def copy(self) -> Decision:
+        """The same, to be changed for one request."""
         copy = Decision(
             self.service,
             self.route,

@@ -86,7 +86,7 @@ class Exchange(FallingBack):
         if isinstance(decision, Decision):
             if decision.gates or decision.mirrors:
                 self._at_gates = True
-            else:
+            elif decision.filters:
                 self._edit_request(decision)
             self._per_try_s = decision.retry.per_try_s
             self._begin(decision)
@@ -280,7 +280,7 @@ class Exchange(FallingBack):
         if self.timer is not None:
             self._proxy.timers.cancel(self)
         attempt = self._attempt
-        self._end_tries(Outcome.FAILED if flag == failures.TIMEOUT.flag else Outcome.UNKNOWN)
+        self._end_tries(Outcome.FAILED if flag and flag == failures.TIMEOUT.flag else Outcome.UNKNOWN)
         if not self._request_ended:
             # Answered early: the rest of the request is of no use (RFC 9113 §8.1, RST_STREAM with NO_ERROR).
             self._downstream.reset(ResetReason.CANCELLED)
@@ -296,14 +296,13 @@ class Exchange(FallingBack):
                 flag = flag or self._flag
         self._count(flag, service, route)
         recent = self._proxy.recent
-        if flag or self._status >= 500 or recent.open or self.story is not None or self._has_failed_call:
-            self._remember(attempt, flag, service, route)
+        failed = flag != "" or self._status >= 500 or self.story is not None
+        if self.is_grpc and self._grpc_status in WORTH_KEEPING:
+            failed = True
+        if failed or recent.open:
+            self._remember(attempt, flag, service, route, failed=failed)
 
-    @property
-    def _has_failed_call(self) -> bool:
-        return self.is_grpc and self._grpc_status in WORTH_KEEPING
-
-    def _remember(self, attempt: Attempt | None, flag: str, service: str, route: str) -> None:
+    def _remember(self, attempt: Attempt | None, flag: str, service: str, route: str, *, failed: bool) -> None:
         """For people who ask later what has become of it. Of what it has brought, only its way is kept: headers, body
         and query may be secrets."""
         head, grpc_status = self.head, self._grpc_status if self.is_grpc else None
@@ -329,7 +328,6 @@ class Exchange(FallingBack):
             self._why[:MAX_TEXT],
             attempts,
         )
-        failed = bool(flag) or self._status >= 500 or self.story is not None or self._has_failed_call
         self._proxy.recent.keep(happened, failed=failed)
 
     def _be_edited(self) -> None:

@@ -168,10 +168,6 @@ class Fallbacks:
         self._clusters = clusters
         self._by_service: dict[ServiceName, FallbackRule] = {}
 
-    def __bool__(self) -> bool:
-        """Whether any service has one."""
-        return bool(self._by_service)
-
     def update(self, services: Mapping[ServiceName, Service]) -> None:
         """Follow the services of a newer snapshot."""
         rules: dict[ServiceName, FallbackRule] = {}

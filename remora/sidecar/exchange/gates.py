@@ -23,10 +23,6 @@ class Gates:
         self._made: dict[ServiceName, tuple[Gate | None, ...]] = {}
         self._by_service: dict[ServiceName, tuple[Gate, ...]] = {}
 
-    def __bool__(self) -> bool:
-        """Whether any service has one."""
-        return bool(self._by_service)
-
     def __iter__(self) -> Iterator[Gate]:
         """All of them."""
         return (gate for gates in self._by_service.values() for gate in gates)

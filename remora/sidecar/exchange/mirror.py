@@ -198,7 +198,7 @@ class CopiedExchange(Exchange):
             # An answer that goes on and on is not read for ever.
             self.limit_total(self.decision.request_timeout_s)
 
-    def _remember(self, attempt: Attempt | None, flag: str, service: str, route: str) -> None:
+    def _remember(self, attempt: Attempt | None, flag: str, service: str, route: str, *, failed: bool) -> None:
         """Who asks by the request's id wants to hear of the request."""
 
     def _count(self, flag: str, service: str, route: str) -> None:  # noqa: ARG002

@@ -206,14 +206,14 @@ class Tries(RequestClock):
     def retries_status(self, head: ResponseHead) -> bool:
         """Whether an answer of HTTP is given up for another attempt."""
         decision = self.decision
-        if self._has_rivals and head.status >= _LEAST_FAILURE:
+        if head.status >= _LEAST_FAILURE and self._has_rivals:
             return True
         return decision is not None and head.status in decision.retry.codes and self._retries_answer(head.fields)
 
     def retries_grpc_status(self, status: bytes, fields: Fields) -> bool:
         """Whether an answer of gRPC `status` is given up for another attempt; `fields` are its last ones."""
         decision = self.decision
-        if self._has_rivals and status in FAILED_GRPC:
+        if status in FAILED_GRPC and self._has_rivals:
             return True
         if decision is None or not status.isdigit() or int(status) not in decision.retry.grpc_statuses:
             return False
@@ -379,12 +379,11 @@ class Tries(RequestClock):
         """No attempt is wanted any more; `outcome` is that of those in flight."""
         if self._try_timer is not None:
             self._proxy.timers.cancel(self._try_timer)
-        hedges, repeats = self.hedges, self.repeats
-        if hedges is not None:
-            self._proxy.timers.cancel(hedges.timer)
-            hedges.give_up(outcome)
-        if repeats is not None:
-            repeats.end()
+        if self.repeats is not None:
+            self.repeats.end()
+        if self.hedges is not None:
+            self._proxy.timers.cancel(self.hedges.timer)
+            self.hedges.give_up(outcome)
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.give_up(outcome)

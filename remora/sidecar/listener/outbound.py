@@ -14,13 +14,13 @@ from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.decision import Decided, Decision, Direction, Discovery, LocalAnswer, Refusal
 from remora.sidecar.exchange.failures import Failure
-from remora.sidecar.exchange.fallback import FallbackRule, Fallbacks
+from remora.sidecar.exchange.fallback import Fallbacks
 from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.exchange.gates import Gates
 from remora.sidecar.listener.affinity import affinity_of, place_of
 from remora.sidecar.listener.mirroring import mirror_targets
 from remora.sidecar.routing.match import host_of
-from remora.sidecar.routing.table import CompiledService, RouteTable
+from remora.sidecar.routing.table import CompiledBackend, CompiledRoute, CompiledService, RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster, Clusters
 from remora.sidecar.wire.heads import RequestHead
@@ -51,6 +51,7 @@ class Mesh:
     """The outbound side's view of the mesh, shared by all outbound listeners: replaced by each snapshot."""
 
     __slots__ = (
+        "_decisions",
         "backend_gates",
         "clusters",
         "discoverer",
@@ -88,17 +89,46 @@ class Mesh:
         self.fallbacks = Fallbacks(clusters)
         self.discoverer: Discoverer | None = None
         """None: there is no control to ask."""
+        self._decisions: dict[CompiledBackend, Decision] = {}
+        """Of the table's backends, each belonging to one route: what all requests to it have in common."""
 
-    def cluster(self, service: ServiceName, fallback: FallbackRule | None) -> Cluster | None:
-        """The cluster of `service`; an empty one where there is none, but a fallback."""
-        cluster = self.clusters.get(service)
-        return cluster if cluster is not None or fallback is None else self.clusters.empty(service)
+    def use(self, table: RouteTable) -> None:
+        """Decide by `table` from now on; clusters, gates and fallbacks are those of the same snapshot by now."""
+        self.table = table
+        self._decisions = {}
 
     def gates(self, service: ServiceName, backend: ServiceName) -> tuple[Gate, ...]:
         """What a request for `service` passes that goes to `backend`."""
-        if not self.service_gates and not self.backend_gates:
-            return ()
         return self.service_gates.of(service) + self.backend_gates.of(backend)
+
+    def decision(self, service: CompiledService, route: CompiledRoute, backend: CompiledBackend) -> Decision | None:
+        """What is decided about all requests that `route` sends to `backend`, not to be changed; None: no endpoint is
+        known, and no fallback."""
+        decision = self._decisions.get(backend)
+        if decision is None:
+            decision = self._decide(service, route, backend)
+            if decision is not None:
+                self._decisions[backend] = decision
+        return decision
+
+    def _decide(self, service: CompiledService, route: CompiledRoute, backend: CompiledBackend) -> Decision | None:
+        name = service.service.name
+        fallback = self.fallbacks.of(name)
+        cluster = self.clusters.get(backend.service)
+        if cluster is None and fallback is None:
+            return None
+        decision = Decision(
+            name,
+            route.name,
+            cluster or self.clusters.empty(backend.service),
+            route.retry,
+            route.request_timeout_s,
+            service.service.policy.timeouts.idle_s,
+            tuple(filters for filters in (route.filters, backend.filters) if filters is not None),
+            self.gates(name, backend.service),
+        )
+        decision.fallback = fallback
+        return decision
 
 
 _PAST_MESH = ServicePolicy(caps=Caps(pending=0, requests=0))
@@ -175,23 +205,19 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
     backend = route.backend(random.random()) if affinity is None else affinity.backend
     if backend is None:
         return _refusal(failures.NO_BACKEND, name, service=name, route=route.name)
-    fallback = mesh.fallbacks.of(name) if mesh.fallbacks else None
-    cluster = mesh.cluster(backend.service, fallback)
-    if cluster is None:
+    decision = mesh.decision(service, route, backend)
+    if decision is None:
         return _refusal(failures.NO_ENDPOINT, name, service=backend.service)
-    idle_s = service.service.policy.timeouts.idle_s
-    filters = () if route.filters is None else (route.filters,)
-    if backend.filters is not None:
-        filters = (*filters, backend.filters)
-    gates = mesh.gates(name, backend.service)
-    decision = Decision(name, route.name, cluster, route.retry, route.request_timeout_s, idle_s, filters, gates)
+    keys = decision.cluster.keys
+    if affinity is None and keys is None and not route.mirrors:
+        return decision
+    decision = decision.copy()
     if affinity is not None:
         affinity.apply(decision)
-    if cluster.keys is not None:
-        decision.key = place_of(decision, cluster.keys, head, 0 if affinity is None else affinity.bits)
+    if keys is not None:
+        decision.key = place_of(decision, keys, head, 0 if affinity is None else affinity.bits)
     if route.mirrors:
-        decision.mirrors = mirror_targets(filters, mesh.clusters)
-    decision.fallback = fallback
+        decision.mirrors = mirror_targets(decision.filters, mesh.clusters)
     return decision
 
 
