@@ -4,58 +4,32 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
 from remora.documents.breaking import check_breaker, check_health
-from remora.documents.durations import seconds
+from remora.documents.common_checks import check_is_service, check_twice
 from remora.documents.errors import Fault
 from remora.documents.fault_policy import FaultPolicy, InjectedFault
 from remora.documents.faults import unix_time
-from remora.documents.fields import URL_PATH
-from remora.documents.filter_checks import check_filters, has_redirect
-from remora.documents.gateway import (
-    BackendRef,
-    GRPCMethodMatch,
-    GRPCRoute,
-    GRPCRouteMatch,
-    GRPCRouteRule,
-    HeaderMatch,
-    HTTPRoute,
-    HTTPRouteMatch,
-    HTTPRouteRule,
-    ParentRef,
-    PathMatch,
-    QueryParamMatch,
-    ReferenceGrant,
-    RouteTimeouts,
-    SessionPersistence,
-)
-from remora.documents.kinds import Document, Route
+from remora.documents.gateway import GRPCRoute, HTTPRoute, ReferenceGrant
+from remora.documents.kinds import Document
+from remora.documents.match_checks import check_match
 from remora.documents.mesh import Balancer, HashKey, Locality, ServiceEndpoints, TargetRef, TrafficPolicy
 from remora.documents.protection_policies import check_concurrency, check_fallback
 from remora.documents.rate_limit_policy import Entry, External, Limit, LimitKey, RateLimitPolicy
-from remora.model.regex import RegexError, compile_regex
+from remora.documents.route_checks import check_grant, check_route
 
-T = TypeVar("T")
-
-_NEVER_IN_PATHS = ("//", "/./", "/../", "%2f", "%2F")
-_NEVER_AT_END = ("/.", "/..")
-_PATH = re.compile(URL_PATH)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+\Z")
 _KEY_KINDS = {"Header": "header", "Cookie": "cookie", "QueryParam": "query parameter"}
-_GRPC_SERVICE = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*\Z")
-_GRPC_METHOD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\Z")
 
 
 def check(document: Document) -> list[Fault]:
     """All faults of a document that has the right shape."""
     match document:
         case HTTPRoute() | GRPCRoute():
-            return list(_route(document))
+            return list(check_route(document))
         case ReferenceGrant():
-            return list(_grant(document))
+            return list(check_grant(document))
         case TrafficPolicy():
             return list(_policy(document))
         case RateLimitPolicy():
@@ -64,139 +38,6 @@ def check(document: Document) -> list[Fault]:
             return list(_fault_policy(document))
         case ServiceEndpoints():
             return list(_endpoints(document))
-
-
-def _route(route: Route) -> Iterator[Fault]:
-    parents = route.spec.parent_refs
-    rules: Sequence[HTTPRouteRule | GRPCRouteRule] = route.spec.rules
-    if not parents:
-        yield Fault("spec.parentRefs", "name at least one Service that this route is for")
-    for index, parent in enumerate(parents):
-        yield from _parent(parent, f"spec.parentRefs[{index}]")
-    yield from _twice(parents, lambda parent: (parent.namespace, parent.name, parent.port), "spec.parentRefs", "name")
-    if not rules:
-        yield Fault("spec.rules", "write at least one rule with backendRefs")
-    yield from _twice(rules, lambda rule: rule.name, "spec.rules", "name")
-    for index, rule in enumerate(rules):
-        yield from _rule(rule, f"spec.rules[{index}]")
-
-
-def _rule(rule: HTTPRouteRule | GRPCRouteRule, place: str) -> Iterator[Fault]:
-    if not rule.backend_refs and not has_redirect(rule):
-        yield Fault(f"{place}.backendRefs", "name at least one Service; without it nothing could answer")
-    yield from _backends(rule.backend_refs, f"{place}.backendRefs")
-    yield from check_filters(rule, place)
-    matches: Sequence[HTTPRouteMatch | GRPCRouteMatch] = rule.matches
-    for number, match in enumerate(matches):
-        yield from _match(match, f"{place}.matches[{number}]")
-    if isinstance(rule, HTTPRouteRule):
-        yield from _timeouts(rule.timeouts, f"{place}.timeouts")
-    if rule.session_persistence is not None:
-        yield from _session(rule.session_persistence, f"{place}.sessionPersistence")
-
-
-def _parent(parent: ParentRef, place: str) -> Iterator[Fault]:
-    if parent.kind != "Service":
-        message = f'a route of the mesh is for a Service, not a {parent.kind}: write kind: Service and group: ""'
-        yield Fault(f"{place}.kind", message, ("Service",))
-    elif parent.group != "":
-        yield Fault(f"{place}.group", 'a parent of kind Service needs group: "" (the core group)', ('""',))
-
-
-def _backends(backends: Sequence[BackendRef], place: str) -> Iterator[Fault]:
-    for index, backend in enumerate(backends):
-        yield from _is_service(backend.group, backend.kind, f"{place}[{index}]")
-    yield from _twice(backends, lambda backend: (backend.namespace, backend.name), place, "name")
-
-
-def _is_service(group: str, kind: str, place: str) -> Iterator[Fault]:
-    if kind != "Service":
-        yield Fault(f"{place}.kind", f"{kind!r} is not supported; the mesh knows Services", ("Service",))
-    if group != "":
-        yield Fault(f"{place}.group", f'{group!r} is not supported; a Service has group ""', ('""',))
-
-
-def _match(match: HTTPRouteMatch | GRPCRouteMatch, place: str) -> Iterator[Fault]:
-    yield from _twice(match.headers, _header_name, f"{place}.headers", "name")
-    yield from _texts(match.headers, f"{place}.headers")
-    if isinstance(match, HTTPRouteMatch):
-        yield from _path(match.path, f"{place}.path.value")
-        yield from _twice(match.query_params, lambda param: param.name, f"{place}.queryParams", "name")
-        yield from _texts(match.query_params, f"{place}.queryParams")
-    elif match.method is not None:
-        yield from _grpc_method(match.method, f"{place}.method")
-
-
-def _header_name(header: HeaderMatch) -> str:
-    return header.name.lower()
-
-
-def _texts(matches: Iterable[HeaderMatch | QueryParamMatch], place: str) -> Iterator[Fault]:
-    for index, match in enumerate(matches):
-        if match.type == "RegularExpression":
-            yield from _regex(match.value, f"{place}[{index}].value")
-
-
-def _grpc_method(method: GRPCMethodMatch, place: str) -> Iterator[Fault]:
-    if method.service is None and method.method is None:
-        yield Fault(place, "write a service, a method, or both")
-    for field, value, form in (
-        ("service", method.service, _GRPC_SERVICE),
-        ("method", method.method, _GRPC_METHOD),
-    ):
-        if value is None:
-            continue
-        if method.type == "RegularExpression":
-            yield from _regex(value, f"{place}.{field}")
-        elif form.match(value) is None:
-            example = "service name such as shop.v1.Orders" if field == "service" else "method name such as GetOrder"
-            yield Fault(f"{place}.{field}", f"{value!r} is not a full gRPC {example}")
-
-
-def _regex(text: str, place: str) -> Iterator[Fault]:
-    try:
-        compile_regex(text)
-    except RegexError as error:
-        yield Fault(place, f"{text!r} is not a regular expression of RE2: {error}")
-
-
-def _path(path: PathMatch, place: str) -> Iterator[Fault]:
-    if path.type == "RegularExpression":
-        yield from _regex(path.value, place)
-        return
-    if _PATH.match(path.value) is None:
-        form = "an absolute path: it starts with '/' and has only characters that a URL path may have"
-        yield Fault(place, f"{path.value!r} is not {form}")
-        return
-    for part in _NEVER_IN_PATHS:
-        if part in path.value:
-            yield Fault(place, f"{path.value!r} must not contain {part!r}")
-            return
-    if path.value.endswith(_NEVER_AT_END):
-        yield Fault(place, f"{path.value!r} must not end with a '.' or '..' segment")
-
-
-def _session(session: SessionPersistence, place: str) -> Iterator[Fault]:
-    permanent = session.cookie_config.lifetime_type == "Permanent"
-    if permanent and session.absolute_timeout is None:
-        yield Fault(f"{place}.absoluteTimeout", "a permanent cookie needs a time after which it ends")
-    if permanent and session.type == "Header":
-        yield Fault(f"{place}.cookieConfig", "does not go with type Header; take it out")
-
-
-def _timeouts(timeouts: RouteTimeouts, place: str) -> Iterator[Fault]:
-    if timeouts.request is None or timeouts.backend_request is None:
-        return
-    total, one = seconds(timeouts.request), seconds(timeouts.backend_request)
-    if total and one > total:
-        yield Fault(f"{place}.backendRequest", "one try must not have more time than the whole request has")
-
-
-def _grant(grant: ReferenceGrant) -> Iterator[Fault]:
-    if not grant.spec.from_:
-        yield Fault("spec.from", "name at least one namespace whose routes may refer to services here")
-    if not grant.spec.to:
-        yield Fault("spec.to", "write at least one {kind: Service}")
 
 
 def _policy(policy: TrafficPolicy) -> Iterator[Fault]:
@@ -242,12 +83,12 @@ def _targets(targets: Sequence[TargetRef]) -> Iterator[Fault]:
     if not targets:
         yield Fault("spec.targetRefs", "name at least one Service that this policy is for")
     for index, target in enumerate(targets):
-        yield from _is_service(target.group, target.kind, f"spec.targetRefs[{index}]")
-    yield from _twice(targets, lambda target: target.name, "spec.targetRefs", "name")
+        yield from check_is_service(target.group, target.kind, f"spec.targetRefs[{index}]")
+    yield from check_twice(targets, lambda target: target.name, "spec.targetRefs", "name")
 
 
 def _hash_keys(keys: Sequence[HashKey], place: str) -> Iterator[Fault]:
-    yield from _twice(keys, lambda key: (key.type, key.name), place, "name")
+    yield from check_twice(keys, lambda key: (key.type, key.name), place, "name")
     for index, key in enumerate(keys):
         if key.type == "SourceAddress":
             if key.name is not None:
@@ -277,7 +118,7 @@ def _injected_fault(fault: InjectedFault, place: str) -> Iterator[Fault]:
     if fault.abort is not None and fault.abort.status is None and fault.abort.grpc_status is None:
         yield Fault(f"{place}.abort", "write a status, a grpcStatus, or both")
     for number, match in enumerate(fault.matches):
-        yield from _match(match, f"{place}.matches[{number}]")
+        yield from check_match(match, f"{place}.matches[{number}]")
 
 
 def _rate_limit_policy(policy: RateLimitPolicy) -> Iterator[Fault]:
@@ -285,7 +126,7 @@ def _rate_limit_policy(policy: RateLimitPolicy) -> Iterator[Fault]:
     yield from _targets(spec.target_refs)
     if not spec.limits and spec.external is None:
         yield Fault("spec", "write limits, external, or both; without them nothing is limited")
-    yield from _twice(spec.limits, lambda limit: limit.name, "spec.limits", "name")
+    yield from check_twice(spec.limits, lambda limit: limit.name, "spec.limits", "name")
     for index, limit in enumerate(spec.limits):
         yield from _limit(limit, f"spec.limits[{index}]")
     if spec.external is not None:
@@ -294,10 +135,10 @@ def _rate_limit_policy(policy: RateLimitPolicy) -> Iterator[Fault]:
 
 def _limit(limit: Limit, place: str) -> Iterator[Fault]:
     for number, match in enumerate(limit.matches):
-        yield from _match(match, f"{place}.matches[{number}]")
+        yield from check_match(match, f"{place}.matches[{number}]")
     for number, key in enumerate(limit.keys):
         yield from _source(key.type, key.name, f"{place}.keys[{number}]")
-    yield from _twice(limit.keys, _source_name, f"{place}.keys", "type")
+    yield from check_twice(limit.keys, _source_name, f"{place}.keys", "type")
 
 
 def _external(external: External) -> Iterator[Fault]:
@@ -339,7 +180,7 @@ def _is_time(text: str) -> bool:
 
 def _endpoints(document: ServiceEndpoints) -> Iterator[Fault]:
     endpoints = document.spec.endpoints
-    yield from _twice(endpoints, lambda endpoint: (endpoint.address, endpoint.port), "spec.endpoints", "address")
+    yield from check_twice(endpoints, lambda endpoint: (endpoint.address, endpoint.port), "spec.endpoints", "address")
     for index, endpoint in enumerate(endpoints):
         if ":" in endpoint.address and not _is_ipv6(endpoint.address):
             message = f"{endpoint.address!r} is not an address; the port has a field of its own"
@@ -352,15 +193,3 @@ def _is_ipv6(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _twice(items: Iterable[T], key: Callable[[T], Hashable], place: str, field: str) -> Iterator[Fault]:
-    """A fault for each item whose key an earlier one has; None is no key."""
-    seen: Counter[Hashable] = Counter()
-    for index, item in enumerate(items):
-        value = key(item)
-        if value is None:
-            continue
-        if seen[value]:
-            yield Fault(f"{place}[{index}].{field}", "is there twice in this list; keep one")
-        seen[value] += 1

@@ -66,6 +66,14 @@ UrlPath = Annotated[
         extra={"form": "an absolute path: it starts with '/' and has only characters that a URL path may have"},
     ),
 ]
+PrefixReplacement = Annotated[
+    str,
+    Meta(
+        pattern=rf"\A\Z|{URL_PATH}",
+        max_length=1024,
+        extra={"form": "an absolute path, or nothing"},
+    ),
+]
 NonEmpty = Annotated[str, Meta(min_length=1, max_length=4096)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Duration = Annotated[

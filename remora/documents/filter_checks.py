@@ -28,7 +28,12 @@ _FIELDS = {
 }
 _MANY = frozenset(("RequestMirror",))
 
-OURS = frozenset(("connection", "transfer-encoding", "content-length", "host", "te", "upgrade", "keep-alive"))
+OURS = frozenset(
+    (
+        *("connection", "proxy-connection", "keep-alive", "http2-settings", "te", "upgrade", "expect"),
+        *("transfer-encoding", "content-length", "host"),
+    )
+)
 """Headers that say how a message is framed or where it goes: editing them would break it."""
 
 
@@ -118,8 +123,10 @@ def _headers(modifier: HeaderModifier, where: str) -> Iterator[Fault]:
 
 
 def check_value(item: HeaderValue, place: str) -> Iterator[Fault]:
-    if any(ord(sign) < 32 or ord(sign) == 127 for sign in item.value) or not item.value.isascii():
+    if not item.value.isascii() or not item.value.isprintable():
         yield Fault(place, "a header value has printable ASCII only, no line breaks")
+    elif item.value != item.value.strip():
+        yield Fault(place, "a header value has no space at either end")
 
 
 def _path(path: PathModifier, where: str) -> Iterator[Fault]:

@@ -19,6 +19,7 @@ from remora.documents.fields import (
     Percent,
     Port,
     PreciseHostname,
+    PrefixReplacement,
     UrlPath,
 )
 
@@ -61,7 +62,7 @@ class HeaderModifier(DocumentPart, frozen=True):
 class PathModifier(DocumentPart, frozen=True):
     type: Literal["ReplaceFullPath", "ReplacePrefixMatch"]
     replace_full_path: UrlPath | None = None
-    replace_prefix_match: UrlPath | None = None
+    replace_prefix_match: PrefixReplacement | None = None
 
 
 class RequestRedirect(DocumentPart, frozen=True):

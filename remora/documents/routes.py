@@ -201,14 +201,16 @@ def _grpc_match(match: GRPCRouteMatch) -> tuple[Rank, RouteMatch]:
     service = match.method.service if match.method else None
     method = match.method.method if match.method else None
     rank = (0, -len(service or ""), -len(method or ""), -len(match.headers))
-    path: PathMatch | None = None
-    if match.method is not None and (match.method.type == "RegularExpression" or not service):
-        path = PathMatch("regex", f"/{_grpc_part(match.method, service)}/{_grpc_part(match.method, method)}")
-    elif service and method:
-        path = PathMatch("exact", f"/{service}/{method}")
-    elif service:
-        path = PathMatch("prefix", f"/{service}")
+    path = grpc_path(match.method) if match.method is not None else None
     return rank, RouteMatch(path, "POST", _headers(match.headers))
+
+
+def grpc_path(method: GRPCMethodMatch) -> PathMatch:
+    """The paths of the methods that are meant; a service, a method or both are."""
+    service, name = method.service, method.method
+    if method.type == "RegularExpression" or service is None:
+        return PathMatch("regex", f"/{_grpc_part(method, service)}/{_grpc_part(method, name)}")
+    return PathMatch("prefix", f"/{service}") if name is None else PathMatch("exact", f"/{service}/{name}")
 
 
 def _grpc_part(match: GRPCMethodMatch, name: str | None) -> str:

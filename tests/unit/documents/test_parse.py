@@ -146,6 +146,21 @@ spec:
             "no line breaks",
         ),
         (
+            "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a, value: 'b '}]}}]",
+            "filters[0].requestHeaderModifier.set[0].value",
+            "no space at either end",
+        ),
+        (
+            "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [Expect]}}]",
+            "filters[0].requestHeaderModifier.remove[0]",
+            "cannot be edited",
+        ),
+        (
+            "filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: a}}}]",
+            "filters[0].urlRewrite.path.replacePrefixMatch",
+            "an absolute path, or nothing",
+        ),
+        (
             "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [a]}}, "
             "{type: RequestHeaderModifier, requestHeaderModifier: {remove: [b]}}]",
             "filters[1].type",
@@ -240,7 +255,7 @@ def test_the_same_document_twice_is_refused() -> None:
 
 
 def test_grpc_names() -> None:
-    text = """
+    text = r"""
 apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
 metadata: {name: a}
@@ -253,13 +268,19 @@ spec:
     - {method: {}}
     - {method: {service: a/b, method: "1"}}
     - {method: {type: RegularExpression, service: "a("}}
+    - {method: {type: RegularExpression, service: '\Qa.b'}}
+    - {method: {type: RegularExpression, service: "LONG", method: "LONG"}}
+    - {method: {type: RegularExpression, service: "LONG"}}
 """
-    found = faults(text)
+    found = faults(text.replace("LONG", "a{1000}" * 60))
     assert set(found) == {
         "spec.rules[0].matches[1].method",
         "spec.rules[0].matches[2].method.service",
         "spec.rules[0].matches[2].method.method",
         "spec.rules[0].matches[3].method.service",
+        # Each name is an expression; what both make is none, or too large a one.
+        "spec.rules[0].matches[4].method",
+        "spec.rules[0].matches[5].method",
     }
     assert "write a service" in found["spec.rules[0].matches[1].method"]
 
@@ -281,6 +302,19 @@ def test_duplicates_in_lists_are_refused() -> None:
         "[{name: X-A, value: b}]", "[{name: X-A, value: b}, {name: x-a, value: c}]"
     )
     assert set(faults(text)) == {"spec.rules[0].backendRefs[1].name", "spec.rules[0].matches[0].headers[1].name"}
+
+
+def test_a_namespace_that_is_written_out_makes_no_other_service() -> None:
+    text = ROUTE.replace("{name: b, namespace: other, weight: 0}", "{name: a, namespace: shop}").replace(
+        'group: "", name: reviews}]',
+        'group: "", name: reviews}, {kind: Service, group: "", name: reviews, namespace: shop}]',
+    )
+    assert set(faults(text)) == {"spec.rules[0].backendRefs[1].name", "spec.parentRefs[1].name"}
+
+
+def test_a_prefix_may_be_replaced_by_nothing() -> None:
+    rewrite = "{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: ''}}}"
+    assert not parse_text(RULE.format(f"backendRefs: [{{name: a}}]\n    filters: [{rewrite}]")).errors
 
 
 def test_nulls_are_fields_left_out_and_kubernetes_bookkeeping_is_ignored() -> None:
