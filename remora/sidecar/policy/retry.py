@@ -6,7 +6,6 @@ by its method (RFC 9110 §9.2.2) or because the service's owner says so.
 
 from __future__ import annotations
 
-import email.utils
 import enum
 
 from remora.model.policies import RetryPolicy
@@ -79,6 +78,8 @@ def wait_asked_for(fields: Fields, now: float) -> float | None:
         return None
     if after.isdigit():
         return float(after) if len(after) < _DIGITS else NO_RETRY
+    import email.utils  # what weighs is loaded when somebody answers with a date
+
     try:
         return max(0.0, email.utils.parsedate_to_datetime(after.decode("latin-1")).timestamp() - now)
     except (ValueError, OverflowError):

@@ -27,7 +27,8 @@ kinds = st.sampled_from(["library", "raw", "ours"])
 
 
 def facts(head: RequestHead) -> tuple[object, ...]:
-    return tuple(getattr(head, name) for name in dir(head) if not name.startswith("_"))
+    found = (getattr(head, name) for name in dir(head) if not name.startswith("_"))
+    return tuple(fact for fact in found if not callable(fact))
 
 
 def first(values: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
