@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from tests.support import documents
-from tests.support.backend import running_backend
+from tests.support.backend import Script, running_backend
 from tests.support.ports import free_port
 from tests.support.process import running_sidecar
 
@@ -25,11 +25,13 @@ async def echo(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def asking(tmp_path: Path, *rules: dict[str, Any]) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+async def asking(
+    tmp_path: Path, *rules: dict[str, Any], app: Script = echo
+) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
     """A client, and the URL of `shop` by a sidecar with these rules."""
-    async with running_backend(echo) as app:
+    async with running_backend(app) as backend:
         mesh = documents.write(
-            tmp_path / "mesh.yaml", documents.endpoints("shop", app.address), documents.http_route("shop", *rules)
+            tmp_path / "mesh.yaml", documents.endpoints("shop", backend.address), documents.http_route("shop", *rules)
         )
         async with (
             running_sidecar(None, "--config", str(mesh), "--outbound", "shop=:0") as sidecar,
@@ -154,6 +156,29 @@ async def test_pages_of_other_origins_may_ask_as_far_as_they_may(tmp_path: Path)
             assert "Access-Control-Allow-Origin" not in response.headers
         async with client.options(url, headers={**asked, "Origin": "https://evil.example"}) as response:
             assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_what_a_route_says_of_other_origins_goes_before_what_its_app_says(tmp_path: Path) -> None:
+    async def own(request: web.Request) -> web.StreamResponse:
+        return web.Response(headers={"Access-Control-Allow-Origin": "*"})
+
+    cors = {"type": "CORS", "cors": {"allowOrigins": ["https://a.example"]}}
+    async with asking(tmp_path, rule(cors), app=own) as (client, url):
+        async with client.get(url, headers={"Origin": "https://a.example"}) as response:
+            assert response.headers.getall("Access-Control-Allow-Origin") == ["https://a.example"]
+        async with client.get(url, headers={"Origin": "https://b.example"}) as response:
+            assert response.headers.getall("Access-Control-Allow-Origin") == ["*"]
+
+
+async def test_a_redirect_tells_other_origins_too(tmp_path: Path) -> None:
+    elsewhere = {"type": "RequestRedirect", "requestRedirect": {"hostname": "b.example"}}
+    cors = {"type": "CORS", "cors": {"allowOrigins": ["https://a.example"]}}
+    async with (
+        asking(tmp_path, {"filters": [cors, elsewhere]}) as (client, url),
+        client.get(url, headers={"Origin": "https://a.example"}, allow_redirects=False) as response,
+    ):
+        assert response.status == 302
+        assert response.headers["Access-Control-Allow-Origin"] == "https://a.example"
 
 
 async def test_a_failure_tells_other_origins_too(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from remora.model.names import split_authority
 from remora.model.routes import FieldEdits, PathRewrite, Redirect, Rewrite
-from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
+from remora.sidecar.wire.heads import Fields, RequestHead
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -32,9 +32,6 @@ class CompiledEdits:
         head.content_type = head.request_id = head.trace_parent = head.grpc_timeout = None
         for field in edited:
             _put(head, field)
-
-    def edit_response(self, head: ResponseHead) -> None:
-        head.fields = self.edit(head.fields)
 
 
 def _lifted(head: RequestHead) -> Fields:

@@ -31,7 +31,7 @@ class CompiledFilters:
                 return 204, self.cors.preflight_fields(head, origin)
         if self.redirect is not None:
             fields = [(b"location", location(head, self.redirect, self._prefix))]
-            return self.redirect.status, fields if self._response is None else self._response.edit(fields)
+            return self.redirect.status, self._edited(fields, head)
         return None
 
     def edit_request(self, head: RequestHead) -> None:
@@ -42,9 +42,12 @@ class CompiledFilters:
 
     def edit_response(self, request: RequestHead, head: ResponseHead) -> None:
         """Edit the answer to `request`."""
+        head.fields = self._edited(head.fields, request)
+
+    def _edited(self, fields: Fields, request: RequestHead) -> Fields:
+        """The fields of an answer as they are to be."""
         if self.cors is not None:
             origin = field_value(request.fields, b"origin")
             if origin is not None and self.cors.allows(origin):
-                head.fields = [*head.fields, *self.cors.answer_fields(origin)]
-        if self._response is not None:
-            self._response.edit_response(head)
+                fields = self.cors.edit(fields, origin)
+        return fields if self._response is None else self._response.edit(fields)

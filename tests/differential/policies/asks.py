@@ -10,6 +10,7 @@ from tests.differential.policies.tables import (
     HEADER_NAMES,
     HEADER_VALUES,
     METHODS,
+    ORIGINS,
     QUERY_NAMES,
     RETRY_CODES,
     SEGMENTS,
@@ -96,6 +97,12 @@ class _AskMaker:
             method = random.choice(METHODS)
         fields = [(item["name"], self._value(item)) for item in match.get("headers", ()) if self._chance(0.9)]
         fields += self._noise()
+        if self._table.has_cors and self._chance(0.7):
+            fields.append(("Origin", random.choice(ORIGINS)))
+            if self._chance(0.5):
+                method = "OPTIONS"
+                fields.append(("Access-Control-Request-Method", random.choice(METHODS)))
+                fields += [("Access-Control-Request-Headers", "x-color, x-size")] * self._chance(0.5)
         body = b""
         if method in ("POST", "PUT", "PATCH"):
             body = b"x" * (LONG_BODY if self._chance(0.05) else random.choice((0, 5, 3000)))
@@ -118,8 +125,7 @@ class _AskMaker:
 
     def _aim(self) -> Document:
         """A match that the request is made for."""
-        rules = [rule for route in self._table.routes for rule in route["spec"]["rules"]]
-        matches = [match for rule in rules for match in rule.get("matches", ())]
+        matches = [match for rule in self._table.rules for match in rule.get("matches", ())]
         aim: Document = self._random.choice(matches) if matches and self._chance(0.8) else {}
         return aim
 

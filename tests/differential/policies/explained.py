@@ -11,11 +11,22 @@ from urllib.parse import urlsplit
 
 from tests.differential.policies.asks import LONG_BODY, Act
 from tests.differential.policies.grpc_tables import KNOWN_TO_ENVOY
-from tests.differential.policies.judge import ANSWER, ATTEMPTS, COPIES, REQUEST, ROUTE, Finding, location_of, requests
+from tests.differential.policies.judge import (
+    ANSWER,
+    ANSWER_FIELDS,
+    ATTEMPTS,
+    COPIES,
+    REQUEST,
+    ROUTE,
+    Finding,
+    location_of,
+    requests,
+)
 from tests.differential.policies.tables import COLD, Document
 from tests.differential.policies.translate import DEFAULT_STATUSES
 
 _SENT = (REQUEST, COPIES)
+_REDIRECTS = range(300, 400)
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 
 
@@ -61,9 +72,8 @@ def _only_a_reset(finding: Finding) -> object:
 
 
 def _matches(finding: Finding) -> Iterator[Document]:
-    for route in finding.table.routes:
-        for rule in route["spec"]["rules"]:
-            yield from rule.get("matches", ())
+    for rule in finding.table.rules:
+        yield from rule.get("matches", ())
 
 
 def _matched_apart(finding: Finding) -> bool:
@@ -154,6 +164,31 @@ def _edited_by_the_backend(finding: Finding) -> object:
     return finding.kind == COPIES and any(item["type"] != "ResponseHeaderModifier" for item in filters)
 
 
+def _preflight(finding: Finding) -> bool:
+    """Whether both have answered one."""
+    asked = finding.ask.method == "OPTIONS" and bool(finding.ask.values("access-control-request-method"))
+    return asked and (finding.us.status, finding.them.status) == (204, 200) and not finding.them.arrivals
+
+
+def _answered_preflight(finding: Finding) -> object:
+    exposed = finding.kind == ANSWER_FIELDS and finding.field == b"access-control-expose-headers"
+    return _preflight(finding) and (finding.kind == ANSWER or (exposed and finding.us.field(finding.field) is None))
+
+
+def _varies(finding: Finding) -> object:
+    allowed = finding.us.field(b"access-control-allow-origin")
+    told = (finding.us.field(b"vary"), finding.them.field(b"vary")) == (b"origin", None)
+    return finding.kind == ANSWER_FIELDS and finding.field == b"vary" and told and allowed
+
+
+def _leads_nowhere(finding: Finding) -> object:
+    """Envoy answered by a route that has no cluster: a redirect, or weights that are all 0."""
+    us, them = finding.us, finding.them
+    allowed = us.field(b"access-control-allow-origin"), them.field(b"access-control-allow-origin")
+    told = finding.kind in (ROUTE, ANSWER) or finding.field.startswith(b"access-control-")
+    return told and allowed[0] and not allowed[1] and not them.arrivals and them.status in (*_REDIRECTS, 500)
+
+
 EXPLAINED: dict[str, Callable[[Finding], object]] = {
     "What is not safe is not tried again": _unsafe,
     "A server that asks to wait is obeyed": _asked_to_wait,
@@ -169,6 +204,9 @@ EXPLAINED: dict[str, Callable[[Finding], object]] = {
     "The status of a unary call may come in its trailers": _by_trailers,
     "A call that is out of time ends with DEADLINE_EXCEEDED": _out_of_time,
     "A redirect to another host keeps the port": _kept_port,
+    "A preflight has no content": _answered_preflight,
+    "What depends on the origin says so": _varies,
+    "Redirects tell other origins too": _leads_nowhere,
 }
 
 

@@ -40,6 +40,8 @@ class Finding:
     us: Outcome
     them: Outcome
     detail: str
+    field: bytes = b""
+    """Of the answer: the one that differs."""
 
     @property
     def rule(self) -> Document:
@@ -85,8 +87,8 @@ def judge(table: Table, ask: Ask, us: Outcome, them: Outcome) -> list[Finding]:
             (REQUEST, requests(us.arrivals), requests(them.arrivals)),
             (COPIES, requests(us.copies), requests(them.copies)),
             (ANSWER, _answer(us), _answer(them)),
-            (ANSWER_FIELDS, _answer_fields(us), _answer_fields(them)),
         )
+        + list(_other_fields(table, ask, us, them))
     )
 
 
@@ -165,6 +167,15 @@ def location_of(outcome: Outcome) -> str:
     host = parts.netloc.lower()
     default = {"http": ":80", "https": ":443"}.get(parts.scheme)
     return parts._replace(netloc=host.removesuffix(default) if default else host).geturl()
+
+
+def _other_fields(table: Table, ask: Ask, us: Outcome, them: Outcome) -> Iterator[Finding]:
+    ours, theirs = _answer_fields(us), _answer_fields(them)
+    for name in sorted(ours.keys() | theirs.keys()):
+        our_value, their_value = ours.get(name, b""), theirs.get(name, b"")
+        if our_value != their_value:
+            detail = f"{name.decode()}: ours {our_value!r}, Envoy {their_value!r}"
+            yield Finding(ANSWER_FIELDS, table, ask, us, them, detail, name)
 
 
 def _answer_fields(outcome: Outcome) -> Combined:

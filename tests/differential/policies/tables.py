@@ -29,6 +29,10 @@ QUERY_NAMES = ("q", "lang", "q[]")
 QUERY_VALUES = ("1", "en", "a b", "a+b", "x=y")
 QUERY_REGEXES = ("[0-9]", "e.*", ".*")
 EDITED_NAMES = ("x-edit", "x-color", "content-type", "x-request-id", "x-down", "Accept")
+ORIGINS = ("https://shop.example", "https://www.shop.example", "http://shop.example", "https://shop.example:8443")
+"""Of pages that ask."""
+ALLOWED_ORIGINS = ("https://shop.example", "https://*.shop.example", "https://*", "https://shop.example:*")
+CORS_HEADERS = ("x-color", "content-type", "*")
 RETRY_CODES = (404, 409, 429, 500, 502, 503, 504)
 CONDITIONS = ("ConnectFailure", "RefusedStream", "Reset")
 
@@ -60,21 +64,27 @@ class Table:
         return (*self.routes, self.policy)
 
     @property
+    def rules(self) -> list[Document]:
+        return [rule for route in self.routes for rule in route["spec"]["rules"]]
+
+    @property
     def has_lukewarm(self) -> bool:
         """Then it is chance how many attempts are needed."""
-        refs = [ref for route in self.routes for rule in route["spec"]["rules"] for ref in rule.get("backendRefs", ())]
-        return any(ref["name"] == LUKEWARM for ref in refs)
+        return any(ref["name"] == LUKEWARM for rule in self.rules for ref in rule.get("backendRefs", ()))
+
+    @property
+    def has_cors(self) -> bool:
+        """Pages of other origins may be let in."""
+        return any(item["type"] == "CORS" for rule in self.rules for item in rule["filters"])
 
     @property
     def has_no_end(self) -> bool:
         """A request may take for ever."""
-        rules = [rule for route in self.routes for rule in route["spec"]["rules"]]
-        return any(rule.get("timeouts", {}).get("request") == UNLIMITED for rule in rules)
+        return any(rule.get("timeouts", {}).get("request") == UNLIMITED for rule in self.rules)
 
     def rule(self, mark: str) -> Document | None:
         """The rule that leaves this mark."""
-        rules = [rule for route in self.routes for rule in route["spec"]["rules"]]
-        return next((rule for rule in rules if rule["name"] == mark), None)
+        return next((rule for rule in self.rules if rule["name"] == mark), None)
 
 
 def copies_of(rule: Document) -> int:
@@ -195,6 +205,8 @@ class TableMaker:
         has_prefix = all(match.get("path", {}).get("type", "PathPrefix") == "PathPrefix" for match in matches)
         fields: Document = {"matches": matches} if matches else {}
         filters = self._edits()
+        if self._chance(0.15):
+            filters.append({"type": "CORS", "cors": self._cors()})
         if self._chance(0.12):
             filters.append({"type": "RequestRedirect", "requestRedirect": self._redirect(has_prefix)})
         else:
@@ -282,6 +294,21 @@ class TableMaker:
         if not rewrite or self._chance(0.6):
             rewrite["path"] = self._path_modifier(has_prefix)
         return rewrite
+
+    def _cors(self) -> Document:
+        random = self._random
+        origins = ["*"] if self._chance(0.2) else random.sample(ALLOWED_ORIGINS, random.randint(1, 2))
+        cors: Document = {"allowOrigins": origins}
+        if self._chance(0.4):
+            cors["allowCredentials"] = self._chance(0.8)
+        if self._chance(0.7):
+            cors["allowMethods"] = ["*"] if self._chance(0.2) else random.sample(METHODS, random.randint(1, 3))
+        for field in ("allowHeaders", "exposeHeaders"):
+            if self._chance(0.6):
+                cors[field] = random.sample(CORS_HEADERS, 1)
+        if self._chance(0.5):
+            cors["maxAge"] = 600
+        return cors
 
     def _mirror(self) -> Document:
         mirror: Document = {"backendRef": {"name": COLD if self._chance(0.2) else SHADOW}}

@@ -16,6 +16,8 @@ Config = dict[str, Any]
 
 DEFAULT_CODES = (502, 503, 504)
 DEFAULT_RETRIES = 2
+DEFAULT_MAX_AGE_S = 5
+CORS = "envoy.filters.http.cors"
 CONDITIONS = {"ConnectFailure": "connect-failure", "RefusedStream": "refused-stream", "Reset": "reset"}
 
 _TYPE = "type.googleapis.com/envoy.extensions"
@@ -28,6 +30,11 @@ _REDIRECT_CODES = {
     303: "SEE_OTHER",
     307: "TEMPORARY_REDIRECT",
     308: "PERMANENT_REDIRECT",
+}
+_CORS_LISTS = {
+    "allowMethods": "allow_methods",
+    "allowHeaders": "allow_headers",
+    "exposeHeaders": "expose_headers",
 }
 _WELL_KNOWN_PORTS = {"http": 80, "https": 443}
 _PORT_PATTERNS = {None: "(:[0-9]+)?", 80: "(:80)?", 8080: ":8080"}
@@ -88,6 +95,9 @@ def _match_rank(match: Document, grpc: bool) -> tuple[int, ...]:
 
 def _route(host: str, port: int | None, match: Document, rule: Document, policy: Document) -> Config:
     config: Config = {"match": _match(host, port, match)}
+    for item in rule["filters"]:
+        if item["type"] == "CORS":
+            config["typed_per_filter_config"] = {CORS: _cors(item["cors"])}
     backends = rule.get("backendRefs", ())
     if backends and not sum(ref.get("weight", 1) for ref in backends):
         return {**config, "direct_response": {"status": 500}}
@@ -111,6 +121,28 @@ def _route(host: str, port: int | None, match: Document, rule: Document, policy:
         if item["type"] == "RequestMirror":
             action["request_mirror_policies"] = [_mirror(item["requestMirror"])]
     return {**config, "route": action}
+
+
+def _cors(cors: Document) -> Config:
+    config: Config = {
+        "@type": f"{_TYPE}.filters.http.cors.v3.CorsPolicy",
+        "allow_origin_string_match": [_origin(origin) for origin in cors["allowOrigins"]],
+        "allow_credentials": cors.get("allowCredentials", False),
+        "max_age": str(cors.get("maxAge", DEFAULT_MAX_AGE_S)),
+    }
+    for ours, theirs in _CORS_LISTS.items():
+        if ours in cors:
+            config[theirs] = ", ".join(cors[ours])
+    return config
+
+
+def _origin(origin: str) -> Config:
+    if "*" not in origin:
+        return {"exact": origin}
+    if origin == "*":
+        return {"safe_regex": {"regex": ".*"}}
+    pattern = re.escape(origin).replace(r":\*", "(:[0-9]+)?").replace(r"//\*", "//[^:]+")
+    return {"safe_regex": {"regex": pattern}}
 
 
 def _match(host: str, port: int | None, match: Document) -> Config:

@@ -61,12 +61,28 @@ def test_wildcards_say_what_was_asked_for() -> None:
 
 
 def test_other_answers_say_what_may_be_read() -> None:
-    fields = dict(CorsRule(Cors(("*",), expose=("x-a",))).answer_fields(b"https://a"))
-    assert fields == {
-        b"access-control-allow-origin": b"https://a",
-        b"vary": b"origin",
-        b"access-control-expose-headers": b"x-a",
-    }
+    assert CorsRule(Cors(("*",), expose=("x-a",))).edit([(b"x-a", b"1")], b"https://a") == [
+        (b"x-a", b"1"),
+        (b"access-control-allow-origin", b"https://a"),
+        (b"vary", b"origin"),
+        (b"access-control-expose-headers", b"x-a"),
+    ]
+
+
+def test_what_an_app_says_itself_gives_way() -> None:
+    said = [
+        (b"Access-Control-Allow-Origin", b"*"),
+        (b"access-control-allow-credentials", b"true"),
+        (b"Access-Control-Expose-Headers", b"x-own"),
+        (b"vary", b"accept"),
+    ]
+    assert CorsRule(Cors(("*",), expose=("x-a",))).edit(said, b"https://a") == [
+        (b"vary", b"accept"),
+        (b"access-control-allow-origin", b"https://a"),
+        (b"vary", b"origin"),
+        (b"access-control-expose-headers", b"x-a"),
+    ]
+    assert (b"Access-Control-Expose-Headers", b"x-own") in CorsRule(Cors(("*",))).edit(said, b"https://a")
 
 
 def test_what_a_preflight_is() -> None:
