@@ -40,12 +40,17 @@ class CorsRule:
         fields.append((b"access-control-max-age", self._max_age))
         return fields
 
-    def edit(self, fields: Fields, origin: bytes) -> Fields:
-        """The fields of any other answer to an allowed `origin`. What an app says itself gives way: browsers refuse an
-        answer that says it twice."""
-        said = self._origin_fields(origin)
+    def answer_fields(self, origin: bytes) -> Fields:
+        """Of any other answer to an allowed `origin`."""
+        fields = self._origin_fields(origin)
         if self._expose:
-            said.append((b"access-control-expose-headers", self._expose))
+            fields.append((b"access-control-expose-headers", self._expose))
+        return fields
+
+    def edit(self, fields: Fields, origin: bytes) -> Fields:
+        """`fields` of an app's answer to an allowed `origin`, and these. What it says itself gives way: browsers refuse
+        an answer that says it twice."""
+        said = self.answer_fields(origin)
         gone = {name for name, _ in said if name != b"vary"} | {b"access-control-allow-credentials"}
         return [*(field for field in fields if field[0].lower() not in gone), *said]
 
