@@ -42,6 +42,9 @@ _FLAG_OF_RESET = {
 }
 """How a request counts that its downstream has ended; in any other way: DOWNSTREAM_GONE_FLAG."""
 
+_SAYS_NOTHING = failures.NOT_SENT | {failures.DOWNSTREAM_GONE_FLAG, REFUSED_FLAG}
+"""Flags of requests whose end is no sign of how the service is."""
+
 WORTH_KEEPING = frozenset((b"2", b"4", b"12", b"13", b"14", b"15"))
 """gRPC statuses that are failures of the server (OpenTelemetry's semantic conventions for gRPC)."""
 
@@ -166,7 +169,7 @@ class Exchange(FallingBack):
                 return
             self._entered += 1
             if verdict is not None:
-                self._hold(verdict)
+                self._hold(verdict, decision)
                 return
         if decision.mirrors:
             self._mirror(decision)
@@ -181,20 +184,20 @@ class Exchange(FallingBack):
         assert decision is not None, "gates are those of a decision"
         self._refuse(stopped.failure, stopped.detail, decision.service, decision.route, stopped.fields)
 
-    def _hold(self, verdict: Delayed | Asked) -> None:
-        """Wait, as a gate says, before the next one."""
+    def _hold(self, verdict: Delayed | Asked, decision: Decision) -> None:
+        """Wait, as a gate of `decision` says, before the next one."""
         if isinstance(verdict, Asked):
-            asyncio.get_running_loop().create_task(self._wait_for(verdict))
+            asyncio.get_running_loop().create_task(self._wait_for(verdict, decision))
         else:
             self._flag = verdict.flag
-            asyncio.get_running_loop().call_later(verdict.seconds, self._go_on, verdict.then)
+            asyncio.get_running_loop().call_later(verdict.seconds, self._go_on, decision, verdict.then)
 
-    async def _wait_for(self, asked: Asked) -> None:
-        self._go_on(await asked.answer)
+    async def _wait_for(self, asked: Asked, decision: Decision) -> None:
+        self._go_on(decision, await asked.answer)
 
-    def _go_on(self, stopped: Stopped | None) -> None:
-        if self.done:
-            return
+    def _go_on(self, decision: Decision, stopped: Stopped | None) -> None:
+        if self.done or self.decision is not decision:
+            return  # its time was over; it may go elsewhere now
         if stopped is not None:
             self._stop(stopped)
         else:
@@ -287,13 +290,13 @@ class Exchange(FallingBack):
         if self._recording is not None and not flag:
             self._recording.keep()
         decision, fallen = self.decision, self._fallen
-        if fallen is not None:
-            service, route, flag = fallen.service, fallen.route, flag or fallen.flag
-        elif decision is not None:
+        if decision is not None:
             service, route = decision.cluster.name, decision.route
             if self._entered:
                 self._leave(decision, self._outcome(flag))
                 flag = flag or self._flag
+        if fallen is not None:
+            service, route, flag = fallen.service, fallen.route, flag or fallen.flag
         self._count(flag, service, route)
         recent = self._proxy.recent
         failed = flag != "" or self._status >= 500 or self.story is not None
@@ -335,14 +338,15 @@ class Exchange(FallingBack):
             self._at_gates = False
             self._edit_request(self.decision)
 
-    def _leave_gates(self) -> None:
+    def _leave_gates(self, flag: str) -> None:
         decision = self.decision
         assert decision is not None, "gates are those of a decision"
-        self._leave(decision, Outcome.FAILED)
+        self._leave(decision, Outcome.UNKNOWN if flag in _SAYS_NOTHING else Outcome.FAILED)
         self._entered = 0
+        self._flag = ""
 
     def _outcome(self, flag: str) -> Outcome:
-        if flag == failures.DOWNSTREAM_GONE_FLAG:
+        if flag in _SAYS_NOTHING:
             return Outcome.UNKNOWN
         if flag or self._status >= 500 or (self.is_grpc and self._grpc_status in FAILED_GRPC):
             return Outcome.FAILED

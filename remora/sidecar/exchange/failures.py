@@ -84,6 +84,25 @@ DOWNSTREAM_GONE_FLAG = "DC"
 OVERFLOW_FLAG = "UO"
 FAULT_DELAY_FLAG = "DI"
 
+NOT_SENT = frozenset(
+    failure.flag
+    for failure in (
+        NO_ENDPOINT,
+        FAULT,
+        ADMISSION_SHED,
+        CONCURRENCY_LIMIT,
+        RATE_LIMITED,
+        LIMITER_FAILED,
+        BREAKER_OPEN,
+        PENDING_OVERFLOW,
+    )
+)
+"""Flags of requests that the service has not had, at least not in the end: they say nothing of how it is."""
+
+NOT_EXECUTED = NOT_SENT | {CONNECT_FAILURE.flag}
+"""Flags of requests that nobody has executed, or that may be executed twice: they may go elsewhere, whatever their
+method is."""
+
 OF_LIMIT: dict[Limit, Failure] = {
     "requests": REQUESTS_OVERFLOW,
     "pending": PENDING_OVERFLOW,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from remora.model.names import ServiceName
@@ -12,6 +12,7 @@ from remora.model.policies import Fallback, FallbackCause
 from remora.model.snapshot import Service
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.decision import Decision
+from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.policy.last_good import MAX_BODY_BYTES, LastGoodCache, Target, may_keep
 from remora.sidecar.upstream.cluster import Clusters
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
@@ -32,17 +33,8 @@ CAUSES: dict[str, FallbackCause] = {
 }
 """By flag."""
 
-NOT_EXECUTED = frozenset(
-    failure.flag
-    for failure in (
-        failures.NO_ENDPOINT,
-        failures.ADMISSION_SHED,
-        failures.BREAKER_OPEN,
-        failures.CONNECT_FAILURE,
-        failures.FAULT,
-    )
-)
-"""After these failures nobody has executed the request, so another service may, whatever the method is."""
+_WITHOUT_LENGTH = (204, 304)
+"""Statuses whose answers say none: not any (RFC 9110 §8.6), or that of an answer of 200."""
 
 FallbackKind = Literal["answer", "last-good", "service"]
 
@@ -90,13 +82,18 @@ class Recording:
         self._cache.keep(self._target, self._request, self._head, b"".join(self._pieces), time.monotonic())
 
 
+GatesOf = Callable[[ServiceName], tuple[Gate, ...]]
+"""What protects a service from all who ask it, in place of another one too."""
+
+
 class FallbackRule:
     """Of one service; keeps its last good answers over snapshots."""
 
-    __slots__ = ("_clusters", "_config", "cache", "causes")
+    __slots__ = ("_clusters", "_config", "_gates", "cache", "causes")
 
-    def __init__(self, config: Fallback, clusters: Clusters) -> None:
+    def __init__(self, config: Fallback, clusters: Clusters, gates: GatesOf) -> None:
         self._clusters = clusters
+        self._gates = gates
         self._config = config
         self.causes = frozenset(config.on)
         self.cache = LastGoodCache(config.last_good) if config.last_good is not None else None
@@ -119,7 +116,8 @@ class FallbackRule:
             body = static.body.encode()
             fields: Fields = [(name.encode(), value.encode()) for name, value in static.headers]
             fields.append((FALLBACK_FIELD, b"answer"))
-            return MadeAnswer("answer", ResponseHead(static.status, fields, content_length=len(body)), body)
+            length = None if static.status in _WITHOUT_LENGTH else len(body)
+            return MadeAnswer("answer", ResponseHead(static.status, fields, content_length=length), body)
         if cache is None:
             return None
         now = time.monotonic()
@@ -132,8 +130,8 @@ class FallbackRule:
     def other_service(self, decision: Decision) -> Decision | None:
         """Where the request goes instead; None: another service is not what this falls back to."""
         name = self._config.service
-        cluster = self._clusters.get(name) if name is not None else None
-        if cluster is None:
+        cluster = None if name is None else self._clusters.get(name)
+        if name is None or cluster is None:
             return None
         timeouts = cluster.policy.timeouts
         other = Decision(
@@ -144,6 +142,7 @@ class FallbackRule:
             timeouts.request_s,
             timeouts.idle_s,
             decision.filters,
+            self._gates(name),
         )
         other.add_to_answer([*decision.answer_fields, (FALLBACK_FIELD, b"service")])
         return other
@@ -162,10 +161,11 @@ def _target(decision: Decision, head: RequestHead) -> Target:
 class Fallbacks:
     """Of all services."""
 
-    __slots__ = ("_by_service", "_clusters")
+    __slots__ = ("_by_service", "_clusters", "_gates")
 
-    def __init__(self, clusters: Clusters) -> None:
+    def __init__(self, clusters: Clusters, gates: GatesOf) -> None:
         self._clusters = clusters
+        self._gates = gates
         self._by_service: dict[ServiceName, FallbackRule] = {}
 
     def update(self, services: Mapping[ServiceName, Service]) -> None:
@@ -176,7 +176,7 @@ class Fallbacks:
             if config is None:
                 continue
             if rule is None:
-                rule = FallbackRule(config, self._clusters)
+                rule = FallbackRule(config, self._clusters, self._gates)
             else:
                 rule.configure(config)
             rules[name] = rule

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from remora.model.policies import FallbackCause
 from remora.sidecar.exchange.answering import Answering
-from remora.sidecar.exchange.failures import Failure
-from remora.sidecar.exchange.fallback import CAUSES, NOT_EXECUTED, FallbackKind, Fallen, MadeAnswer
+from remora.sidecar.exchange.failures import NOT_EXECUTED, Failure
+from remora.sidecar.exchange.fallback import CAUSES, FallbackKind, Fallen, MadeAnswer
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.stream import RequestStream
@@ -36,8 +36,12 @@ class FallingBack(Answering):
         """The request is to be as its filters make it from here on."""
 
     @abstractmethod
-    def _leave_gates(self) -> None:
-        """The request has failed, as far as the gates are concerned that it has passed."""
+    def _enter(self) -> None:
+        """Pass the gates of the decision, then try."""
+
+    @abstractmethod
+    def _leave_gates(self, flag: str) -> None:
+        """The request has failed, by `flag`, as far as the gates are concerned that it has passed."""
 
     def _replaced(self, failure: Failure) -> bool:
         cause = CAUSES.get(failure.flag)
@@ -67,7 +71,7 @@ class FallingBack(Answering):
         return True
 
     def _fallen_to(self, kind: FallbackKind, cause: FallbackCause, decision: Decision, flag: str) -> None:
-        self._leave_gates()
+        self._leave_gates(flag)
         self._why = f"its fallback answers ({kind.replace('_', ' ')}), because of: {cause.replace('_', ' ')}"
         self._fallen = Fallen(decision.cluster.name, decision.route, flag)
         self._proxy.metrics.count_fallback(decision.service, cause, kind)
@@ -93,4 +97,4 @@ class FallingBack(Answering):
             self.limit_total(other.request_timeout_s)
         else:
             self.limit_silence(other.idle_timeout_s)
-        self._try()
+        self._enter()

@@ -86,7 +86,7 @@ class Mesh:
         """By the service that is asked for."""
         self.backend_gates = backend_gates
         """By the service that the route chose."""
-        self.fallbacks = Fallbacks(clusters)
+        self.fallbacks = Fallbacks(clusters, backend_gates.of)
         self.discoverer: Discoverer | None = None
         """None: there is no control to ask."""
         self._decisions: dict[CompiledBackend, Decision] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from remora.model.names import ServiceName
 from remora.model.policies import Balancer, Fallback, Hedging, LastGood, RetryPolicy, ServicePolicy, StaticAnswer
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
 from remora.sidecar.exchange.decision import Decision
-from remora.sidecar.exchange.failures import TIMEOUT
+from remora.sidecar.exchange.failures import ADMISSION_SHED, TIMEOUT
 from remora.sidecar.exchange.fallback import FallbackRule
-from remora.sidecar.exchange.gate import Gate, Verdict
+from remora.sidecar.exchange.gate import Asked, Delayed, Gate, Stopped, Verdict
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Clusters
@@ -26,11 +27,12 @@ SORRY = StaticAnswer(203, (("x-a", "b"),), "sorry")
 
 
 class Watching(Gate):
-    def __init__(self) -> None:
+    def __init__(self, verdict: Verdict = None) -> None:
         self.left: list[Outcome] = []
+        self.verdict = verdict
 
     def enter(self, head: RequestHead, now: float, random: float) -> Verdict:
-        return None
+        return self.verdict
 
     def leave(self, outcome: Outcome, now: float, seconds: float) -> None:
         self.left.append(outcome)
@@ -49,7 +51,8 @@ class FallingPlay(Play):
         found = self.clusters.get(OTHER)
         assert found is not None
         found.endpoints[0].pool("http1").on_connection_free(self.other)
-        self.rule = FallbackRule(Fallback(on=ALL, **fallback), self.clusters)
+        self.others_gate = Watching()
+        self.rule = FallbackRule(Fallback(on=ALL, **fallback), self.clusters, lambda _: (self.others_gate,))
         self.gate = Watching()
         assert isinstance(self.answer, Decision)
         self.answer = self.answer.with_gates((self.gate,))
@@ -128,6 +131,58 @@ async def test_there_is_one_fallback() -> None:
     assert exchange.done
     assert (played.downstream.heads[-1].status, played.kind) == (500, b"service")
     assert played.metrics.fallbacks == {("shop.default", "failure", "service"): 1}
+
+
+async def test_the_other_service_is_protected_from_those_who_fall_back() -> None:
+    played = FallingPlay(service=OTHER)
+    played.ask()
+    played.asked.handler.on_reset(ResetReason.INTERNAL)
+    played.other.handler.on_head(ResponseHead(200, [], content_length=0), True)
+    assert played.others_gate.left == [Outcome.OK]
+
+    played = FallingPlay(service=OTHER)
+    played.others_gate.verdict = Stopped(ADMISSION_SHED, "too many of its answers are bad")
+    exchange = played.ask()
+    played.asked.handler.on_reset(ResetReason.INTERNAL)
+    assert exchange.done
+    assert (played.downstream.heads[-1].status, played.other.asked, played.others_gate.left) == (503, [], [])
+    assert played.gate.left == [Outcome.FAILED]
+
+
+async def test_what_waits_before_a_gate_does_not_go_on_once_it_has_fallen_back() -> None:
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Stopped | None] = loop.create_future()
+    for verdict in (Delayed(0.01), Asked(answer)):
+        played = FallingPlay(service=OTHER)
+        played.gate.verdict = verdict
+        exchange = played.ask()
+        exchange.on_timeout(TIMEOUT, 1.0, past_deadline=False)
+        assert len(played.other.asked) == 1
+        if not answer.done() and isinstance(verdict, Asked):
+            answer.set_result(None)
+        await asyncio.sleep(0.03)
+        assert (len(played.other.asked), played.attempts) == (1, 0)
+        played.other.handler.on_head(ResponseHead(200, [], content_length=0), True)
+        assert exchange.done
+        assert not any(cluster.active for cluster in played.clusters)
+
+
+@pytest.mark.parametrize("kept_back", [True, False])
+async def test_what_never_went_there_says_nothing_of_the_service(kept_back: bool) -> None:
+    played = FallingPlay(answer=SORRY)
+    if not kept_back:
+        played.rule.causes = frozenset()
+    played.cluster.update((), played.policy)
+    played.ask()
+    assert played.downstream.heads[-1].status == (203 if kept_back else 503)
+    assert played.gate.left == [Outcome.UNKNOWN]
+
+
+async def test_an_answer_without_content_has_no_length() -> None:
+    played = FallingPlay(answer=StaticAnswer(204))
+    played.ask()
+    played.asked.handler.on_head(ResponseHead(500, []), True)
+    assert (played.downstream.heads[-1].content_length, played.downstream.ended) == (None, True)
 
 
 async def test_the_last_of_hedged_attempts_falls_back() -> None:
