@@ -18,6 +18,9 @@ import enum
 from remora.model.policies import Breaker
 from remora.sidecar.policy.rolling import RollingCounts
 
+_ROUNDING = 1e-6
+"""7 of 100 are 7 %, of floats too."""
+
 REFUSED = -1
 """The ticket of a request that may not go."""
 
@@ -114,7 +117,7 @@ class CircuitBreaker:
             return self._in_a_row >= config.failures
         counts = self._counts
         counts.add(now, bad=1)
-        return counts.total >= config.volume and counts.bad >= config.error_share * counts.total
+        return counts.total >= config.volume and counts.bad >= config.error_share * counts.total - _ROUNDING
 
     def _open(self, now: float) -> None:
         self.state = BreakerState.OPEN

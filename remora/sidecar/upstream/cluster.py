@@ -172,6 +172,7 @@ class Cluster:
         self.traffic.room.configure(policy.caps)
         self.endpoints = tuple(self._kept_or_new(known, endpoint) for endpoint in endpoints)
         for gone in set(known.values()).difference(self.endpoints):
+            self.breakers.forget(gone)
             gone.drain()
         said = {endpoint.endpoint.protocol for endpoint in self.endpoints}
         self.declared = said.pop() if len(said) == 1 else "auto"

@@ -190,17 +190,28 @@ class Breakers:
         self._config = None
         self._let_go(endpoints)
 
+    def forget(self, endpoint: Guarded) -> None:
+        """It is gone: how its last attempts end says nothing of those that are there."""
+        if endpoint.guard is self._guard:
+            endpoint.guard = None
+        else:
+            _release(endpoint)
+
     def _let_go(self, endpoints: Sequence[Guarded]) -> None:
         if self._guard is not None:
             self._guard.close()
             self._guard = None
         for endpoint in endpoints:
-            if endpoint.guard is not None:
-                endpoint.guard.close()
-                endpoint.guard = None
+            _release(endpoint)
 
     def _made(self, guard: Guard | None, config: Breaker, endpoint: str) -> Guard:
         if guard is None:
             return Guard(config, self._service, endpoint, self._metrics, self._on_change)
         guard.configure(config)
         return guard
+
+
+def _release(endpoint: Guarded) -> None:
+    if endpoint.guard is not None:
+        endpoint.guard.close()
+        endpoint.guard = None

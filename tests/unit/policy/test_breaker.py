@@ -118,6 +118,15 @@ def test_a_ratio_counts_from_its_volume_on() -> None:
     assert breaker.state is BreakerState.OPEN
 
 
+@given(st.integers(1, 100))
+def test_so_many_percent_are_so_many_of_a_hundred(percent: int) -> None:
+    breaker = CircuitBreaker(Breaker("error_ratio", volume=100, error_share=percent / 100))
+    for number in range(1, 101):
+        ticket = breaker.admit(1)
+        breaker.on_success(ticket, 1) if number <= 100 - percent else breaker.on_failure(ticket, 1)
+        assert (breaker.state is BreakerState.OPEN) is (number == 100)
+
+
 def test_a_ratio_forgets_what_is_older_than_its_window() -> None:
     breaker = CircuitBreaker(RATIO)
     for _ in range(9):

@@ -106,6 +106,25 @@ async def test_half_open_outlives_snapshots_with_its_probe_out() -> None:
     found.abort()
 
 
+async def test_nobody_hears_of_an_endpoint_that_is_gone() -> None:
+    for breaker in (SERVICE, EACH):
+        found = cluster(msgspec.structs.replace(breaker, sleep_s=0.01))
+        gone, metrics = found.endpoints[0], found._metrics
+        late = gone.begin()
+        fail(gone)
+        found.update((B,), found.policy)
+        gone.end(late, Outcome.FAILED)
+        fail(gone)
+        assert found.traffic.active == 0
+        assert found.is_shut is (breaker is SERVICE)
+        if breaker is SERVICE:
+            await until(lambda found=found: found.breakers.state is BreakerState.HALF_OPEN)
+        else:
+            await asyncio.sleep(0.03)  # its breaker would have woken
+            assert metrics.breakers == {("shop.default", "open"): 1}
+        found.abort()
+
+
 async def test_what_an_attempt_was_judged_by_is_not_counted_again_at_its_end() -> None:
     found = cluster(SERVICE)
     endpoint = found.endpoints[0]
