@@ -12,8 +12,10 @@ from remora.documents.gateway_filters import HeaderValue
 Enforcement = Literal["Enforce", "Shadow"]
 """Shadow: what would be refused is counted and logged, and goes on."""
 
-MultiplierPercent = Annotated[int, Meta(ge=100, le=1000)]
+MultiplierPercent = Annotated[int, Meta(ge=110, le=1000)]
+"""At 100 as few would be let through as did well lately, for ever: each window lets so much more through."""
 Requests = Annotated[int, Meta(ge=1, le=1_000_000)]
+Measured = Annotated[int, Meta(ge=1, le=1000)]
 InFlight = Annotated[int, Meta(ge=1, le=100_000)]
 Buffer = Annotated[int, Meta(ge=0, le=1000)]
 
@@ -41,7 +43,7 @@ class Concurrency(DocumentPart, frozen=True):
     max: InFlight = 1000
     window: PositiveDuration = "100ms"
     measure_every: PositiveDuration = "1m"
-    measure_requests: Requests = 50
+    measure_requests: Measured = 50
     buffer_percent: Buffer = 25
     enforcement: Enforcement = "Enforce"
 

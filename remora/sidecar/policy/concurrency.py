@@ -26,7 +26,7 @@ JITTER = 0.15
 all take few requests at once (Envoy's default)."""
 
 MAX_SAMPLES = 1000
-"""Of a window; of more, the first count."""
+"""Of a window; of more, the first count. No measurement takes more (`measureRequests`)."""
 
 _MIN_GRADIENT, _MAX_GRADIENT = 0.5, 2.0
 

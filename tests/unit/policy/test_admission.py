@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 
 from hypothesis import given
@@ -50,6 +52,28 @@ def test_it_lets_all_through_again_when_the_service_is_back() -> None:
         if admits(admission, now, source.random()):
             admission.on_answer(now, accepted=now > 20)
     assert admission.shed_share(60.0) == 0.0
+
+
+@given(st.floats(1.1, 10.0), st.floats(0.0, 1.0), st.floats(1.0, 30.0), st.integers(20, 400), st.floats(0.0, 40.0))
+def test_it_recovers_from_any_outage(
+    multiplier: float, max_share: float, window_s: float, in_window: int, outage_s: float
+) -> None:
+    """What goes through grows by the multiplier each window, from what went through at the worst."""
+    admission = Admission(AdmissionControl(multiplier, window_s, 10, max_share))
+    chances = (number * 0.618034 % 1.0 for number in itertools.count())
+    now, gap = 0.0, window_s / in_window
+    while now < outage_s:
+        now += gap
+        if admits(admission, now, next(chances)):
+            admission.on_answer(now, accepted=False)
+    least = max(1.0 - max_share, 1.0 / (in_window + 1))
+    windows = 4 + 2 * math.log(1 / least) / math.log(multiplier)
+    back_by = now + windows * window_s
+    while now < back_by:
+        now += gap
+        if admits(admission, now, next(chances)):
+            admission.on_answer(now, accepted=True)
+    assert admission.shed_share(now) == 0.0
 
 
 def test_few_requests_say_nothing() -> None:
