@@ -9,7 +9,8 @@ MEANINGS: dict[str, str] = {
     "throttling, Google SRE book, ch. 21): each is refused by chance, with 503, `admission_shed`. Each sidecar "
     "counts for itself, each backend of a route by itself",
     "Admission.multiplierPercent": "requests beyond so many percent of the accepted ones are shed, by the chance "
-    "`(requests - accepted * multiplier) / (requests + 1)`; 200: none are while half is accepted",
+    "`(requests - accepted * multiplier) / (requests + 1)`; 200: none are while half is accepted. When the service is "
+    "back, each window lets so much more through than the one before",
     "Admission.window": "over which requests are counted",
     "Admission.volume": "with fewer requests in the window nothing is shed",
     "Admission.maxPercent": "never more is shed, so that it shows when the service is back",
@@ -23,7 +24,8 @@ MEANINGS: dict[str, str] = {
     "Concurrency.window": "how long latency is gathered before the limit moves",
     "Concurrency.measureEvery": "how often latency without load is measured anew; sooner if the limit is at its least "
     "for 5 windows",
-    "Concurrency.measureRequests": "how many requests make a measurement",
+    "Concurrency.measureRequests": "how many good answers make a measurement; until then no more than `min` are in "
+    "flight, after a start too",
     "Concurrency.bufferPercent": "by how much latency may grow before the limit falls",
     "Concurrency.enforcement": _ENFORCEMENT,
     "TrafficPolicySpec.fallback": "what the caller's sidecar answers, once for each request, where the service has "
@@ -39,11 +41,14 @@ MEANINGS: dict[str, str] = {
     "StaticAnswer.body": "at most 64 KiB",
     "Fallback.service": "an instance of this service, of the policy's namespace, is asked instead, past its routes. "
     "After `Failure` and `Timeout` only for requests that may be executed twice (but for failed connects), and "
-    "never for those with a body over 64 KiB; it has the time of a new request",
-    "Fallback.lastGood": "the last answer of 200 to the same GET, if a shared cache may keep it (RFC 9111): not "
-    "with `no-store`, `private` or `no-cache`; with Cookie, Authorization or Set-Cookie only if `public`; by Vary; "
-    "with `Age`. Up to 64 KiB each; stale unless `must-revalidate` or `s-maxage` forbid it. Each sidecar keeps its "
-    "own",
+    "never for those with a body over 64 KiB; it has the time of a new request, and passes the `admission` of the "
+    "service that it goes to",
+    "Fallback.lastGood": "the last answer of 200 to the same GET without content, if a shared cache may keep it (RFC "
+    "9111): not with `no-store`, `private` or `no-cache`; with Cookie, Authorization or Set-Cookie only if `public`; "
+    "by Vary; with `Age`. What is not `public` is for requests that have the same fields, but for those that surely do "
+    "not say who asks (`Accept…`, `User-Agent`, conditions, fields of tracing). Up to 64 KiB each; stale unless "
+    "`must-revalidate` or `s-maxage` forbid it; forgotten when something else than GET, HEAD, OPTIONS or TRACE of the "
+    "same URL goes well, or a GET gets 404 or 410. Each sidecar keeps its own",
     "LastGood.maxAge": "older ones are not used",
     "LastGood.maxBytes": "of all of them together; the longest unused goes first",
 }

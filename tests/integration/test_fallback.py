@@ -279,6 +279,31 @@ async def test_what_is_private_or_long_is_not_kept(tmp_path: Path) -> None:
             assert (await said(response))[:2] == (200, "last-good")
 
 
+async def test_nobody_gets_what_another_user_was_told(tmp_path: Path) -> None:
+    """By whatever field the service knows its users."""
+    app = App()
+    async with (
+        running_backend(app.answer) as backend,
+        falling_back(tmp_path, backend.address, {"causes": ALL, "lastGood": {}}) as (_, client, url),
+    ):
+
+        async def told(user: str, method: str = "GET") -> tuple[int, str | None, str]:
+            async with client.request(method, url + "/me", headers={"X-User-Id": user}) as response:
+                return await said(response)
+
+        for user in ("ann", "bob"):
+            app.text = f"page of {user}"
+            assert await told(user) == (200, None, app.text)
+        app.status = 500
+        for user in ("ann", "bob"):
+            assert await told(user) == (200, "last-good", f"page of {user}")
+        assert (await told("eve"))[:2] == (500, None)
+        app.status = 200
+        assert (await told("ann", "DELETE"))[0] == 200
+        app.status = 500
+        assert (await told("ann"))[:2] == (500, None), "it was deleted"
+
+
 async def test_rewritten_requests_find_their_answers_again(tmp_path: Path) -> None:
     """Also those that a gate stops, before the filters have seen them."""
     app = App()

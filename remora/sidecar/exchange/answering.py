@@ -56,6 +56,11 @@ class Answering(Tries):
         """Whether something else takes the place of a failure that an attempt's answer tells; the attempt has been
         given up, then."""
 
+    @property
+    def _is_bare(self) -> bool:
+        """Whether the request is nothing but a head."""
+        return self._request_ended and not self._request_bytes
+
     # ── forwarded ──
 
     def forward_head(self, head: ResponseHead, end: bool) -> None:
@@ -76,7 +81,7 @@ class Answering(Tries):
             self.limit_silence(decision.idle_timeout_s)
         if decision is not None:
             if decision.fallback is not None:
-                self._recording = decision.fallback.record(decision, self.head, head)
+                self._recording = decision.fallback.record(decision, self.head, head, bare=self._is_bare)
             if decision.edits_answer:
                 self._edit_response(decision, head)
         self._downstream.send_head(head, end)

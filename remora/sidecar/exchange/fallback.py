@@ -13,7 +13,7 @@ from remora.model.snapshot import Service
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.decision import Decision
 from remora.sidecar.exchange.gate import Gate
-from remora.sidecar.policy.last_good import MAX_BODY_BYTES, LastGoodCache, Target, may_keep
+from remora.sidecar.policy.last_good import MAX_BODY_BYTES, LastGoodCache, may_keep
 from remora.sidecar.upstream.cluster import Clusters
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
 
@@ -60,11 +60,11 @@ class MadeAnswer:
 class Recording:
     """An answer that is being passed on and may be kept."""
 
-    __slots__ = ("_cache", "_head", "_pieces", "_request", "_size", "_target")
+    __slots__ = ("_cache", "_head", "_pieces", "_request", "_route", "_size")
 
-    def __init__(self, cache: LastGoodCache, target: Target, request: RequestHead, head: ResponseHead) -> None:
+    def __init__(self, cache: LastGoodCache, route: str, request: RequestHead, head: ResponseHead) -> None:
         self._cache = cache
-        self._target = target
+        self._route = route
         self._request = request
         # What is done to the answer on its way to this caller is done again on the way to the next.
         self._head = ResponseHead(head.status, head.fields)
@@ -79,7 +79,7 @@ class Recording:
 
     def keep(self) -> None:
         """It is complete."""
-        self._cache.keep(self._target, self._request, self._head, b"".join(self._pieces), time.monotonic())
+        self._cache.keep(self._route, self._request, self._head, b"".join(self._pieces), time.monotonic())
 
 
 GatesOf = Callable[[ServiceName], tuple[Gate, ...]]
@@ -109,8 +109,9 @@ class FallbackRule:
         self._config = config
         self.causes = frozenset(config.on)
 
-    def made_answer(self, decision: Decision, head: RequestHead) -> MadeAnswer | None:
-        """What can be answered here; None: nothing, or another service is asked."""
+    def made_answer(self, decision: Decision, head: RequestHead, *, bare: bool) -> MadeAnswer | None:
+        """What can be answered here; None: nothing, or another service is asked. `bare`: the head is all of the
+        request."""
         static, cache = self._config.answer, self.cache
         if static is not None:
             body = static.body.encode()
@@ -118,10 +119,10 @@ class FallbackRule:
             fields.append((FALLBACK_FIELD, b"answer"))
             length = None if static.status in _WITHOUT_LENGTH else len(body)
             return MadeAnswer("answer", ResponseHead(static.status, fields, content_length=length), body)
-        if cache is None:
+        if cache is None or not bare:
             return None
         now = time.monotonic()
-        kept = cache.find(_target(decision, head), head, now)
+        kept = cache.find(decision.route, head, now)
         if kept is None:
             return None
         fields = [*kept.fields, (b"age", b"%d" % kept.age(now)), (FALLBACK_FIELD, b"last-good")]
@@ -147,15 +148,16 @@ class FallbackRule:
         other.add_to_answer([*decision.answer_fields, (FALLBACK_FIELD, b"service")])
         return other
 
-    def record(self, decision: Decision, request: RequestHead, head: ResponseHead) -> Recording | None:
-        """Keeps the answer that begins with `head`, if that is asked for and allowed."""
-        if self.cache is None or not may_keep(request, head):
+    def record(self, decision: Decision, request: RequestHead, head: ResponseHead, *, bare: bool) -> Recording | None:
+        """Keeps the answer that begins with `head`, if that is asked for and allowed. `bare`: the request's head is all
+        of it; what a GET asks for by its content nobody could tell."""
+        cache = self.cache
+        if cache is None:
             return None
-        return Recording(self.cache, _target(decision, request), request, head)
-
-
-def _target(decision: Decision, head: RequestHead) -> Target:
-    return decision.route, head.authority.lower(), head.path
+        if bare and may_keep(request, head):
+            return Recording(cache, decision.route, request, head)
+        cache.note(request, head.status)
+        return None
 
 
 class Fallbacks:

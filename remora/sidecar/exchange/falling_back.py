@@ -58,7 +58,9 @@ class FallingBack(Answering):
         if rule is None or cause not in rule.causes:
             return False
         self._be_edited()
-        made = None if self.is_grpc or self.head.asks_for_tunnel else rule.made_answer(decision, self.head)
+        made = None
+        if not self.is_grpc and not self.head.asks_for_tunnel:
+            made = rule.made_answer(decision, self.head, bare=self._is_bare)
         if made is not None:
             self._fallen_to(made.kind, cause, decision, flag)
             self._give(made, flag)

@@ -1,13 +1,16 @@
 """The last good answers of a service, for when it has none. Pure: the time is an argument.
 
-A shared cache by the storing rules of RFC 9111 §3, stricter where a mistake would show one user's page to another: only
-200 to GET; nothing of `no-store`, `private` or `no-cache`; with Authorization or Cookie in the request, or Set-Cookie
-in the answer, only what is `public`. Vary is kept. What is given out may be stale (§4.2.4), but not where
-`must-revalidate`, `proxy-revalidate` or `s-maxage` forbid that.
+A shared cache by the rules of RFC 9111, stricter where a mistake would show one user's page to another: only 200 to a
+GET without content; nothing of `no-store`, `private` or `no-cache`; with Authorization or Cookie in the request, or
+Set-Cookie in the answer, only what is `public`. Vary is kept, and what is not `public` is for requests that have the
+same fields, of all that could say who asks: within a mesh users are known by fields of any name. What is given out may
+be stale (§4.2.4), but not where `must-revalidate`, `proxy-revalidate` or `s-maxage` forbid that. What was written to,
+or is gone, is forgotten (§4.4).
 """
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 
 from remora.model.policies import LastGood
@@ -22,48 +25,79 @@ MAX_VARIANTS = 8
 OVERHEAD_BYTES = 512
 """What an answer weighs beside its text."""
 
+_ERROR = 400
+"""Of HTTP's statuses, the least that is one."""
+
 _CREDENTIALS = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
 _NEVER = frozenset(("no-store", "private", "no-cache"))
 _NO_STALE = frozenset(("must-revalidate", "proxy-revalidate", "s-maxage"))
 _NOT_KEPT = frozenset((b"set-cookie", b"age"))
+_READING = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
+_GONE = frozenset((404, 410))
 
-Target = tuple[str, bytes, bytes]
-"""Route, authority, path with query."""
+_NOBODY = frozenset(
+    (
+        *(b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"te", b"user-agent", b"via"),
+        *(b"cache-control", b"pragma", b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since"),
+        *(b"if-unmodified-since", b"date", b"dnt", b"max-forwards", b"priority", b"referer"),
+        *(b"upgrade-insecure-requests", b"tracestate", b"b3", b"uber-trace-id", b"sentry-trace", b"x-amzn-trace-id"),
+        *(b"x-cloud-trace-context", b"x-ot-span-context", b"x-correlation-id", b"x-request-start"),
+    )
+)
+_NOBODYS = (b"x-b3-", b"x-datadog-", b"x-envoy-", b"sec-ch-", b"sec-fetch-")
+"""Fields, and beginnings of fields, that do not say who asks. Beside these there are those that are LIFTED."""
+
+_QUOTED = re.compile(rb'"[^"]*"')
+
+Place = tuple[bytes, bytes]
+"""Authority, and path with query."""
 
 
 class Kept:
     """One answer."""
 
-    __slots__ = ("age_s", "body", "fields", "is_public", "kept_at", "size", "until", "vary")
+    __slots__ = ("_asker", "_vary", "age_s", "body", "fields", "kept_at", "route", "size", "until")
 
     def __init__(
-        self, fields: Fields, body: bytes, vary: Fields, now: float, age_s: float, until: float, *, is_public: bool
+        self, route: str, request: RequestHead, answer: ResponseHead, body: bytes, now: float, lifetime_s: float
     ) -> None:
-        self.fields = fields
+        self.route = route
+        """Routes have services behind them that may say different things."""
+        self.fields = [field for field in answer.fields if field[0].lower() not in _NOT_KEPT]
         self.body = body
-        self.vary = vary
+        self._vary = [(name, _value(request, name)) for name in _varies(answer.fields)]
         """What the request had in the fields that the answer varies by."""
+        self._asker = None if "public" in _directives(answer.fields) else _asker(request)
+        """None: it is for all."""
         self.kept_at = now
-        self.age_s = age_s
+        self.age_s = _age_s(answer)
         """How old it was already."""
-        self.until = until
+        self.until = now + lifetime_s
         """When it is too old."""
-        self.is_public = is_public
-        self.size = OVERHEAD_BYTES + len(body) + sum(len(name) + len(value) for name, value in fields)
+        texts = [request.authority, request.path, body]
+        texts += [text for field in (*self.fields, *self._vary, *(self._asker or ())) for text in field]
+        self.size = OVERHEAD_BYTES + sum(map(len, texts))
 
     def age(self, now: float) -> int:
         """In seconds, for the Age field (RFC 9111 §5.1)."""
         return int(self.age_s + now - self.kept_at)
 
+    def fits(self, route: str, request: RequestHead) -> bool:
+        """Whether it is an answer to `request`, as far as both say."""
+        if self.route != route or not all(_value(request, name) == value for name, value in self._vary):
+            return False
+        return self._asker is None or self._asker == _asker(request)
+
 
 class LastGoodCache:
-    """Of one service. The answer that was neither kept nor found for the longest time goes first."""
+    """Of one service. The place where nothing was kept or found for the longest time goes first."""
 
-    __slots__ = ("_by_target", "_config", "size")
+    __slots__ = ("_by_place", "_config", "size")
 
     def __init__(self, config: LastGood) -> None:
         self._config = config
-        self._by_target: OrderedDict[Target, list[Kept]] = OrderedDict()
+        self._by_place: OrderedDict[Place, list[Kept]] = OrderedDict()
+        """The newest last."""
         self.size = 0
         """Bytes, as far as they are counted; never over the configured ones."""
 
@@ -72,55 +106,49 @@ class LastGoodCache:
         self._config = config
         self._make_room()
 
-    def keep(self, target: Target, request: RequestHead, answer: ResponseHead, body: bytes, now: float) -> None:
+    def keep(self, route: str, request: RequestHead, answer: ResponseHead, body: bytes, now: float) -> None:
         """A good answer has come: keep it, if that is allowed."""
-        directives = _directives(answer.fields)
-        varies = _list(answer.fields, b"vary")
-        if not may_keep(request, answer) or b"*" in varies or len(body) > MAX_BODY_BYTES:
+        if not may_keep(request, answer) or len(body) > MAX_BODY_BYTES:
             return
-        age_s = _seconds((field_value(answer.fields, b"age") or b"").decode("latin-1")) or 0
+        directives = _directives(answer.fields)
         lifetime_s = self._config.max_age_s
         if not _NO_STALE.isdisjoint(directives):
             fresh_s = _seconds(directives.get("s-maxage") or directives.get("max-age") or "") or 0
-            lifetime_s = min(lifetime_s, fresh_s - age_s)
-        if lifetime_s <= 0:
-            return
-        kept = Kept(
-            [field for field in answer.fields if field[0].lower() not in _NOT_KEPT],
-            body,
-            [(name, _value(request, name)) for name in varies],
-            now,
-            age_s,
-            now + lifetime_s,
-            is_public="public" in directives,
-        )
-        self._put(target, kept, request)
+            lifetime_s = min(lifetime_s, fresh_s - _age_s(answer))
+        if lifetime_s > 0:
+            self._put(route, request, Kept(route, request, answer, body, now, lifetime_s))
 
-    def find(self, target: Target, request: RequestHead, now: float) -> Kept | None:
+    def find(self, route: str, request: RequestHead, now: float) -> Kept | None:
         """The answer for `request`, if there is one and it may be used."""
         if request.method != b"GET" or not _NEVER.isdisjoint(_directives(request.fields)):
             return None
-        private = _has_credentials(request)
-        for kept in self._by_target.get(target, ()):
-            if now < kept.until and (kept.is_public or not private) and _fits(kept, request):
-                self._by_target.move_to_end(target)
+        place = _place(request)
+        for kept in reversed(self._by_place.get(place, ())):
+            if now < kept.until and kept.fits(route, request):
+                self._by_place.move_to_end(place)
                 return kept
         return None
 
-    def _put(self, target: Target, kept: Kept, request: RequestHead) -> None:
-        variants = self._by_target.get(target, [])
-        for old in [other for other in variants if _fits(other, request)] or variants[: 1 - MAX_VARIANTS]:
+    def note(self, request: RequestHead, status: int) -> None:
+        """The service has answered something that is not kept: it may be that what is kept holds no more."""
+        written = request.method not in _READING and status < _ERROR
+        if written or (status in _GONE and request.method == b"GET"):
+            self.size -= sum(kept.size for kept in self._by_place.pop(_place(request), ()))
+
+    def _put(self, route: str, request: RequestHead, kept: Kept) -> None:
+        place = _place(request)
+        variants = self._by_place.setdefault(place, [])
+        for old in [other for other in variants if other.fits(route, request)] or variants[: 1 - MAX_VARIANTS]:
             variants.remove(old)
             self.size -= old.size
         variants.append(kept)
-        self._by_target[target] = variants
-        self._by_target.move_to_end(target)
+        self._by_place.move_to_end(place)
         self.size += kept.size
         self._make_room()
 
     def _make_room(self) -> None:
         while self.size > self._config.max_bytes:
-            _, variants = self._by_target.popitem(last=False)
+            _, variants = self._by_place.popitem(last=False)
             self.size -= sum(kept.size for kept in variants)
 
 
@@ -133,30 +161,49 @@ def may_keep(request: RequestHead, answer: ResponseHead) -> bool:
     directives = _directives(answer.fields)
     if not _NEVER.isdisjoint(directives) or "no-store" in _directives(request.fields):
         return False
+    if b"*" in _list(answer.fields, b"vary"):
+        return False
     is_personal = _has_credentials(request) or field_value(answer.fields, b"set-cookie") is not None
     return "public" in directives or not is_personal
 
 
-def _fits(kept: Kept, request: RequestHead) -> bool:
-    return all(_value(request, name) == value for name, value in kept.vary)
+def _place(request: RequestHead) -> Place:
+    return request.authority.lower(), request.path
 
 
 def _has_credentials(request: RequestHead) -> bool:
     return any(name.lower() in _CREDENTIALS for name, _ in request.fields)
 
 
+def _asker(request: RequestHead) -> Fields:
+    """All that could say who asks."""
+    fields = ((name.lower(), value.strip()) for name, value in request.fields)
+    return sorted(field for field in fields if field[0] not in _NOBODY and not field[0].startswith(_NOBODYS))
+
+
+def _varies(fields: Fields) -> list[bytes]:
+    """The fields that the answer varies by. Who chooses an encoding and forgets to say so has asked for one all the
+    same."""
+    names = _list(fields, b"vary")
+    return names if field_value(fields, b"content-encoding") is None else [*names, b"accept-encoding"]
+
+
+def _age_s(answer: ResponseHead) -> int:
+    return _seconds((field_value(answer.fields, b"age") or b"").decode("latin-1")) or 0
+
+
 def _directives(fields: Fields) -> dict[str, str]:
-    """Of Cache-Control. What quotes hold is of no use here."""
+    """Of Cache-Control."""
     found: dict[str, str] = {}
     for item in _list(fields, b"cache-control"):
         name, _, value = item.decode("latin-1").partition("=")
-        found.setdefault(name.strip(), value.strip(' "'))
+        found.setdefault(name.strip(), value.strip())
     return found
 
 
 def _list(fields: Fields, name: bytes) -> list[bytes]:
-    """The members of a list field, in lower case."""
-    values = [value for key, value in fields if key.lower() == name]
+    """The members of a list field, in lower case, without what is quoted."""
+    values = [_QUOTED.sub(b"", value) for key, value in fields if key.lower() == name]
     return [item.strip().lower() for value in values for item in value.split(b",") if item.strip()]
 
 

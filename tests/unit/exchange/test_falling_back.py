@@ -217,6 +217,38 @@ async def test_an_answer_that_ends_early_is_not_kept() -> None:
     assert played.rule.cache.size == 0
 
 
+async def test_what_is_asked_for_by_content_is_neither_kept_nor_given() -> None:
+    played = FallingPlay(last_good=LastGood())
+    cache = played.rule.cache
+    assert cache is not None
+    for end_first in (False, True):
+        exchange = played.ask(end=False)
+        if end_first:
+            exchange.on_data(b"query", True)
+        played.asked.handler.on_head(ResponseHead(200, [], content_length=0), True)
+        assert exchange.done
+        assert cache.size == 0
+    played.ask()
+    played.asked.handler.on_head(ResponseHead(200, [], content_length=0), True)
+    assert cache.size > 0
+    exchange = played.ask(end=False)
+    exchange.on_data(b"query", True)
+    played.asked.handler.on_head(ResponseHead(500, [], content_length=0), True)
+    assert (played.downstream.heads[-1].status, played.kind) == (500, None)
+
+
+async def test_what_is_written_to_is_forgotten() -> None:
+    played = FallingPlay(last_good=LastGood())
+    cache = played.rule.cache
+    assert cache is not None
+    played.ask()
+    played.asked.handler.on_head(ResponseHead(200, [], content_length=0), True)
+    assert cache.size > 0
+    played.ask(b"PUT", end=False).on_data(b"new", True)
+    played.asked.handler.on_head(ResponseHead(204, []), True)
+    assert cache.size == 0
+
+
 async def test_grpc_calls_get_no_text() -> None:
     played = FallingPlay(answer=SORRY)
     played.ask(b"POST", content_type=b"application/grpc")
