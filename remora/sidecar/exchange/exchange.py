@@ -10,7 +10,6 @@ it only passes data on. Both sides' backpressure goes straight through.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from typing import TYPE_CHECKING
 
@@ -19,9 +18,10 @@ from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.decision import Decision, Discovery, LocalAnswer, Refusal
 from remora.sidecar.exchange.falling_back import FallingBack
-from remora.sidecar.exchange.gate import Asked, Delayed, Stopped
+from remora.sidecar.exchange.gate import Asked, Delayed, Gate, Stopped
 from remora.sidecar.exchange.grpc_timeout import format_grpc_timeout, parse_grpc_timeout
 from remora.sidecar.exchange.hedges import Hedges
+from remora.sidecar.exchange.passage import Passage
 from remora.sidecar.exchange.recent import MAX_TEXT
 from remora.sidecar.exchange.replay import Replay
 from remora.sidecar.exchange.story import tried
@@ -31,7 +31,7 @@ from remora.sidecar.telemetry.metrics import REFUSED_FLAG, grpc_status_name
 from remora.sidecar.telemetry.trace import child_traceparent, new_request_id
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
-from remora.sidecar.wire.stream import RequestHandler, RequestStream, ResetReason
+from remora.sidecar.wire.stream import RequestStream, ResetReason
 
 if TYPE_CHECKING:
     from remora.sidecar.exchange.proxy import Proxy
@@ -59,20 +59,14 @@ LEAST_S = 0.001
 class Exchange(FallingBack):
     """One request: the downstream's RequestHandler, and what its attempts report to."""
 
-    __slots__ = ("_asked_for", "_at_gates", "_copies", "_entered", "_flag")
+    __slots__ = ("_asked_for", "_passage")
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
         FallingBack.__init__(self, proxy, downstream, head, end)
         self._asked_for: tuple[bytes, bytes] | None = None
         """Authority and path as they came, where filters have edited them."""
-        self._copies: tuple[RequestHandler, ...] = ()
-        """They go to mirrors."""
-        self._entered = 0
-        """How many of the decision's gates have let it go on."""
-        self._at_gates = False
-        """The filters have not edited it yet: gates and mirrors see requests as they came."""
-        self._flag = ""
-        """How it counts if it goes well: what a gate has done to it."""
+        self._passage: Passage | None = None
+        """Set if it has gates to pass, or mirrors."""
 
     # ── deciding ──
 
@@ -88,7 +82,7 @@ class Exchange(FallingBack):
         decision = self._proxy.router.decide(self.head, final=final)
         if isinstance(decision, Decision):
             if decision.gates or decision.mirrors:
-                self._at_gates = True
+                self._passage = Passage(decision.gates)
             elif decision.filters:
                 self._edit_request(decision)
             self._per_try_s = decision.retry.per_try_s
@@ -126,10 +120,7 @@ class Exchange(FallingBack):
             self.limit_silence(decision.idle_timeout_s)
         if retry.hedging is not None and decision.persistence is None:
             self.hedges = Hedges(retry.hedging, decision.cluster.budget, self.on_hedge_due)
-        if self._at_gates:
-            self._enter()
-        else:
-            self._try()
+        self._set_out()
 
     def _take_timeout(self, decision: Decision, grpc_timeout: bytes | None) -> Decision:
         """Go by how long the caller waits, and tell the next server (docs/decisions/0015).
@@ -157,51 +148,49 @@ class Exchange(FallingBack):
 
     # ── gates ──
 
-    def _enter(self) -> None:
-        """Pass the gates that are left, then try."""
-        decision = self.decision
-        assert decision is not None, "gates are those of a decision"
-        gates = decision.gates
-        while self._entered < len(gates):
-            verdict = gates[self._entered].enter(self.head, time.monotonic(), random.random())
-            if isinstance(verdict, Stopped):
-                self._stop(verdict)
-                return
-            self._entered += 1
-            if verdict is not None:
-                self._hold(verdict, decision)
-                return
-        if decision.mirrors:
-            self._mirror(decision)
-        self._be_edited()
-        self._try()
+    def _set_out(self) -> None:
+        """Pass the gates that are left, if there are any, then try."""
+        passage = self._passage
+        verdict = None if passage is None else passage.enter(self.head)
+        if passage is None:
+            self._try()
+        elif isinstance(verdict, Stopped):
+            self._stop(verdict)
+        elif verdict is not None:
+            self._hold(verdict, passage)
+        else:
+            self._mirror(passage)
+            self._be_edited()
+            self._try()
 
-    def _mirror(self, decision: Decision) -> None:
-        self._copies = self._proxy.mirror(self.head, decision.mirrors, self.replay, self._request_ended)
+    def _mirror(self, passage: Passage) -> None:
+        decision = self.decision
+        if decision is not None and decision.mirrors:
+            passage.copies = self._proxy.mirror(self.head, decision.mirrors, self.replay, self._request_ended)
 
     def _stop(self, stopped: Stopped) -> None:
         decision = self.decision
         assert decision is not None, "gates are those of a decision"
         self._refuse(stopped.failure, stopped.detail, decision.service, decision.route, stopped.fields)
 
-    def _hold(self, verdict: Delayed | Asked, decision: Decision) -> None:
-        """Wait, as a gate of `decision` says, before the next one."""
+    def _hold(self, verdict: Delayed | Asked, passage: Passage) -> None:
+        """Wait, as a gate says, before the next one."""
         if isinstance(verdict, Asked):
-            asyncio.get_running_loop().create_task(self._wait_for(verdict, decision))
+            asyncio.get_running_loop().create_task(self._wait_for(verdict, passage))
         else:
-            self._flag = verdict.flag
-            asyncio.get_running_loop().call_later(verdict.seconds, self._go_on, decision, verdict.then)
+            passage.flag = verdict.flag
+            asyncio.get_running_loop().call_later(verdict.seconds, self._go_on, passage, verdict.then)
 
-    async def _wait_for(self, asked: Asked, decision: Decision) -> None:
-        self._go_on(decision, await asked.answer)
+    async def _wait_for(self, asked: Asked, passage: Passage) -> None:
+        self._go_on(passage, await asked.answer)
 
-    def _go_on(self, decision: Decision, stopped: Stopped | None) -> None:
-        if self.done or self.decision is not decision:
+    def _go_on(self, passage: Passage, stopped: Stopped | None) -> None:
+        if self.done or self._passage is not passage:
             return  # its time was over; it may go elsewhere now
         if stopped is not None:
             self._stop(stopped)
         else:
-            self._enter()
+            self._set_out()
 
     def _new_attempt(self, endpoint: UpstreamEndpoint) -> Attempt:
         return Attempt(self, endpoint)
@@ -217,8 +206,9 @@ class Exchange(FallingBack):
             self._counter.on_request(data)
         if end:
             self._end_request()
-        for copy in self._copies:
-            copy.on_data(data, end)
+        if self._passage is not None:
+            for copy in self._passage.copies:
+                copy.on_data(data, end)
         attempt = self._attempt
         sending = attempt is not None and attempt.is_sending
         if data and not self._committed:
@@ -234,8 +224,9 @@ class Exchange(FallingBack):
                 self.replay = Replay()
             self.replay.trailers = trailers
         self._end_request()
-        for copy in self._copies:
-            copy.on_trailers(trailers)
+        if self._passage is not None:
+            for copy in self._passage.copies:
+                copy.on_trailers(trailers)
         attempt = self._attempt
         if attempt is not None and attempt.is_sending:
             attempt.send_trailers(trailers)
@@ -278,8 +269,6 @@ class Exchange(FallingBack):
             return
         self.done = True
         self.replay = None
-        for copy in self._copies:
-            copy.on_reset(ResetReason.CANCELLED)
         if self.timer is not None:
             self._proxy.timers.cancel(self)
         attempt = self._attempt
@@ -292,9 +281,10 @@ class Exchange(FallingBack):
         decision, fallen = self.decision, self._fallen
         if decision is not None:
             service, route = decision.cluster.name, decision.route
-            if self._entered:
-                self._leave(decision, self._outcome(flag))
-                flag = flag or self._flag
+            passage = self._passage
+            if passage is not None:
+                passage.end(self._outcome(flag), self.started)
+                flag = flag or passage.flag
         if fallen is not None:
             service, route, flag = fallen.service, fallen.route, flag or fallen.flag
         self._count(flag, service, route)
@@ -334,16 +324,21 @@ class Exchange(FallingBack):
         self._proxy.recent.keep(happened, failed=failed)
 
     def _be_edited(self) -> None:
-        if self._at_gates and self.decision is not None:
-            self._at_gates = False
-            self._edit_request(self.decision)
+        passage, decision = self._passage, self.decision
+        if passage is not None and decision is not None and not passage.is_edited:
+            passage.is_edited = True
+            self._edit_request(decision)
 
     def _leave_gates(self, flag: str) -> None:
-        decision = self.decision
-        assert decision is not None, "gates are those of a decision"
-        self._leave(decision, Outcome.UNKNOWN if flag in _SAYS_NOTHING else Outcome.FAILED)
-        self._entered = 0
-        self._flag = ""
+        if self._passage is not None:
+            self._passage.leave(Outcome.UNKNOWN if flag in _SAYS_NOTHING else Outcome.FAILED, self.started)
+
+    def _pass(self, gates: tuple[Gate, ...]) -> None:
+        before, self._passage = self._passage, None
+        if before is not None or gates:
+            self._passage = passage = Passage(gates, is_edited=True)
+            passage.copies = () if before is None else before.copies
+        self._set_out()
 
     def _outcome(self, flag: str) -> Outcome:
         if flag in _SAYS_NOTHING:
@@ -351,12 +346,6 @@ class Exchange(FallingBack):
         if flag or self._status >= 500 or (self.is_grpc and self._grpc_status in FAILED_GRPC):
             return Outcome.FAILED
         return Outcome.OK
-
-    def _leave(self, decision: Decision, outcome: Outcome) -> None:
-        """Tell the gates that it has passed how it went."""
-        now = time.monotonic()
-        for gate in decision.gates[: self._entered]:
-            gate.leave(outcome, now, now - self.started)
 
 
 def _text(value: bytes) -> str:

@@ -9,6 +9,7 @@ from remora.model.policies import FallbackCause
 from remora.sidecar.exchange.answering import Answering
 from remora.sidecar.exchange.failures import NOT_EXECUTED, Failure
 from remora.sidecar.exchange.fallback import CAUSES, FallbackKind, Fallen, MadeAnswer
+from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.stream import RequestStream
@@ -36,8 +37,8 @@ class FallingBack(Answering):
         """The request is to be as its filters make it from here on."""
 
     @abstractmethod
-    def _enter(self) -> None:
-        """Pass the gates of the decision, then try."""
+    def _pass(self, gates: tuple[Gate, ...]) -> None:
+        """Pass these, as a request that is edited already, then try."""
 
     @abstractmethod
     def _leave_gates(self, flag: str) -> None:
@@ -99,4 +100,4 @@ class FallingBack(Answering):
             self.limit_total(other.request_timeout_s)
         else:
             self.limit_silence(other.idle_timeout_s)
-        self._enter()
+        self._pass(other.gates)

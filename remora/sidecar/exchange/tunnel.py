@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.decision import Decision
 from remora.sidecar.exchange.exchange import Exchange
+from remora.sidecar.exchange.passage import Passage
 from remora.sidecar.policy.breaker import REFUSED
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.telemetry.tcp import TcpSeries, TunnelKind
@@ -71,9 +72,9 @@ class TunnelExchange(Exchange):
         self.decision = decision
         # What the downstream has to say comes later: the total counts from now on.
         self.limit_total(decision.request_timeout_s)
-        self._enter()
+        self._set_out()
 
-    def _mirror(self, decision: Decision) -> None:
+    def _mirror(self, passage: Passage) -> None:
         """What goes through tunnels is not copied."""
 
     @property
@@ -91,9 +92,8 @@ class TunnelExchange(Exchange):
         assert decision is not None, "only decided requests are answered"
         self._status = head.status
         self._commit()
-        if self._entered:
-            self._leave(decision, Outcome.OK)
-            self._entered = 0
+        if self._passage is not None:
+            self._passage.leave(Outcome.OK, self.started)
         proxy = self._proxy
         if proxy.protocol != "tcp":
             super()._count("", decision.cluster.name, decision.route)
