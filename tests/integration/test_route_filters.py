@@ -28,7 +28,7 @@ async def echo(request: web.Request) -> web.StreamResponse:
 async def asking(
     tmp_path: Path, *rules: dict[str, Any], app: Script = echo
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
-    """A client, and the URL of `shop` by a sidecar with these rules."""
+    """A client, and the URL of `shop`, which is `app`, by a sidecar with these rules."""
     async with running_backend(app) as backend:
         mesh = documents.write(
             tmp_path / "mesh.yaml", documents.endpoints("shop", backend.address), documents.http_route("shop", *rules)
@@ -115,6 +115,7 @@ async def test_expressions_match_paths_headers_and_parameters(tmp_path: Path) ->
         tagged("path", {"path": {"type": "RegularExpression", "value": "/items/[0-9]+"}}),
         tagged("cookie", {"headers": [{"type": "RegularExpression", "name": "Cookie", "value": "(.*; *)?g=1(;.*)?"}]}),
         tagged("query", {"queryParams": [{"type": "RegularExpression", "name": "page", "value": "[0-9]{1,3}"}]}),
+        tagged("host", {"headers": [{"name": "Host", "value": "shop.example:81"}]}),
         tagged("rest", {}),
     )
     async with asking(tmp_path, *rules) as (client, url):
@@ -129,6 +130,7 @@ async def test_expressions_match_paths_headers_and_parameters(tmp_path: Path) ->
         assert await rule_of("/", Cookie="a=2; gg=1") == "rest"
         assert await rule_of("/?page=12") == "query"
         assert await rule_of("/?page=1234") == "rest"
+        assert await rule_of("/", Host="shop.example:81") == "host"
 
 
 async def test_pages_of_other_origins_may_ask_as_far_as_they_may(tmp_path: Path) -> None:
@@ -155,6 +157,7 @@ async def test_pages_of_other_origins_may_ask_as_far_as_they_may(tmp_path: Path)
             assert response.status == 200
             assert "Access-Control-Allow-Origin" not in response.headers
         async with client.options(url, headers={**asked, "Origin": "https://evil.example"}) as response:
+            assert response.status == 204, "the app is not asked"
             assert "Access-Control-Allow-Origin" not in response.headers
 
 
@@ -168,6 +171,20 @@ async def test_what_a_route_says_of_other_origins_goes_before_what_its_app_says(
             assert response.headers.getall("Access-Control-Allow-Origin") == ["https://a.example"]
         async with client.get(url, headers={"Origin": "https://b.example"}) as response:
             assert response.headers.getall("Access-Control-Allow-Origin") == ["*"]
+
+
+async def test_an_app_that_is_told_nothing_of_origins_is_read_by_them(tmp_path: Path) -> None:
+    async def origin(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=request.headers.get("Origin", "none"))
+
+    untold = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["Origin"]}}
+    cors = {"type": "CORS", "cors": {"allowOrigins": ["https://a.example"]}}
+    async with (
+        asking(tmp_path, rule(cors, untold), app=origin) as (client, url),
+        client.get(url, headers={"Origin": "https://a.example"}) as response,
+    ):
+        assert await response.text() == "none"
+        assert response.headers["Access-Control-Allow-Origin"] == "https://a.example"
 
 
 async def test_a_redirect_tells_other_origins_too(tmp_path: Path) -> None:

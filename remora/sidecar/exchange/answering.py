@@ -92,7 +92,7 @@ class Answering(Tries):
     def _edit_response(self, decision: Decision, head: ResponseHead) -> None:
         # The backend's first: they are nearer to it.
         for filters in reversed(decision.filters):
-            filters.edit_response(self.head, head)
+            filters.edit_response(head, decision.origin)
         if decision.answer_fields:
             head.fields = [*head.fields, *decision.answer_fields]
         persistence, attempt = decision.persistence, self._attempt

@@ -47,6 +47,7 @@ class Decision:
         "idle_timeout_s",
         "key",
         "mirrors",
+        "origin",
         "persistence",
         "request_timeout_s",
         "retry",
@@ -83,6 +84,8 @@ class Decision:
         """Added to the answer, whoever makes it: cookies that keep a user where they are."""
         self.mirrors: tuple[MirrorTarget, ...] = ()
         """Where copies of the request go."""
+        self.origin = b""
+        """The page's that asks, if it is another one and may (CORS): edits may take it out of the request."""
         self.persistence: Persistence | None = None
         """Its session, if the route keeps sessions."""
         self.fallback: FallbackRule | None = None
@@ -134,6 +137,7 @@ class Decision:
         copy.fallback = self.fallback
         copy.answer_fields, copy.edits_answer = self.answer_fields, self.edits_answer
         copy.persistence, copy.mirrors = self.persistence, self.mirrors
+        copy.origin = self.origin
         return copy
 
 

@@ -145,6 +145,7 @@ class FallbackRule:
             decision.filters,
             self._gates(name),
         )
+        other.origin = decision.origin
         other.add_to_answer([*decision.answer_fields, (FALLBACK_FIELD, b"service")])
         return other
 

@@ -197,10 +197,12 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
     if route is None:
         method, path = head.method.decode("latin-1"), head.path.partition(b"?")[0].decode("latin-1")
         return _refusal(failures.NO_ROUTE, name, service=name, method=method, path=path)
+    origin = b""
     if route.filters is not None:
         answer = route.filters.answer(head)
         if answer is not None:
             return LocalAnswer(*answer, name, route.name)
+        origin = route.filters.origin(head)
     affinity = affinity_of(route, head, mesh.clusters) if route.keeps_users else None
     backend = route.backend(random.random()) if affinity is None else affinity.backend
     if backend is None:
@@ -209,9 +211,10 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
     if decision is None:
         return _refusal(failures.NO_ENDPOINT, name, service=backend.service)
     keys = decision.cluster.keys
-    if affinity is None and keys is None and not route.mirrors:
+    if affinity is None and keys is None and not route.mirrors and not origin:
         return decision
     decision = decision.copy()
+    decision.origin = origin
     if affinity is not None:
         affinity.apply(decision)
     if keys is not None:

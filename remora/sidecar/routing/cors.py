@@ -10,6 +10,7 @@ from remora.model.routes import Cors
 from remora.sidecar.wire.heads import Fields, RequestHead, field_value
 
 _ANY = "*"
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 class CorsRule:
@@ -40,19 +41,22 @@ class CorsRule:
         fields.append((b"access-control-max-age", self._max_age))
         return fields
 
-    def answer_fields(self, origin: bytes) -> Fields:
-        """Of any other answer to an allowed `origin`."""
-        fields = self._origin_fields(origin)
-        if self._expose:
-            fields.append((b"access-control-expose-headers", self._expose))
-        return fields
-
     def edit(self, fields: Fields, origin: bytes) -> Fields:
         """`fields` of an app's answer to an allowed `origin`, and these. What it says itself gives way: browsers refuse
         an answer that says it twice."""
-        said = self.answer_fields(origin)
+        said = self.answer_fields(origin, fields)
         gone = {name for name, _ in said if name != b"vary"} | {b"access-control-allow-credentials"}
         return [*(field for field in fields if field[0].lower() not in gone), *said]
+
+    def answer_fields(self, origin: bytes, answer: Fields) -> Fields:
+        """What is added to the fields of any other `answer` to an allowed `origin`."""
+        fields = self._origin_fields(origin)
+        expose = self._expose
+        if expose == b"*" and self._credentials:
+            expose = b", ".join(dict.fromkeys(name.lower() for name, _ in answer))
+        if expose:
+            fields.append((b"access-control-expose-headers", expose))
+        return fields
 
     def _said(self, allowed: bytes, asked: bytes) -> bytes:
         """The wildcard is a name like any other where credentials are allowed, and never takes in Authorization."""
@@ -68,21 +72,21 @@ class CorsRule:
 class _OriginPattern:
     """`*`, `scheme://host`, `scheme://*.host`, `scheme://*`, each maybe with a port or `:*`."""
 
-    __slots__ = ("_host", "_port", "_scheme", "_whole")
+    __slots__ = ("_host", "_is_any", "_port", "_scheme")
 
     def __init__(self, pattern: str) -> None:
-        self._whole = b"" if pattern == _ANY else pattern.lower().encode()
+        self._is_any = pattern == _ANY
         scheme, _, rest = pattern.lower().partition("://")
         self._scheme = scheme
-        self._host, self._port = _split(rest)
+        self._host, self._port = _split(scheme, rest)
 
     def matches(self, origin: bytes) -> bool:
-        if not self._whole or origin == self._whole:
+        if self._is_any:
             return True
         scheme, separator, rest = origin.decode("latin-1").lower().partition("://")
         if not separator or scheme != self._scheme:
             return False
-        host, port = _split(rest)
+        host, port = _split(scheme, rest)
         if self._port not in (_ANY, port):
             return False
         if self._host.startswith("*."):
@@ -90,13 +94,18 @@ class _OriginPattern:
         return self._host in (_ANY, host)
 
 
-def _split(rest: str) -> tuple[str, str]:
-    """(host, port or nothing)."""
-    if rest.endswith("]"):
-        return rest, ""
+def _split(scheme: str, rest: str) -> tuple[str, str]:
+    """(host, port) of what follows a scheme."""
     host, separator, port = rest.rpartition(":")
-    return (host, port) if separator else (rest, "")
+    if separator and not rest.endswith("]"):
+        return host, port
+    return rest, _DEFAULT_PORTS.get(scheme, "")
 
 
 def is_preflight(head: RequestHead) -> bool:
-    return head.method == b"OPTIONS" and field_value(head.fields, b"access-control-request-method") is not None
+    """Whether a browser asks if a page of another origin may ask (Fetch, CORS-preflight request)."""
+    return (
+        head.method == b"OPTIONS"
+        and field_value(head.fields, b"origin") is not None
+        and field_value(head.fields, b"access-control-request-method") is not None
+    )

@@ -68,7 +68,10 @@ def rewrite_request(head: RequestHead, rewrite: Rewrite, prefix: str) -> None:
 
 
 def rewrite_target(target: bytes, rewrite: PathRewrite, prefix: bytes) -> bytes:
-    """A request target with another path and the same query (Gateway API HTTPPathModifier, with its table)."""
+    """A request target with another path and the same query (Gateway API HTTPPathModifier, with its table). What is no
+    path stays as it is: `*`, and nothing, of CONNECT."""
+    if not target.startswith(b"/"):
+        return target
     path, mark, query = target.partition(b"?")
     value = rewrite.value.encode()
     if rewrite.kind == "prefix":
@@ -94,4 +97,6 @@ def location(head: RequestHead, redirect: Redirect, prefix: str) -> bytes:
     if port is not None and port != _DEFAULT_PORTS.get(scheme):
         shown = f"{shown}:{port}"
     target = head.path if redirect.path is None else rewrite_target(head.path, redirect.path, prefix.encode())
+    if not target.startswith(b"/"):
+        target = b"/"
     return f"{scheme}://{shown}".encode("latin-1") + target

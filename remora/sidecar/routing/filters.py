@@ -24,15 +24,22 @@ class CompiledFilters:
         self.cors = CorsRule(filters.cors) if filters.cors else None
 
     def answer(self, head: RequestHead) -> tuple[int, Fields] | None:
-        """Status and fields of what is answered at once to `head`: a redirect, or a preflight of an allowed origin."""
+        """Status and fields of what is answered at once to `head`: a redirect, or a preflight. One of an origin that
+        may not ask is told nothing (Gateway API HTTPCORSFilter)."""
+        origin = self.origin(head)
         if self.cors is not None and is_preflight(head):
-            origin = field_value(head.fields, b"origin")
-            if origin is not None and self.cors.allows(origin):
-                return 204, self.cors.preflight_fields(head, origin)
-        if self.redirect is not None:
-            fields = [(b"location", location(head, self.redirect, self._prefix))]
-            return self.redirect.status, self._edited(fields, head)
-        return None
+            return 204, self.cors.preflight_fields(head, origin) if origin else []
+        if self.redirect is None:
+            return None
+        fields = [(b"location", location(head, self.redirect, self._prefix))]
+        return self.redirect.status, self._edited(fields, origin)
+
+    def origin(self, head: RequestHead) -> bytes:
+        """The other origin that asks and may; empty: there is none."""
+        if self.cors is None:
+            return b""
+        origin = field_value(head.fields, b"origin")
+        return origin if origin is not None and self.cors.allows(origin) else b""
 
     def edit_request(self, head: RequestHead) -> None:
         if self._request is not None:
@@ -40,14 +47,12 @@ class CompiledFilters:
         if self._rewrite is not None:
             rewrite_request(head, self._rewrite, self._prefix)
 
-    def edit_response(self, request: RequestHead, head: ResponseHead) -> None:
-        """Edit the answer to `request`."""
-        head.fields = self._edited(head.fields, request)
+    def edit_response(self, head: ResponseHead, origin: bytes) -> None:
+        """Edit an answer to `origin`, as it came with the request."""
+        head.fields = self._edited(head.fields, origin)
 
-    def _edited(self, fields: Fields, request: RequestHead) -> Fields:
+    def _edited(self, fields: Fields, origin: bytes) -> Fields:
         """The fields of an answer as they are to be."""
-        if self.cors is not None:
-            origin = field_value(request.fields, b"origin")
-            if origin is not None and self.cors.allows(origin):
-                fields = self.cors.edit(fields, origin)
+        if self.cors is not None and origin:
+            fields = self.cors.edit(fields, origin)
         return fields if self._response is None else self._response.edit(fields)

@@ -246,6 +246,10 @@ def request_field(head: RequestHead, name: bytes) -> bytes | None:
         return head.request_id
     if name == b"grpc-timeout":
         return head.grpc_timeout
+    if name == b"host":
+        return head.authority or None
+    if name == b"content-length":
+        return None if head.content_length is None else b"%d" % head.content_length
     joined: bytes | None = None
     separator = b"; " if name == b"cookie" else b","
     for key, value in head.fields:

@@ -14,8 +14,9 @@ import msgspec
 from remora.model.base import Origin
 from remora.model.names import ServiceName, service_of_host
 from remora.model.policies import RetryPolicy
-from remora.model.routes import Backend, Route, RouteMatch
-from remora.model.snapshot import Service, Snapshot
+from remora.model.regex import RegexError
+from remora.model.routes import Backend, Filters, Route, RouteMatch
+from remora.model.snapshot import Service, Snapshot, SnapshotError
 from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.routing.keys import KeyReader
 from remora.sidecar.routing.match import conditions_of, host_of
@@ -36,6 +37,7 @@ class CompiledBackend:
     __slots__ = ("filters", "service")
 
     def __init__(self, backend: Backend, prefix: str) -> None:
+        """`prefix`: what stands there of what the route's match has matched, once the route's filters are done."""
         self.service = backend.service
         self.filters = CompiledFilters(backend.filters, prefix) if backend.filters else None
 
@@ -70,7 +72,8 @@ class CompiledRoute:
         self.prefix = path.value if path is not None and path.kind == "prefix" else ""
         self.conditions = conditions_of(route)
         self.filters = CompiledFilters(route.filters, self.prefix) if route.filters else None
-        self.targets = {backend.service: CompiledBackend(backend, self.prefix) for backend in route.backends}
+        behind = _prefix_behind(route.filters, self.prefix)
+        self.targets = {backend.service: CompiledBackend(backend, behind) for backend in route.backends}
         """All backends: sessions stay even with those that take nothing new."""
         used = [backend for backend in route.backends if backend.weight > 0]
         self.backends = tuple(self.targets[backend.service] for backend in used)
@@ -168,10 +171,16 @@ class RouteTable:
     __slots__ = ("_by_authority", "_by_host", "_namespace", "services", "snapshot")
 
     def __init__(self, snapshot: Snapshot, namespace: str) -> None:
+        """Raises SnapshotError."""
         self.snapshot = snapshot
         self._namespace = namespace
-        self.services = {name: CompiledService(service, namespace) for name, service in snapshot.services.items()}
-        self._by_host = {host: compiled for compiled in self.services.values() for host in compiled.service.hostnames}
+        self.services = {name: _compiled(service, namespace) for name, service in snapshot.services.items()}
+        self._by_host = {
+            host: self.services[name]
+            for name in sorted(snapshot.services, reverse=True)
+            for host in snapshot.services[name].hostnames
+        }
+        """By the names that routes give services; of a name that several have, the first in order has it."""
         self._by_authority: dict[bytes, CompiledService | None] = {}
 
     def find(self, authority: bytes) -> CompiledService | None:
@@ -181,13 +190,22 @@ class RouteTable:
         except KeyError:
             pass
         host = host_of(authority)
-        compiled = self._by_host.get(host)
+        name = service_of_host(host, self._namespace)
+        # A service's own name goes before those that routes of others give: they must not draw its requests away.
+        compiled = self.services.get(name) if name is not None else None
         if compiled is None:
-            name = service_of_host(host, self._namespace)
-            compiled = self.services.get(name) if name is not None else None
+            compiled = self._by_host.get(host)
         if len(self._by_authority) < MAX_AUTHORITIES:
             self._by_authority[authority] = compiled
         return compiled
+
+
+def _compiled(service: Service, namespace: str) -> CompiledService:
+    try:
+        return CompiledService(service, namespace)
+    except RegexError as error:
+        # Control has checked it by the same rule, but control may be of another version.
+        raise SnapshotError(f"a route of {service.name} has an expression that is none of RE2: {error}") from None
 
 
 def _routes_for(service: Service, namespace: str) -> Sequence[Route]:
@@ -209,6 +227,12 @@ def _along(
         found += by_prefix.get(path, ())
         path = path.rpartition("/")[0]
     return sorted(found, key=lambda compiled: compiled.order)
+
+
+def _prefix_behind(filters: Filters | None, prefix: str) -> str:
+    """What a route's filters make of the prefix that its match has matched: a backend's replace that."""
+    path = filters.rewrite.path if filters is not None and filters.rewrite is not None else None
+    return prefix if path is None else path.value
 
 
 def _mirrors(route: Route) -> bool:

@@ -31,7 +31,7 @@ class Pages:
     def answer_fields(self, head: RequestHead) -> Fields:
         """What to add to the answer to `head`."""
         origin = field_value(head.fields, b"origin")
-        return [] if origin is None or not self._rule.allows(origin) else self._rule.answer_fields(origin)
+        return [] if origin is None or not self._rule.allows(origin) else self._rule.answer_fields(origin, [])
 
     def answer_preflight(self, stream: RequestStream, head: RequestHead) -> bool:
         """Answer `head` if it is a preflight; whether it was one."""

@@ -164,15 +164,23 @@ def _edited_by_the_backend(finding: Finding) -> object:
     return finding.kind == COPIES and any(item["type"] != "ResponseHeaderModifier" for item in filters)
 
 
+def _asked(finding: Finding) -> bool:
+    return finding.ask.method == "OPTIONS" and bool(finding.ask.values("access-control-request-method"))
+
+
 def _preflight(finding: Finding) -> bool:
     """Whether both have answered one."""
-    asked = finding.ask.method == "OPTIONS" and bool(finding.ask.values("access-control-request-method"))
-    return asked and (finding.us.status, finding.them.status) == (204, 200) and not finding.them.arrivals
+    return _asked(finding) and (finding.us.status, finding.them.status) == (204, 200) and not finding.them.arrivals
 
 
 def _answered_preflight(finding: Finding) -> object:
-    exposed = finding.kind == ANSWER_FIELDS and finding.field == b"access-control-expose-headers"
-    return _preflight(finding) and (finding.kind == ANSWER or (exposed and finding.us.field(finding.field) is None))
+    us = finding.us
+    silent = finding.kind == ANSWER_FIELDS and us.field(finding.field) is None
+    exposed = silent and finding.field == b"access-control-expose-headers"
+    unknown = (
+        silent and us.field(b"access-control-allow-origin") is None and finding.field.startswith(b"access-control-")
+    )
+    return _preflight(finding) and (finding.kind == ANSWER or exposed or unknown)
 
 
 def _varies(finding: Finding) -> object:
@@ -184,9 +192,17 @@ def _varies(finding: Finding) -> object:
 def _leads_nowhere(finding: Finding) -> object:
     """Envoy answered by a route that has no cluster: a redirect, or weights that are all 0."""
     us, them = finding.us, finding.them
-    allowed = us.field(b"access-control-allow-origin"), them.field(b"access-control-allow-origin")
+    said = us.field(b"access-control-allow-origin") or (_asked(finding) and us.status == 204)
     told = finding.kind in (ROUTE, ANSWER) or finding.field.startswith(b"access-control-")
-    return told and allowed[0] and not allowed[1] and not them.arrivals and them.status in (*_REDIRECTS, 500)
+    silent = not them.field(b"access-control-allow-origin") and not them.arrivals
+    return told and said and silent and them.status in (*_REDIRECTS, 500)
+
+
+def _exposed_by_name(finding: Finding) -> object:
+    exposed = finding.kind == ANSWER_FIELDS and finding.field == b"access-control-expose-headers"
+    return (
+        exposed and finding.us.field(b"access-control-allow-credentials") and finding.them.field(finding.field) == b"*"
+    )
 
 
 EXPLAINED: dict[str, Callable[[Finding], object]] = {
@@ -207,6 +223,7 @@ EXPLAINED: dict[str, Callable[[Finding], object]] = {
     "A preflight has no content": _answered_preflight,
     "What depends on the origin says so": _varies,
     "Redirects tell other origins too": _leads_nowhere,
+    "With credentials, headers are exposed by name": _exposed_by_name,
 }
 
 

@@ -75,6 +75,10 @@ QUERY = {"queryParams": [{"name": "q", "value": "a b"}]}
 ELSEWHERE = {"type": "RequestRedirect", "requestRedirect": {"hostname": "other.example"}}
 MIRROR = {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": SHADOW}}}
 LETTING_IN = {"type": "CORS", "cors": {"allowOrigins": ["https://shop.example"]}}
+EXPOSING = {
+    "type": "CORS",
+    "cors": {"allowOrigins": ["https://shop.example"], "allowCredentials": True, "exposeHeaders": ["*"]},
+}
 ORIGIN = ("origin", "https://shop.example")
 EDITING = {"name": "b0", "filters": [edits("request", "x-edit", "backend")]}
 
@@ -142,6 +146,10 @@ SHOWN: dict[str, tuple[Table, Ask]] = {
     "Redirects tell other origins too": (
         table("led", {}, marking("rule-0", filters=[LETTING_IN, ELSEWHERE])),
         Ask("led", "GET", "/", (ORIGIN,)),
+    ),
+    "With credentials, headers are exposed by name": (
+        table("exposed", {}, marking("rule-0", filters=[EXPOSING], **to("b0"))),
+        Ask("exposed", "GET", "/", (ORIGIN,)),
     ),
     "A rule edits a request before its backend does": (
         table("twice", {}, marking("rule-0", filters=[edits("request", "x-edit", "rule")], backendRefs=[EDITING])),

@@ -129,6 +129,8 @@ def _cors(cors: Document) -> Config:
         "allow_origin_string_match": [_origin(origin) for origin in cors["allowOrigins"]],
         "allow_credentials": cors.get("allowCredentials", False),
         "max_age": str(cors.get("maxAge", DEFAULT_MAX_AGE_S)),
+        # Gateway API: one of an origin that may not ask is answered without a word of CORS.
+        "forward_not_matching_preflights": False,
     }
     for ours, theirs in _CORS_LISTS.items():
         if ours in cors:

@@ -28,6 +28,11 @@ from remora.sidecar.wire.heads import RequestHead
         ("https://shop.example", b"null", False),
         ("https://shop.example", b"HTTPS://SHOP.EXAMPLE", True),
         ("http://[::1]:*", b"http://[::1]:3000", True),
+        ("http://[::1]", b"http://[::1]:80", True),
+        ("https://shop.example:443", b"https://shop.example", True),
+        ("http://shop.example", b"http://shop.example:80", True),
+        ("http://shop.example", b"http://shop.example:443", False),
+        ("app://shop", b"app://shop", True),
     ],
 )
 def test_origins(pattern: str, origin: bytes, allowed: bool) -> None:
@@ -85,7 +90,15 @@ def test_what_an_app_says_itself_gives_way() -> None:
     assert (b"Access-Control-Expose-Headers", b"x-own") in CorsRule(Cors(("*",))).edit(said, b"https://a")
 
 
+def test_with_credentials_all_fields_are_exposed_by_name() -> None:
+    rule = CorsRule(Cors(("*",), credentials=True, expose=("*",)))
+    fields = dict(rule.edit([(b"X-A", b"1"), (b"x-a", b"2"), (b"x-b", b"3")], b"https://a"))
+    assert fields[b"access-control-expose-headers"] == b"x-a, x-b"
+
+
 def test_what_a_preflight_is() -> None:
     assert is_preflight(preflight())
     assert not is_preflight(RequestHead(b"OPTIONS", b"/", b"shop", [(b"origin", b"https://a")]))
+    asking = [(b"access-control-request-method", b"PUT")]
+    assert not is_preflight(RequestHead(b"OPTIONS", b"/", b"shop", asking))
     assert not is_preflight(RequestHead(b"GET", b"/", b"shop", preflight().fields))

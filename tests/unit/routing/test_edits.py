@@ -55,6 +55,8 @@ def test_fields_that_live_in_slots_are_edited_there() -> None:
         (b"/foo/", "/foo", "/", b"/"),
         (b"/foo", "/foo", "/", b"/"),
         (b"/foo/bar?a=/b", "", "/xyz", b"/xyz/foo/bar?a=/b"),
+        (b"*", "", "/xyz", b"*"),
+        (b"", "", "/xyz", b""),
     ],
 )
 def test_prefixes_are_replaced_as_gateway_api_says(path: bytes, prefix: str, value: str, expected: bytes) -> None:
@@ -82,3 +84,7 @@ def test_a_whole_path_is_replaced_and_the_query_stays() -> None:
 )
 def test_redirects_keep_what_they_do_not_name(redirect: Redirect, expected: bytes) -> None:
     assert location(RequestHead(b"GET", b"/a/b?c", b"shop:8080", []), redirect, "/a") == expected
+
+
+def test_what_is_asked_of_the_whole_server_is_sent_to_its_root() -> None:
+    assert location(RequestHead(b"OPTIONS", b"*", b"shop", []), Redirect(hostname="a"), "") == b"http://a/"

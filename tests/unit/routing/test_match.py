@@ -57,3 +57,13 @@ def test_a_field_that_the_head_keeps_apart_is_found() -> None:
     request = head()
     request.grpc_timeout = b"1S"
     assert matcher.takes(request)
+
+
+@pytest.mark.parametrize(("name", "value"), [("host", "shop:8080"), ("content-length", "12")])
+def test_what_codecs_make_of_fields_is_matched_as_the_field(name: str, value: str) -> None:
+    request = RequestHead(b"PUT", b"/", b"shop:8080", [], content_length=12)
+    assert Matcher((RouteMatch(headers=(FieldMatch(name, value),)),)).takes(request)
+    assert not Matcher((RouteMatch(headers=(FieldMatch(name, ".*"),)),)).takes(request)
+    assert not Matcher((RouteMatch(headers=(FieldMatch(name, ".*", "regex"),)),)).takes(
+        RequestHead(b"GET", b"/", b"", [])
+    )

@@ -12,9 +12,10 @@ from remora.sidecar.wire.heads import RequestHead
 
 RULE = SessionPersistence("s")
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789.-:[]", min_size=1, max_size=40)
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 
 
-@given(names, names, st.integers(0, 2**33), st.integers(0, 2**33))
+@given(names, ids, st.integers(0, 2**33), st.integers(0, 2**33))
 def test_what_is_made_is_read_back(service: str, endpoint: str, begun: int, used: int) -> None:
     session = Session(service, endpoint, begun, used)
     token = make_token(session)
@@ -25,7 +26,7 @@ def test_what_is_made_is_read_back(service: str, endpoint: str, begun: int, used
 @given(st.binary(max_size=100))
 def test_what_is_made_up_is_no_session_or_a_harmless_one(token: bytes) -> None:
     session = read_token(token, RULE, 0.0)
-    assert session is None or "|" not in session.endpoint
+    assert session is None or read_token(make_token(session), RULE, 0.0) == session
 
 
 def test_times_end() -> None:

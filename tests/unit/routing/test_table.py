@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from remora.model.base import Origin
 from remora.model.names import service_name
-from remora.model.routes import Backend, FieldMatch, PathMatch, Route, RouteMatch
-from remora.model.snapshot import Service, Snapshot
+from remora.model.routes import Backend, FieldMatch, Filters, PathMatch, PathRewrite, Rewrite, Route, RouteMatch
+from remora.model.snapshot import Service, Snapshot, SnapshotError
 from remora.sidecar.routing.table import CompiledService, RouteTable
 from remora.sidecar.wire.heads import RequestHead
 
@@ -149,6 +149,23 @@ def test_services_are_found_by_all_their_names() -> None:
         assert found(authority) is None
 
 
+def test_nobody_draws_away_requests_by_the_name_of_another_service() -> None:
+    pay = service_name("pay", "bank")
+    thieves = [Service(service_name(name, "evil"), hostnames=("pay.bank", "pay.example.com")) for name in ("b", "a")]
+    table = RouteTable(Snapshot(1, {each.name: each for each in (*thieves, Service(pay))}), "default")
+    for authority, expected in ((b"pay.bank:80", pay), (b"pay.example.com", "a.evil")):
+        found = table.find(authority)
+        assert found is not None
+        assert found.service.name == expected
+
+
+@pytest.mark.parametrize("pattern", ["/(", "\\1", "a{1000}" * 200])
+def test_an_expression_that_control_should_not_have_let_through_is_told(pattern: str) -> None:
+    for match in (RouteMatch(PathMatch("regex", pattern)), RouteMatch(query=(FieldMatch("q", pattern, "regex"),))):
+        with pytest.raises(SnapshotError, match=r"a route of shop\.default has an expression"):
+            RouteTable(Snapshot(1, {SHOP: Service(SHOP, (route("r", match),))}), "default")
+
+
 def test_an_expression_stands_in_its_place_among_paths() -> None:
     routes = [
         route("exact", RouteMatch(PathMatch("exact", "/a/b"))),
@@ -173,3 +190,28 @@ def test_who_has_routes_of_its_own_uses_no_others() -> None:
     alone = CompiledService(Service(SHOP, (routes[0],)), "default").route(ask())
     assert alone is not None
     assert alone.name == "default", "routes of others are as good as none"
+
+
+@pytest.mark.parametrize(
+    ("rule", "backend", "expected"),
+    [
+        (None, PathRewrite("prefix", "/b"), b"/b/x?q"),
+        (PathRewrite("prefix", "/longer/"), PathRewrite("prefix", "/b"), b"/b/x?q"),
+        (PathRewrite("full", "/all"), PathRewrite("prefix", "/b"), b"/b?q"),
+        (PathRewrite("prefix", "/b"), PathRewrite("full", "/all"), b"/all?q"),
+        (PathRewrite("prefix", "/b"), None, b"/b/x?q"),
+    ],
+)
+def test_a_backend_rewrites_what_its_rule_has_rewritten(
+    rule: PathRewrite | None, backend: PathRewrite | None, expected: bytes
+) -> None:
+    own = Backend(SHOP, filters=Filters(rewrite=Rewrite(path=backend)))
+    match = RouteMatch(PathMatch("prefix", "/a"))
+    rewriting = Route("r", ORIGIN, match, (own,), filters=Filters(rewrite=Rewrite(path=rule)))
+    head = ask(b"/a/x?q")
+    compiled = CompiledService(Service(SHOP, (rewriting,))).route(head)
+    assert compiled is not None
+    for filters in (compiled.filters, compiled.backends[0].filters):
+        assert filters is not None
+        filters.edit_request(head)
+    assert head.path == expected
