@@ -1,7 +1,8 @@
 """What one document cannot say: two policies for one service, and references that nobody has granted.
 
 * The older of two policies keeps the service; a policy gets all of its targets or is refused as a whole.
-* A route that sends requests to a service of another namespace needs a ReferenceGrant there (Gateway API, GEP-709).
+* A route that sends requests to a service of another namespace needs a ReferenceGrant there (Gateway API, GEP-709),
+  unless the route is for that very service: its callers could reach it without the route (GAMMA, GEP-1426).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from remora.documents.gateway import GRPCRoute, HTTPRoute, ReferenceGrant
 from remora.documents.kinds import Document, DocumentKey, Route, key_of
 from remora.documents.mesh import TrafficPolicy
 from remora.documents.policies import targets
-from remora.documents.routes import age, backend_places
+from remora.documents.routes import age, backend_places, parents
 from remora.model.names import ServiceName, split_service_name
 
 CONTESTED = frozenset(kind.__name__ for kind in (HTTPRoute, GRPCRoute, ReferenceGrant, TrafficPolicy))
@@ -105,10 +106,10 @@ class _Table:
                 yield Fault(f"spec.targetRefs[{index}]", message)
 
     def _not_granted(self, route: Route) -> Iterator[Fault]:
-        own = route.metadata.namespace
+        own, asked_for = route.metadata.namespace, parents(route)
         for place, service in backend_places(route):
             name, namespace = split_service_name(service)
-            if namespace == own:
+            if namespace == own or service in asked_for:
                 continue
             if self._grants.isdisjoint(((route.kind, own, namespace, None), (route.kind, own, namespace, name))):
                 message = (

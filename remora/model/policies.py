@@ -86,6 +86,8 @@ class RetryPolicy(Struct, frozen=True):
     """From the end of the request to an answer's head, of one attempt; 0: no limit of its own."""
     backoff_base_s: float = 0.025
     backoff_cap_s: float = 0.25
+    backoff_least_s: float = 0.0
+    """No retry is made sooner."""
     budget: RetryBudget = RetryBudget()
     """Of retries and hedges."""
     tells_timeout: bool = False

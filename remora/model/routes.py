@@ -156,7 +156,7 @@ class Route(Struct, frozen=True):
     retry_codes: tuple[int, ...] | None = None
     """HTTP statuses worth a retry; None: the service's policy."""
     retry_backoff_s: float | None = None
-    """Base of the backoff; None: the service's policy."""
+    """The least wait before a retry; None: the service's policy."""
 
     def services(self) -> Iterator[ServiceName]:
         """Where its requests go, be it copies of them."""

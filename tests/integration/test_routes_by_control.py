@@ -155,7 +155,6 @@ async def test_a_route_of_callers_is_for_their_namespace_alone(tmp_path: Path) -
             "filters": [setting("X-Route", "consumer")],
         }
         await mesh.apply(
-            grant("pay", of="shop"),
             route("HTTPRoute", "payments", "pay", {"name": "payments"}, own),
             route("HTTPRoute", "payments", "shop", {"name": "payments", "namespace": "pay"}, theirs),
         )

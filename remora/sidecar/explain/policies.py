@@ -62,7 +62,8 @@ def retries(subject: Subject) -> Iterator[Rule]:
     method = head.method.decode("latin-1")
     if not safe:
         says.append(f"{method} is not safe to execute twice: only what surely was not executed is tried again")
-    says.append(f"wait {seconds(retry.backoff_base_s)} at first, {seconds(retry.backoff_cap_s)} at most")
+    least = f"{seconds(retry.backoff_least_s)} to " if retry.backoff_least_s else ""
+    says.append(f"wait {least}{seconds(retry.backoff_base_s)} at first, {seconds(retry.backoff_cap_s)} at most")
     yield Rule("retry", tuple(says), _retries_from(subject))
     source = _unless(subject.policy.retry.budget == RetryBudget(), subject.policy)
     yield Rule("retry budget", _budget(subject), source, _budget_now(subject))

@@ -59,9 +59,11 @@ def may_retry(policy: RetryPolicy, failure: AttemptFailure, retries_made: int, s
 
 
 def backoff_s(policy: RetryPolicy, retries_made: int, random: float) -> float:
-    """Seconds to wait before the next retry: full jitter over base · 2ⁿ, capped. `random` is in [0, 1)."""
+    """Seconds to wait before the next retry: full jitter from the least wait to base · 2ⁿ, capped. `random` is in
+    [0, 1)."""
     ceiling: float = min(policy.backoff_cap_s, policy.backoff_base_s * 2**retries_made)
-    return random * ceiling
+    least = policy.backoff_least_s
+    return least + random * (ceiling - least)
 
 
 def wait_asked_for(fields: Fields, now: float) -> float | None:

@@ -28,7 +28,7 @@ MAX_AUTHORITIES = 4096
 """Authorities whose service is remembered; a flood of others only costs the look-up."""
 
 _LONGEST_BACKOFF = 10
-"""Times the base of a route's own backoff."""
+"""Times a route's own backoff."""
 
 
 class CompiledBackend:
@@ -245,10 +245,13 @@ def _retry_of(route: Route, policy: RetryPolicy) -> RetryPolicy:
         "attempts": route.retry_attempts,
         "codes": route.retry_codes,
         "per_try_s": route.per_try_timeout_s,
-        "backoff_base_s": route.retry_backoff_s,
+        "backoff_least_s": route.retry_backoff_s,
         "tells_timeout": None if route.request_timeout_s is None else route.request_timeout_s > 0.0,
     }
     given = {name: value for name, value in own.items() if value is not None}
-    if "backoff_base_s" in given:
-        given["backoff_cap_s"] = max(policy.backoff_cap_s, _LONGEST_BACKOFF * given["backoff_base_s"])
+    least = route.retry_backoff_s
+    if least is not None:
+        # A route's backoff is how long a retry waits at least, with jitter on top (Gateway API HTTPRouteRetry).
+        given["backoff_base_s"] = 2 * least
+        given["backoff_cap_s"] = max(policy.backoff_cap_s, _LONGEST_BACKOFF * least)
     return msgspec.structs.replace(policy, **given) if given else policy

@@ -71,6 +71,12 @@ def test_backoff_is_full_jitter_under_a_cap(made: int, random: float, base: floa
     assert 0 <= backoff_s(policy, made, random) <= min(cap, base * 2**made)
 
 
+@given(st.integers(0, 40), st.floats(0, 1, exclude_max=True), st.floats(0.001, 1))
+def test_no_retry_comes_sooner_than_the_least_wait(made: int, random: float, least: float) -> None:
+    policy = RetryPolicy(backoff_least_s=least, backoff_base_s=2 * least, backoff_cap_s=10 * least)
+    assert least <= backoff_s(policy, made, random) <= 10 * least
+
+
 @pytest.mark.parametrize(
     ("fields", "wait"),
     [

@@ -215,3 +215,13 @@ def test_a_backend_rewrites_what_its_rule_has_rewritten(
         assert filters is not None
         filters.edit_request(head)
     assert head.path == expected
+
+
+@pytest.mark.parametrize(
+    ("backoff", "expected"), [(None, (0.0, 0.025, 0.25)), (0.01, (0.01, 0.02, 0.25)), (1, (1, 2, 10))]
+)
+def test_the_backoff_of_a_rule_is_its_least(backoff: float | None, expected: tuple[float, float, float]) -> None:
+    compiled = CompiledService(Service(SHOP, (route("r", RouteMatch(), retry_backoff_s=backoff),))).route(ask())
+    assert compiled is not None
+    retry = compiled.retry
+    assert (retry.backoff_least_s, retry.backoff_base_s, retry.backoff_cap_s) == expected

@@ -314,13 +314,13 @@ def test_notes_name_backends_without_instances(bench: Bench) -> None:
     assert msgspec.json.encode(note)
 
 
-def grant(namespace: str, *sources: str) -> str:
-    named = ", ".join(f"{{kind: HTTPRoute, namespace: {source}}}" for source in sources)
+def grant(namespace: str, *sources: str, kind: str = "HTTPRoute", to: str = "{kind: Service}") -> str:
+    named = ", ".join(f"{{kind: {kind}, namespace: {source}}}" for source in sources)
     return f"""
 apiVersion: gateway.networking.k8s.io/v1beta1
 kind: ReferenceGrant
 metadata: {{name: g, namespace: {namespace}}}
-spec: {{from: [{named}], to: [{{kind: Service}}]}}
+spec: {{from: [{named}], to: [{to}]}}
 """
 
 
@@ -343,6 +343,30 @@ def test_a_route_to_another_namespace_needs_a_grant_there(bench: Bench) -> None:
     changes = bench.delete(key)
     assert changes.services == {REVIEWS}
     assert bench.catalog.service(REVIEWS) is None, "what is no longer granted is no longer done, good as it was"
+
+
+@pytest.mark.parametrize(
+    ("fields", "granted"),
+    [
+        ({"to": "{kind: Service, name: reviews-v1}"}, True),
+        ({"to": "{kind: Service, name: reviews-v2}"}, False),
+        ({"to": "{kind: Service, name: a}, {kind: Service, name: reviews-v1}"}, True),
+        ({"kind": "GRPCRoute"}, False),
+    ],
+)
+def test_a_grant_is_for_what_it_names(bench: Bench, fields: dict[str, str], granted: bool) -> None:
+    text = route(10).replace("{name: reviews-v1", "{namespace: shop, name: reviews-v1")
+    bench.put(config_key("dev", "ReferenceGrant", "shop", "g"), grant("shop", "default", **fields))
+    changes = bench.put(config_key("dev", "HTTPRoute", "default", "reviews"), text)
+    assert [status.accepted for status in changes.statuses] == [granted]
+
+
+def test_callers_need_no_grant_for_the_service_that_they_ask_for(bench: Bench) -> None:
+    text = route(10).replace('group: "", name: reviews', 'group: "", namespace: shop, name: reviews')
+    own, other = (text.replace("{name: reviews-v1", f"{{namespace: shop, name: {name}") for name in ("reviews", "pay"))
+    key = config_key("dev", "HTTPRoute", "default", "reviews")
+    assert [status.accepted for status in bench.put(key, other).statuses] == [False]
+    assert [status.accepted for status in bench.put(key, own).statuses] == [True]
 
 
 def test_a_route_for_two_services_gives_each_its_own(bench: Bench) -> None:
