@@ -1,7 +1,7 @@
 """Load balancers: which of the usable endpoints gets the next request. Pure: chance and time are arguments.
 
 * least request: power of two choices (Mitzenmacher; Envoy's LEAST_REQUEST), load is requests in flight by weight;
-* round robin: smooth weighted (nginx), which is plain round robin when the weights are equal;
+* round robin: in turns where the weights are equal, else by the earliest deadline (Envoy's);
 * random: by weight;
 * peak EWMA: power of two choices by the cost of `ewma.py`.
 
@@ -11,8 +11,8 @@ Those that keep a key with its endpoint are in `hashing.py`.
 from __future__ import annotations
 
 import bisect
+import heapq
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -24,9 +24,6 @@ Random = Callable[[], float]
 
 Clock = Callable[[], float]
 """Gives monotonic seconds."""
-
-_MAX_FIRST_STEPS = 20_000
-"""What finding a place to begin may cost weighted round robin, in endpoints looked at."""
 
 
 class Candidate(Protocol):
@@ -118,34 +115,35 @@ class PeakEwmaChoice:
 
 
 class RoundRobin:
-    """Smooth weighted round robin: each turn everyone gains its weight, the highest is picked and pays the total."""
+    """In turns. Where weights differ, each is due again after 1 / weight of a round, and who is due first is next: in
+    any round of as many picks as all weigh together, each is picked as often as it weighs.
 
-    __slots__ = ("_credits", "_next", "_total", "_weights")
+    Who begins is drawn by weight, so that many callers do not all begin with the same endpoint, and a balancer that is
+    made anew for each change does not always begin with the heaviest. The others are due at any time of their first
+    turn.
+    """
 
-    def __init__(self, candidates: Sequence[Candidate], start: float = 0.0) -> None:
-        """`start` in [0, 1) is where the turn begins, so that many callers do not all begin with the same endpoint, and
-        one that is made anew for each change does not always begin with the heaviest."""
-        divisor = math.gcd(*(candidate.weight for candidate in candidates))
-        self._weights = [candidate.weight // divisor for candidate in candidates]
-        self._credits = [0] * len(candidates)
-        self._total = sum(self._weights) if len(set(self._weights)) > 1 else 0
-        self._next = int(start * len(candidates))
-        for _ in range(int(start * min(self._total, _MAX_FIRST_STEPS // len(candidates)))):
-            self._turn()
+    __slots__ = ("_count", "_due", "_gaps", "_next")
+
+    def __init__(self, candidates: Sequence[Candidate], random: Random) -> None:
+        weights = [candidate.weight for candidate in candidates]
+        sampler = _Sampler(weights)
+        self._count = len(weights)
+        self._next = sampler.draw(random)
+        self._gaps = [] if sampler.uniform else [1.0 / weight for weight in weights]
+        self._due = [(gap * random(), index) for index, gap in enumerate(self._gaps)]
+        """A heap; in rounds."""
+        if self._due:
+            self._due[self._next] = (0.0, self._next)
+            heapq.heapify(self._due)
 
     def pick(self, random: Random) -> int:  # noqa: ARG002
-        if not self._total:
+        if not self._due:
             picked = self._next
-            self._next = (picked + 1) % len(self._weights)
+            self._next = (picked + 1) % self._count
             return picked
-        return self._turn()
-
-    def _turn(self) -> int:
-        balance = self._credits
-        for index, weight in enumerate(self._weights):
-            balance[index] += weight
-        picked = balance.index(max(balance))
-        balance[picked] -= self._total
+        due, picked = self._due[0]
+        heapq.heapreplace(self._due, (due + self._gaps[picked], picked))
         return picked
 
 
@@ -179,7 +177,7 @@ class Levels:
 def make_balancer(kind: BalancerKind, candidates: Sequence[Candidate], random: Random, clock: Clock) -> Balancer:
     """The balancer of `kind`, which is none that hashes, over `candidates`, at least one, all of positive weight."""
     if kind == "round_robin":
-        return RoundRobin(candidates, random())
+        return RoundRobin(candidates, random)
     if kind == "random":
         return RandomChoice(candidates)
     if kind == "peak_ewma":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -37,25 +38,37 @@ def test_every_pick_is_an_endpoint(found: list[int], kind: BalancerKind, seed: i
     assert all(0 <= balancer.pick(source.random) < len(found) for _ in range(50))
 
 
-@given(weights, st.floats(0, 0.999))
-def test_round_robin_is_exact_over_a_whole_turn(found: list[int], start: float) -> None:
-    balancer = RoundRobin([Endpoint(weight) for weight in found], start)
+@given(weights, st.integers())
+def test_round_robin_is_exact_over_a_whole_turn(found: list[int], seed: int) -> None:
+    source = random.Random(seed)
+    balancer = RoundRobin([Endpoint(weight) for weight in found], source.random)
     total = sum(found) if len(set(found)) > 1 else len(found)
     for _ in range(3):
-        seen = Counter(balancer.pick(random.random) for _ in range(total))
+        seen = Counter(balancer.pick(source.random) for _ in range(total))
         assert [seen[index] for index in range(len(found))] == (found if total == sum(found) else [1] * len(found))
 
 
-def test_weighted_round_robin_is_smooth() -> None:
-    balancer = RoundRobin([Endpoint(5), Endpoint(1), Endpoint(1)])
-    assert [balancer.pick(random.random) for _ in range(7)] == [0, 0, 1, 0, 2, 0, 0]
+@given(weights, st.integers())
+def test_round_robin_lets_nobody_wait_longer_than_the_weights_say(found: list[int], seed: int) -> None:
+    """Between two turns of one come as many of each other as it weighs more, and one at most in a part of a turn."""
+    source = random.Random(seed)
+    balancer = RoundRobin([Endpoint(weight) for weight in found], source.random)
+    picks = [balancer.pick(source.random) for _ in range(3 * sum(found))]
+    for index, weight in enumerate(found):
+        turns = [place for place, picked in enumerate(picks) if picked == index]
+        most = sum(-(-other // weight) for other in found) - 1
+        assert all(after - before - 1 <= most for before, after in itertools.pairwise(turns))
 
 
-def test_weighted_round_robin_that_is_made_anew_each_time_starves_nobody() -> None:
-    source = random.Random(4)
-    found = [Endpoint(100), Endpoint(10)]
-    seen = Counter(RoundRobin(found, source.random()).pick(source.random) for _ in range(2000))
-    assert 0.06 < seen[1] / 2000 < 0.13
+@given(st.lists(st.integers(1, 100), min_size=2, max_size=5), st.integers())
+@settings(max_examples=20, deadline=None)
+def test_round_robin_that_is_made_anew_each_time_starves_nobody(found: list[int], seed: int) -> None:
+    source = random.Random(seed)
+    endpoints = [Endpoint(weight) for weight in found]
+    seen = Counter(RoundRobin(endpoints, source.random).pick(source.random) for _ in range(2000))
+    for index, weight in enumerate(found):
+        expected = 2000 * weight / sum(found)
+        assert abs(seen[index] - expected) <= 5 * expected**0.5 + 1
 
 
 @pytest.mark.parametrize("kind", ["random", "least_request"])
