@@ -71,7 +71,7 @@ class DataPath:
         self.recent = Recent(self._timers)
         """What has become of requests lately."""
         self.clusters = Clusters(metrics, options.zone)
-        self._checks = HealthChecks(self.clusters.check) if checks else None
+        self._checks = HealthChecks(self.clusters.check, metrics) if checks else None
         self.own_ports: set[int] = set()
         """Ports of this sidecar. Traffic for them would go round in circles; whoever opens one adds it."""
         self.app: Cluster | None = None

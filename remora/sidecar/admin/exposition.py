@@ -52,6 +52,10 @@ class SidecarCollector:
         for service, count in self._metrics.ejections.items():
             ejections.add_metric(list(service), count)
         yield ejections
+        checks = CounterMetricFamily("mesh_health_checks", "Health checks of endpoints.", labels=["service", "result"])
+        for check, count in self._metrics.health_checks.items():
+            checks.add_metric(list(check), count)
+        yield checks
         faults = CounterMetricFamily(
             "mesh_faults", "Requests delayed or aborted on purpose.", labels=["service", "policy", "kind"]
         )

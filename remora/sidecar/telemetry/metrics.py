@@ -68,6 +68,7 @@ class Metrics:
         "fallbacks",
         "faults",
         "grpc",
+        "health_checks",
         "limiter_failures",
         "mirrored",
         "overflowed",
@@ -89,6 +90,8 @@ class Metrics:
         """By (service,): retries that the budget had no room for."""
         self.ejections: dict[tuple[str], int] = {}
         """By (service,)."""
+        self.health_checks: dict[tuple[str, str], int] = {}
+        """By (service, result): `passed` or `failed`."""
         self.ratelimited: dict[tuple[str, str, str], int] = {}
         """By (service, limit, enforcement): requests over a limit, refused (`enforce`) or not (`shadow`)."""
         self.breakers: dict[tuple[str, str], int] = {}
@@ -167,6 +170,11 @@ class Metrics:
     def count_ejection(self, service: str, ejections: int = 1) -> None:
         """Count an endpoint that is left out because it fails."""
         self.ejections[service,] = self.ejections.get((service,), 0) + ejections
+
+    def count_health_check(self, service: str, result: str, checks: int = 1) -> None:
+        """Count a check that an endpoint of `service` has passed or failed."""
+        key = (service, result)
+        self.health_checks[key] = self.health_checks.get(key, 0) + checks
 
     def count_breaker(self, service: str, state: str, times: int = 1) -> None:
         """Count a breaker that comes into `state`."""

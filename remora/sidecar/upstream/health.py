@@ -1,8 +1,8 @@
 """Active health checks: asks endpoints whether they are well, as their service's TrafficPolicy says.
 
-Each place is asked by one timer and over one connection (TCP checks: one each time), however many services it is an
-endpoint of. Differently from Envoy, an endpoint that has not been asked yet counts as well: it has registered because
-its own sidecar found it well. Only changes are told.
+Each place is asked by one timer and over one connection (TCP checks: one each time), however many services with the
+same check it is an endpoint of. Differently from Envoy, an endpoint that has not been asked yet counts as well: it has
+registered because its own sidecar found it well. Only changes are told; each answer is counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from remora.model.names import ServiceName
@@ -18,6 +18,7 @@ from remora.model.policies import HealthCheck
 from remora.model.snapshot import Snapshot
 from remora.sidecar.probe.probes import Check, Subject, make_probe
 from remora.sidecar.probe.tracker import HealthTracker, Limits
+from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import policies_of
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,21 @@ class Member(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What is asked, and where."""
+    """What is asked where, and how often."""
 
     host: str
     port: int
-    check: Check
-    statuses: tuple[int, int]
+    policy: HealthCheck
+
+    @property
+    def check(self) -> Check:
+        policy = self.policy
+        return Check(policy.kind, {"http": policy.path, "grpc": policy.service}.get(policy.kind, ""))
+
+    @property
+    def gist(self) -> tuple[object, ...]:
+        """All but times and numbers."""
+        return self.host, self.port, self.check, self.policy.statuses
 
 
 OnChange = Callable[[ServiceName, str, str], None]
@@ -49,15 +59,17 @@ OnChange = Callable[[ServiceName, str, str], None]
 class HealthChecks:
     """Those of one sidecar."""
 
-    __slots__ = ("_checkers", "_on_change")
+    __slots__ = ("_checkers", "_metrics", "_on_change")
 
-    def __init__(self, on_change: OnChange) -> None:
+    def __init__(self, on_change: OnChange, metrics: Metrics) -> None:
         self._on_change = on_change
+        self._metrics = metrics
         self._checkers: dict[Question, _Checker] = {}
 
     def update(self, snapshot: Snapshot) -> None:
-        """Ask what this says. What has been found out stays, where the question is the same."""
-        wanted, checks = _questions(snapshot)
+        """Ask what this says. What has been found out stays, where nothing but times and numbers are others."""
+        wanted = _questions(snapshot)
+        self._reconfigure(wanted)
         for question in set(self._checkers) - set(wanted):
             checker = self._checkers.pop(question)
             checker.set_members(frozenset())
@@ -68,9 +80,16 @@ class HealthChecks:
         for question, members in wanted.items():
             known = self._checkers.get(question)
             if known is None:
-                known = self._checkers[question] = _Checker(question, checks[question], self._on_change)
-            known.configure(checks[question])
+                known = self._checkers[question] = _Checker(question, self._on_change, self._metrics)
             known.set_members(members)
+
+    def _reconfigure(self, wanted: Collection[Question]) -> None:
+        spare = {question.gist: question for question in self._checkers if question not in wanted}
+        for question in wanted:
+            before = None if question in self._checkers else spare.pop(question.gist, None)
+            if before is not None:
+                checker = self._checkers[question] = self._checkers.pop(before)
+                checker.configure(question.policy)
 
     def failing(self) -> Iterator[tuple[Member, str]]:
         """Those that are not well, and what is wrong."""
@@ -86,23 +105,18 @@ class HealthChecks:
         self._checkers = {}
 
 
-def _questions(snapshot: Snapshot) -> tuple[dict[Question, frozenset[Member]], dict[Question, HealthCheck]]:
-    """Who is asked what, and how often; of several services that ask the same the first says that."""
+def _questions(snapshot: Snapshot) -> dict[Question, frozenset[Member]]:
+    """What is asked, and on behalf of whom."""
     policies = policies_of(snapshot)
-    members: dict[Question, frozenset[Member]] = {}
-    checks: dict[Question, HealthCheck] = {}
+    found: dict[Question, frozenset[Member]] = {}
     for service, endpoints in snapshot.endpoints.items():
         policy = policies.get(service)
-        check = None if policy is None else policy.health
-        if check is None:
+        if policy is None or policy.health is None:
             continue
-        target = {"http": check.path, "grpc": check.service}.get(check.kind, "")
         for endpoint in endpoints.endpoints:
-            asked = Check(check.kind, target)
-            question = Question(endpoint.address, check.port or endpoint.port, asked, check.statuses)
-            members[question] = members.get(question, frozenset()) | {Member(service, endpoint.id)}
-            checks.setdefault(question, check)
-    return members, checks
+            question = Question(endpoint.address, policy.health.port or endpoint.port, policy.health)
+            found[question] = found.get(question, frozenset()) | {Member(service, endpoint.id)}
+    return found
 
 
 class _Checker:
@@ -110,9 +124,10 @@ class _Checker:
 
     __slots__ = (
         "_check",
+        "_metrics",
         "_on_change",
+        "_policy",
         "_probe",
-        "_question",
         "_task",
         "_timer",
         "_tracker",
@@ -120,26 +135,36 @@ class _Checker:
         "members",
     )
 
-    def __init__(self, question: Question, check: HealthCheck, on_change: OnChange) -> None:
-        self._question = question
-        self._check = check
+    def __init__(self, question: Question, on_change: OnChange, metrics: Metrics) -> None:
+        self._policy = policy = question.policy
         self._on_change = on_change
+        self._metrics = metrics
+        self._check = question.check
         subject = Subject(question.host, question.port, "The endpoint")
-        self._probe = make_probe(question.check, subject, question.statuses, keep=True)
-        self._tracker = HealthTracker(_limits(check), "The endpoint")
+        self._probe = make_probe(self._check, subject, policy.statuses, keep=True)
+        self._tracker = HealthTracker(_limits(policy), "The endpoint")
         self.members: frozenset[Member] = frozenset()
         self.fault = ""
         """What is wrong; empty: it counts as well."""
         self._task: asyncio.Task[None] | None = None
-        # Sidecars that hear of a new endpoint at the same time do not ask it all at once.
-        loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = loop.call_later(random.random() * check.interval_s, self._begin)
+        self._timer: asyncio.TimerHandle | None = None
+        self._begin_any_time()
 
-    def configure(self, check: HealthCheck) -> None:
+    def _begin_any_time(self) -> None:
+        """Within an interval: sidecars that hear of a new endpoint at the same time do not ask it all at once."""
+        self._begin_in(random.random())
+
+    def _begin_in(self, intervals: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._policy.interval_s * intervals, self._begin)
+
+    def configure(self, policy: HealthCheck) -> None:
         """Go by these times and numbers from now on."""
-        if check is not self._check:
-            self._check = check
-            self._tracker.configure(_limits(check))
+        before, self._policy = self._policy, policy
+        self._tracker.configure(_limits(policy))
+        if self._timer is not None and policy.interval_s != before.interval_s:
+            self._timer.cancel()
+            self._begin_any_time()
 
     def set_members(self, members: frozenset[Member]) -> None:
         """Ask on behalf of these; those that come or go hear of it if it is not well."""
@@ -166,20 +191,21 @@ class _Checker:
     async def _ask(self) -> None:
         fault = await self._result()
         self._task = None
+        for service in {member.service for member in self.members}:
+            self._metrics.count_health_check(service, "failed" if fault else "passed")
         self._tracker.observe(fault)
         self._take(self._tracker.reason if self._tracker.health == "unhealthy" else "")
-        interval_s = self._check.interval_s * (1.0 + JITTER * (2.0 * random.random() - 1.0))
-        self._timer = asyncio.get_running_loop().call_later(interval_s, self._begin)
+        self._begin_in(1.0 + JITTER * (2.0 * random.random() - 1.0))
 
     async def _result(self) -> str | None:
-        timeout_s = self._check.timeout_s
+        timeout_s = self._policy.timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._probe.ask()
         except TimeoutError:
-            return f"The endpoint did not answer {self._question.check} within {timeout_s:g} s."
+            return f"The endpoint did not answer {self._check} within {timeout_s:g} s."
         except Exception as error:  # a fault of ours must not end the checks
-            fault = f"The endpoint could not be asked {self._question.check}: {error!r}."
+            fault = f"The endpoint could not be asked {self._check}: {error!r}."
             if fault != self._tracker.reason:
                 log.exception("A health check failed in an unexpected way.")
             return fault

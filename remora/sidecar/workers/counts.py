@@ -33,6 +33,7 @@ to it next."""
 NUMBERS: dict[str, Callable[[Metrics, Key, int], None]] = {
     "retries": lambda metrics, key, count: metrics.count_retry(key[0], key[1], count),
     "ejections": lambda metrics, key, count: metrics.count_ejection(key[0], count),
+    "health_checks": lambda metrics, key, count: metrics.count_health_check(key[0], key[1], count),
     "breakers": lambda metrics, key, count: metrics.count_breaker(key[0], key[1], count),
     "fallbacks": lambda metrics, key, count: metrics.count_fallback(key[0], key[1], key[2], count),
     "shadowed": lambda metrics, key, count: metrics.count_shadowed(key[0], key[1], count),

@@ -48,7 +48,7 @@ class WorkerPool:
         self._early: list[tuple[Seat, ServiceName]] = []
         self._seats: list[Seat] = []
         self._ticks: asyncio.Task[None] | None = None
-        self._checks = HealthChecks(self._on_check)
+        self._checks = HealthChecks(self._on_check, metrics)
         """Endpoints are asked once for all workers."""
         self._leases = Leases(options.workers)
         self._reported: dict[int, float] = {}

@@ -12,6 +12,7 @@ from aiohttp import web
 from remora.model.names import ServiceName, service_name
 from remora.model.policies import HealthCheck, ServicePolicy
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
+from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.health import HealthChecks
 from tests.support.backend import running_backend
 from tests.support.waiting import until
@@ -60,7 +61,7 @@ def snapshot(port: int, *services: ServiceName, check: HealthCheck | None = CHEC
 
 @contextmanager
 def checking(told: Told) -> Iterator[HealthChecks]:
-    checks = HealthChecks(told)
+    checks = HealthChecks(told, Metrics())
     try:
         yield checks
     finally:
@@ -98,6 +99,41 @@ async def test_a_place_is_asked_once_for_all_its_services_over_one_connection() 
             before = app.asked
             await until(lambda: app.asked > before + 5)
             assert len(app.ports) == 1
+
+
+async def test_services_that_ask_at_other_times_ask_for_themselves() -> None:
+    app, told, metrics = App(), Told(), Metrics()
+    patient = msgspec.structs.replace(CHECK, unhealthy_after=100)
+    async with running_backend(app.answer) as backend:
+        app.status = 500
+        both = snapshot(backend.port, SHOP, STORE)
+        policy = ServicePolicy(health=patient)
+        both = msgspec.structs.replace(both, services={**both.services, STORE: Service(STORE, policy=policy)})
+        checks = HealthChecks(told, metrics)
+        try:
+            checks.update(both)
+            await until(lambda: metrics.health_checks.get((STORE, "failed"), 0) >= 5)
+            assert told.failing == {(SHOP, "a")}
+            assert metrics.health_checks[SHOP, "failed"] >= 2
+            assert len(app.ports) == 2
+
+            # The same times as the other: the patient one is not needed any more.
+            checks.update(snapshot(backend.port, SHOP, STORE))
+            assert told.failing == {(SHOP, "a"), (STORE, "a")}
+            app.status = 200
+            await until(lambda: not told.failing)
+            assert metrics.health_checks[STORE, "passed"] >= 2
+        finally:
+            checks.close()
+
+
+async def test_a_shorter_interval_does_not_wait_for_the_end_of_a_long_one() -> None:
+    app, told = App(), Told()
+    async with running_backend(app.answer) as backend:
+        with checking(told) as checks:
+            checks.update(snapshot(backend.port, SHOP, check=msgspec.structs.replace(CHECK, interval_s=1e6)))
+            checks.update(snapshot(backend.port, SHOP))
+            await until(lambda: app.asked >= 2)
 
 
 async def test_without_a_check_everyone_is_well_again() -> None:
