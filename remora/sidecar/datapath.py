@@ -18,7 +18,7 @@ from remora.model.shares import QuotaKey
 from remora.model.snapshot import Endpoint, Protocol, Service, Snapshot
 from remora.sidecar.exchange.concurrency_gate import ConcurrencyGate
 from remora.sidecar.exchange.decision import Router
-from remora.sidecar.exchange.gate import Quota
+from remora.sidecar.exchange.gate import Gate, Quota
 from remora.sidecar.exchange.gate_makers import app_gates, backend_gates, service_gates
 from remora.sidecar.exchange.proxy import Proxy
 from remora.sidecar.exchange.recent import Recent
@@ -104,11 +104,15 @@ class DataPath:
         return self._mesh
 
     @property
+    def app_gates(self) -> tuple[Gate, ...]:
+        """What requests to the app pass."""
+        options = self._options
+        return self._app_gates.of(service_name(options.service, options.namespace))
+
+    @property
     def app_limit(self) -> ConcurrencyGate | None:
         """The bound on requests in flight to the app, if there is one."""
-        options = self._options
-        gates = self._app_gates.of(service_name(options.service, options.namespace))
-        return next((gate for gate in gates if isinstance(gate, ConcurrencyGate)), None)
+        return next((gate for gate in self.app_gates if isinstance(gate, ConcurrencyGate)), None)
 
     def discover_by(self, discoverer: Discoverer) -> None:
         """Ask `discoverer` for services that the snapshot does not have."""

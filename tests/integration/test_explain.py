@@ -66,7 +66,7 @@ async def test_a_live_sidecar_says_what_it_would_do_and_how_its_endpoints_are(tm
             assert (seen[app.address]["state"], seen[app.address]["connections"] > 0) == ("healthy", True)
             assert seen[gone]["state"] in ("unreachable", "ejected")
             rules = {rule["name"]: rule for rule in told["rules"]}
-            assert rules["fault"]["applies"] is False
+            assert "--faults off" in rules["fault"]["missed"]
             assert rules["retry"]["source"]["document"] == "TrafficPolicy default/shop"
 
             status, page = await explain("GET", "shop/a", "-H", "X-Group: beta", *where)
@@ -189,3 +189,47 @@ async def test_an_open_breaker_is_told_and_what_answers_instead(tmp_path: Path) 
             status, page = await explain("GET", "http://kind/", *where)
             assert status == 0
             assert "its fallback answers instead" in page
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "workers"])
+async def test_a_limit_that_is_used_up_is_told_where_it_is_enforced(tmp_path: Path, workers: tuple[str, ...]) -> None:
+    async with running_backend(answer) as app:
+        (inbound,) = free_ports(1)
+        file = documents.write(
+            tmp_path / "mesh.yaml",
+            documents.endpoints("shop", f"127.0.0.1:{inbound}"),
+            documents.rate_limit_policy("shop", {"name": "all", "requests": 2, "per": "1h"}),
+        )
+        flags = ("--config", str(file), "--service", "shop", "--inbound", f"127.0.0.1:{inbound}", *workers)
+        async with running_sidecar(app.address, *flags) as sidecar, aiohttp.ClientSession() as client:
+            asked = ("GET", "http://shop/a", "--admin", sidecar.address("admin"))
+            status, page = await explain(*asked, "--inbound")
+            assert status == 0
+            assert f"it goes to shop.default, at {app.address}" in page
+            assert "(RateLimitPolicy default/shop, rule 0)" in page
+            for _ in range(20):  # of workers each has its part
+                async with client.get(sidecar.url("inbound")) as response:
+                    await response.read()
+            told = await facts(*asked, "--inbound")
+            (limit,) = (rule for rule in told["rules"] if rule["name"] == "rate limit")
+            assert "used up, for " in limit["now"]
+            if not workers:
+                assert (told["failing"]["flag"], told["failing"]["status"]) == ("RL", 429)
+            status, page = await explain(*asked)
+            assert status == 0  # its callers cannot know
+            assert "enforced by the service's own sidecars" in page
+    async with running_sidecar(None, "--config", str(file)) as caller:
+        assert "no app is behind" in await refused(
+            "explain", *asked[:2], "--inbound", "--admin", caller.address("admin")
+        )
+
+
+async def test_policies_alone_can_be_asked_before_they_are_applied(tmp_path: Path) -> None:
+    file = documents.write(
+        tmp_path / "route.yaml",
+        documents.http_route("shop", {"name": "all", "backendRefs": [{"name": "shop-v2", "weight": 1}]}),
+    )
+    status, page = await explain("GET", "http://shop/", "--config", str(file))
+    assert status == 0
+    assert "it goes to shop-v2.default; the file does not say where its instances are" in page
+    assert "no endpoint" not in page

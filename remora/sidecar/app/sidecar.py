@@ -88,9 +88,9 @@ class Sidecar:
     def _explain(self, path: DataPath, query: str) -> Page:
         # Loaded by the first question: most sidecars are never asked.
         from remora.sidecar.explain.page import explain_page
-        from remora.sidecar.explain.subject import View
+        from remora.sidecar.explain.subject import View, app_of
 
-        view = View.of(path.mesh, self._view.snapshot_from, faults=self._options.faults)
+        view = View.of(path.mesh, self._view.snapshot_from, faults=self._options.faults, app=app_of(path))
         return explain_page(query, view, path.recent)
 
     # ── life ──

@@ -28,6 +28,7 @@ def add_explain(flags: Flags, explain: argparse.ArgumentParser) -> None:
     explain.add_argument(
         "-H", "--header", action="append", default=[], metavar="NAME: VALUE", help="a header of it; may be repeated"
     )
+    explain.add_argument("--inbound", action="store_true", help="it comes to the app, instead of from it")
     explain.add_argument("--service", metavar="NAME", help="it comes by the port of this service (--outbound NAME=…)")
     explain.add_argument(
         "--request-id", metavar="ID", help="instead: what has become of the request with this x-request-id or trace id"
@@ -111,7 +112,8 @@ def _explanation(arguments: argparse.Namespace) -> Any:
     if service and service_of_host(service) is None:
         raise UsageError(f"--service: {service!r} names no service: give NAME or NAME.NAMESPACE")
     try:
-        asked = ask(arguments.method, arguments.url, tuple(read_header(header) for header in arguments.header), service)
+        headers = tuple(read_header(header) for header in arguments.header)
+        asked = ask(arguments.method, arguments.url, headers, service, inbound=arguments.inbound)
     except QuestionError as error:
         raise UsageError(str(error)) from None
     return _of_file(arguments, asked) if arguments.config is not None else _of_sidecar(arguments, asked)
@@ -121,6 +123,8 @@ def _of_file(arguments: argparse.Namespace, asked: Any) -> Any:
     from remora.sidecar.explain.files import view_of_file
     from remora.sidecar.explain.reasons import explain
 
+    if asked.inbound:
+        raise UsageError("--inbound asks a sidecar how its app is protected: leave --config out")
     try:
         file = existing_file(arguments.config)
         return explain(asked, view_of_file(file, arguments.namespace, arguments.outbound_policy))

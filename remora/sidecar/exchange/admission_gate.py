@@ -55,7 +55,12 @@ class AdmissionGate(Gate):
         if config.shadow:
             says.append("in shadow mode: only counted")
         share = self._admission.shed_share(time.monotonic())
-        return [Account("admission", tuple(says), self._origin, f"{100 * share:.3g} % are shed")]
+        account = Account("admission", tuple(says), self._origin, f"{100 * share:.3g} % are shed")
+        if not share or config.shadow:
+            return [account]
+        failure = failures.ADMISSION_SHED
+        detail = failure.sentence.format(service=self._service, percent=100 * share)
+        return [account.stopping(Stopped(failure, detail), share)]
 
     def leave(self, outcome: Outcome, now: float, seconds: float) -> None:  # noqa: ARG002
         if outcome is not Outcome.UNKNOWN:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 
+from remora.model.base import Origin
 from remora.model.policies import AdaptiveConcurrency
 from remora.model.snapshot import Service
 from remora.sidecar.exchange import failures
-from remora.sidecar.exchange.gate import Gate, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Gate, Stopped, Verdict
 from remora.sidecar.exchange.gates import GateMaker
 from remora.sidecar.policy.concurrency import ConcurrencyLimit
 from remora.sidecar.policy.outcome import Outcome
@@ -25,8 +27,11 @@ from remora.sidecar.wire.heads import RequestHead
 class ConcurrencyGate(Gate):
     """Of one app."""
 
-    def __init__(self, service: str, config: AdaptiveConcurrency, metrics: Metrics) -> None:
+    def __init__(
+        self, service: str, config: AdaptiveConcurrency, metrics: Metrics, origin: Origin | None = None
+    ) -> None:
         self.config = config
+        self._origin = origin
         self._service = service
         self._limit = ConcurrencyLimit(config, time.monotonic(), random.random())
         self._shadow = Shadow(service, "concurrency", metrics)
@@ -39,9 +44,10 @@ class ConcurrencyGate(Gate):
     def in_flight(self) -> int:
         return self._limit.in_flight
 
-    def configure(self, config: AdaptiveConcurrency) -> None:
+    def configure(self, config: AdaptiveConcurrency, origin: Origin | None) -> None:
         """Go on with `config`; the limit stays, within its bounds."""
         self.config = config
+        self._origin = origin
         self._limit.configure(config)
 
     def enter(self, head: RequestHead, now: float, random: float) -> Verdict:  # noqa: ARG002
@@ -62,6 +68,20 @@ class ConcurrencyGate(Gate):
         else:
             self._limit.on_dropped()
 
+    def explain(self, head: RequestHead) -> Sequence[Account]:  # noqa: ARG002
+        config, limit = self.config, self._limit
+        says = [f"{config.minimum} to {config.maximum} requests in flight, by how latency grows"]
+        if config.shadow:
+            says.append("in shadow mode: only counted")
+        account = Account(
+            "concurrency", tuple(says), self._origin, f"the limit is {limit.limit}, {limit.in_flight} are in flight"
+        )
+        if limit.in_flight < limit.limit or config.shadow:
+            return [account]
+        failure = failures.CONCURRENCY_LIMIT
+        detail = failure.sentence.format(service=self._service, limit=limit.limit)
+        return [account.stopping(Stopped(failure, detail))]
+
 
 def concurrency_maker(metrics: Metrics) -> GateMaker:
     """Makes these gates."""
@@ -71,8 +91,8 @@ def concurrency_maker(metrics: Metrics) -> GateMaker:
         if config is None:
             return None
         if isinstance(before, ConcurrencyGate):
-            before.configure(config)
+            before.configure(config, service.policy.origin)
             return before
-        return ConcurrencyGate(service.name, config, metrics)
+        return ConcurrencyGate(service.name, config, metrics, service.policy.origin)
 
     return make

@@ -66,7 +66,7 @@ class Limiter:
             says.append("shadow mode: nobody waits for the answer")
         descriptors = self.descriptors(head)
         if not descriptors:
-            return Account(_KIND, (*says, "the request has nothing to ask about"), config.origin, applies=False)
+            return Account(_KIND, tuple(says), config.origin, missed="it has nothing to ask about")
         asked = "; ".join(", ".join(f"{key}={value}" for key, value in entries) for entries in descriptors)
         return Account(_KIND, (*says, f"about {asked}"), config.origin, f"{self._asked} questions wait")
 

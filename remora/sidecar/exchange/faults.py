@@ -18,7 +18,7 @@ from remora.sidecar.wire.heads import RequestHead
 class InjectedFault:
     """One of them, compiled."""
 
-    __slots__ = ("fault", "kind", "matcher", "policy", "verdict")
+    __slots__ = ("fault", "kind", "matcher", "policy", "stopped", "verdict")
 
     def __init__(self, fault: Fault) -> None:
         """Raises RegexError."""
@@ -29,6 +29,8 @@ class InjectedFault:
         if fault.status:
             failure = Failure(FAULT.flag, fault.status, fault.grpc_status, FAULT.code, FAULT.sentence)
             stopped = Stopped(failure, FAULT.sentence.format(policy=fault.origin))
+        self.stopped = stopped
+        """How it ends, if it is an abort."""
         self.kind = "delay" if stopped is None else "abort"
         self.verdict: Verdict = Delayed(fault.delay_s, stopped, FAULT_DELAY_FLAG) if fault.delay_s else stopped
 
@@ -44,13 +46,12 @@ class InjectedFault:
         """Whether chance decides. `wall` is Unix time."""
         return self.fault.enabled and not self._is_over(wall) and self.matcher.takes(head)
 
-    def told(self, missed: str) -> tuple[str, ...]:
-        """What it does, and, where `missed` says so, why not."""
+    def told(self) -> str:
+        """What it does, for people."""
         fault = self.fault
         delay = [f"delays for {fault.delay_s:g} s"] if fault.delay_s else []
         abort = [f"aborts with {fault.status}, gRPC {GRPC_STATUS_NAMES[fault.grpc_status]}"] if fault.status else []
-        does = f"{fault.share * 100:g} % of requests: {' and '.join([*delay, *abort])}"
-        return (does, missed) if missed else (does,)
+        return f"{fault.share * 100:g} % of requests: {' and '.join([*delay, *abort])}"
 
     def _is_over(self, wall: float) -> bool:
         return self.fault.until > 0.0 and wall >= self.fault.until
@@ -85,11 +86,17 @@ class FaultGate(Gate):
         return None
 
     def explain(self, head: RequestHead) -> Sequence[Account]:
-        wall = time.time()
-        return [
-            Account("fault", fault.told(missed := fault.missed(head, wall)), fault.fault.origin, applies=not missed)
-            for fault in self._faults
-        ]
+        wall, left = time.time(), 1.0
+        accounts = []
+        for fault in self._faults:
+            account = Account("fault", (fault.told(),), fault.fault.origin, missed=fault.missed(head, wall))
+            if not account.missed:
+                share = min(left, fault.fault.share)
+                left -= share
+                if fault.stopped is not None:
+                    account = account.stopping(fault.stopped, share)
+            accounts.append(account)
+        return accounts
 
 
 class FaultGates:

@@ -70,8 +70,16 @@ class Account:
     origin: Origin | None
     now: str = ""
     """How it stands at the moment."""
-    applies: bool = True
-    """False: it is for other requests, or switched off; `says` why."""
+    missed: str = ""
+    """Why it is not for such a request; empty: it is."""
+    stopped: Stopped | None = None
+    """What such a request would be answered now, if the gate stopped it."""
+    chance: float = 0.0
+    """Of that."""
+
+    def stopping(self, stopped: Stopped, chance: float = 1.0) -> Account:
+        """The same of a gate that would now stop the request."""
+        return Account(self.name, self.says, self.origin, self.now, self.missed, stopped, chance)
 
 
 class Gate:

@@ -44,17 +44,17 @@ class _Counted:
     def account(self, head: RequestHead, now: float) -> Account:
         """For people."""
         config, key = self.config, joined_values(self.config.keys, head) if self.config.keys else b""
-        says = [f"at most {config.requests} in {config.per_s:g} s, {config.size} at once", self.matcher.told()]
-        if config.keys:
-            says.append("apart by " + ", ".join(key.name or key.kind for key in config.keys))
+        says = [config.name, *told_of(config)]
         if config.scope == "service":
-            says.append(f"one quota for all that enforce it: {self.limit.share:.0%} of it here")
-        if config.shadow:
-            says.append("shadow mode: counted, not refused")
+            says.append(f"{self.limit.share:.0%} of it is ours")
         missed = self.matcher.missed(head) or ("" if key is not None else "it lacks what requests are told apart by")
         if missed or key is None:
-            return Account("rate limit", (config.name, *says, missed), config.origin, applies=False)
-        return Account("rate limit", (config.name, *says), config.origin, f"{self.limit.tokens(key, now):.1f} left")
+            return Account("rate limit", tuple(says), config.origin, missed=missed)
+        left = self.limit.tokens(key, now) + _ROUNDING_S
+        if left >= 1.0:
+            return Account("rate limit", tuple(says), config.origin, f"room for {math.floor(left)} at once")
+        account = Account("rate limit", tuple(says), config.origin, f"used up, for {self.limit.wait_s(left):.3g} s")
+        return account if config.shadow else account.stopping(Stopped(RATE_LIMITED, _detail(config)))
 
     def bucket(self, head: RequestHead, now: float) -> TokenBucket | None:
         """Where this request takes its token; None: it is not counted."""
@@ -131,10 +131,7 @@ class RateLimitGate(Gate):
     def _stopped(self, counted: _Counted, wait_s: float) -> Stopped:
         config = counted.config
         self._metrics.count_ratelimited(config.service, config.name, "enforce")
-        detail = RATE_LIMITED.sentence.format(
-            service=config.service, requests=config.requests, per_s=config.per_s, limit=config.name
-        )
-        return Stopped(RATE_LIMITED, detail, [*retry_fields(config.name, wait_s), counted.fields])
+        return Stopped(RATE_LIMITED, _detail(config), [*retry_fields(config.name, wait_s), counted.fields])
 
     def _note(self, counted: _Counted, now: float) -> None:
         config = counted.config
@@ -148,6 +145,12 @@ _ROUNDING_S = 1e-9
 """As the buckets have it."""
 
 
+def _detail(config: RateLimit) -> str:
+    return RATE_LIMITED.sentence.format(
+        service=config.service, requests=config.requests, per_s=config.per_s, limit=config.name
+    )
+
+
 def make_rate_limit_gate(
     limits: tuple[RateLimit, ...], before: Gate | None, metrics: Metrics, parts: int
 ) -> RateLimitGate:
@@ -155,6 +158,20 @@ def make_rate_limit_gate(
     gate = before if isinstance(before, RateLimitGate) else RateLimitGate(metrics, parts)
     gate.configure(limits, time.monotonic())
     return gate
+
+
+def told_of(config: RateLimit) -> list[str]:
+    """What the document says, for people."""
+    says = [f"at most {config.requests} in {config.per_s:g} s, {config.size} at once"]
+    if config.matches:
+        says.append(f"for {Matcher(config.matches).told()}")
+    if config.keys:
+        says.append("apart by " + ", ".join(key.name or key.kind for key in config.keys))
+    if config.scope == "service":
+        says.append("one quota for all that enforce it")
+    if config.shadow:
+        says.append("in shadow mode: only counted")
+    return says
 
 
 def retry_fields(name: str, wait_s: float) -> Fields:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 
 from remora.model.routes import FieldEdits, Filters, PathRewrite
+from remora.sidecar.explain.numbers import percent
 from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.wire.heads import RequestHead
 
@@ -24,7 +25,7 @@ def told(filters: Filters | None) -> Iterator[str]:
     if filters.redirect is not None:
         yield f"answers {filters.redirect.status} with a redirect"
     for mirror in filters.mirrors:
-        yield f"copies {mirror.share:.4g} of the requests to {mirror.service}"
+        yield f"copies {percent(mirror.share)} of the requests to {mirror.service}"
     if filters.cors is not None:
         yield f"pages of {', '.join(filters.cors.origins) or 'no origin'} may ask (CORS)"
 

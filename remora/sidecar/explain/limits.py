@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from remora.sidecar.explain.numbers import seconds
+from remora.sidecar.exchange.rate_limit import told_of
 from remora.sidecar.explain.subject import Subject
 from remora.sidecar.explain.values import From, Rule
 from remora.sidecar.routing.match import Matcher
 
-_THERE = "the service's own sidecars enforce it"
+_THERE = "enforced by the service's own sidecars"
 
 
 def limits_there(subject: Subject) -> Iterator[Rule]:
     """Rate limits that the service's own sidecars enforce."""
     found = subject.service.limits.enforced(at_callers=False)
     for limit in found.limits:
-        says = [
-            limit.name,
-            f"at most {limit.requests} in {seconds(limit.per_s)}, {Matcher(limit.matches).told()}",
-            _THERE,
-        ]
         missed = Matcher(limit.matches).missed(subject.head)
-        source = From.of(limit.origin, rules=True)
-        yield Rule("rate limit", (*says, missed) if missed else tuple(says), source, applies=not missed)
+        yield Rule(
+            "rate limit", (limit.name, *told_of(limit), _THERE), From.of(limit.origin, rules=True), missed=missed
+        )
     for external in found.external:
-        says = [external.name, f"{external.host}:{external.port} is asked", _THERE]
-        yield Rule("rate limit", tuple(says), From.of(external.origin))
+        asked = f"{external.host}:{external.port} is asked"
+        yield Rule("rate limit service", (external.name, asked, _THERE), From.of(external.origin))
 
 
 def concurrency_there(subject: Subject) -> Iterator[Rule]:

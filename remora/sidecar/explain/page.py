@@ -1,6 +1,7 @@
 """The admin page /explain: a question as a query, an explanation as JSON.
 
 ?method=GET&url=http://reviews/ratings&header=x-group:+beta&header=…&service=reviews
+    ?method=GET&url=/ratings&inbound=true
     ?request_id=5f0c…
 """
 
@@ -17,44 +18,52 @@ from remora.sidecar.explain.reasons import explain
 from remora.sidecar.explain.subject import View
 from remora.sidecar.explain.values import Asked, Explanation
 
+Headers = tuple[tuple[str, str], ...]
+
 
 class QuestionError(ValueError):
     """The question cannot be answered; its text says why."""
 
 
-def ask(method: str, url: str, headers: tuple[tuple[str, str], ...], service: str) -> Asked:
-    """The question about a request. Raises QuestionError."""
+def ask(method: str, url: str, headers: Headers, service: str, *, inbound: bool = False) -> Asked:
+    """The question about a request; as with curl, a header Host stands for the host of the URL. Raises
+    QuestionError."""
     written = url if "://" in url or url.startswith("/") else f"http://{url}"
     try:
         parts = urlsplit(written)
     except ValueError as error:
         raise QuestionError(f"{url!r} is not a URL: {error}") from None
-    authority = parts.netloc or service
-    if not authority:
+    host = next((value for name, value in headers if name.lower() == "host"), "")
+    authority = host or parts.netloc or service
+    if not authority and not inbound:
         raise QuestionError(f"{url!r} names no service: write http://SERVICE/PATH, or say which with --service")
     # What a client would encode before it sends it.
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
-    return Asked(method.upper(), authority, path, headers, service)
+    return Asked(method.upper(), authority, path, headers, service, inbound)
 
 
 def query_of(asked: Asked) -> str:
     """The query that asks it."""
     pairs = [("method", asked.method), ("authority", asked.authority), ("path", asked.path)]
     pairs += [("header", f"{name}: {value}") for name, value in asked.headers]
-    return urlencode([*pairs, ("service", asked.service)])
+    return urlencode([*pairs, ("service", asked.service), *([("inbound", "true")] if asked.inbound else ())])
 
 
-def read_query(query: str) -> Asked:
-    """What a query asks, by `url` or by `authority` and `path`. Raises QuestionError."""
+def read_query(query: str, *, has_app: bool = True) -> Asked:
+    """What a query asks, by `url` or by `authority` and `path`; `has_app`: something may come in. Raises
+    QuestionError."""
     pairs = parse_qsl(query, keep_blank_values=True)
     found = dict(pairs)
     headers = tuple(read_header(value) for name, value in pairs if name == "header")
     method, service = found.get("method") or "GET", found.get("service", "")
+    inbound = found.get("inbound") == "true"
+    if inbound and not has_app:
+        raise QuestionError("no app is behind this sidecar (--upstream), so nothing comes to one")
     if "authority" in found and "path" in found:
-        return Asked(method.upper(), found["authority"], found["path"], headers, service)
+        return Asked(method.upper(), found["authority"], found["path"], headers, service, inbound)
     if "url" not in found:
         raise QuestionError("say which request: /explain?method=GET&url=http://SERVICE/PATH")
-    return ask(method, found["url"], headers, service)
+    return ask(method, found["url"], headers, service, inbound=inbound)
 
 
 def read_header(text: str) -> tuple[str, str]:
@@ -73,7 +82,7 @@ def requested_id(query: str) -> str:
 def answer(query: str, view: View, recent: Recent) -> Explanation | list[Happened]:
     """What a data path says to a query. Raises QuestionError."""
     wanted = requested_id(query)
-    return recent.find(wanted) if wanted else explain(read_query(query), view)
+    return recent.find(wanted) if wanted else explain(read_query(query, has_app=view.app is not None), view)
 
 
 def page_of(found: object) -> Page:

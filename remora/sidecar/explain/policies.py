@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from remora.model.base import Origin
 from remora.model.grpc import GRPC_STATUS_NAMES
 from remora.model.policies import Balancer, Caps, Outlier, RetryBudget, RetryPolicy, ServicePolicy, Timeouts
+from remora.sidecar.exchange.failures import Failure
+from remora.sidecar.exchange.faults import InjectedFault
 from remora.sidecar.explain.limits import concurrency_there, limits_there
 from remora.sidecar.explain.numbers import count, limit, percent, seconds
 from remora.sidecar.explain.subject import Subject
-from remora.sidecar.explain.values import From, Rule
+from remora.sidecar.explain.values import Failing, From, Rule
 from remora.sidecar.policy.retry import is_safe
 
 Describer = Callable[[Subject], Iterator[Rule]]
@@ -96,8 +97,8 @@ def hedging(subject: Subject) -> Iterator[Rule]:
     if hedge is not None:
         safe = is_safe(subject.route.retry, subject.head.method, subject.head.path, subject.head.fields)
         says = f"after {seconds(hedge.delay_s)} without an answer {count(hedge.attempts, 'more try', 'more tries')}"
-        why = () if safe else ("not for this request: it is not safe to execute twice",)
-        yield Rule("hedging", (says, *why), From.of(subject.service.policy.origin), applies=safe)
+        missed = "" if safe else "it is not safe to execute twice"
+        yield Rule("hedging", (says,), From.of(subject.service.policy.origin), missed=missed)
 
 
 def balancer(subject: Subject) -> Iterator[Rule]:
@@ -141,6 +142,7 @@ def breaker(subject: Subject) -> Iterator[Rule]:
     """Where there is one."""
     found = subject.policy.breaker
     if found is None:
+        yield Rule("breaker", ("none",))
         return
     per = "each endpoint" if found.per_endpoint else "the service"
     when = f"{found.failures} failures in a row"
@@ -211,7 +213,13 @@ def gates(subject: Subject) -> Iterator[Rule]:
     for gate in subject.gates:
         for account in gate.explain(subject.head):
             yield Rule(
-                account.name, account.says, _from(account.origin), account.now if subject.live else "", account.applies
+                account.name,
+                account.says,
+                From.of(account.origin, rules=True),
+                account.now if subject.live else "",
+                account.missed,
+                None if account.stopped is None else failing_of(account.stopped.failure, account.stopped.detail),
+                account.chance,
             )
 
 
@@ -220,8 +228,8 @@ def forbidden_faults(subject: Subject) -> Iterator[Rule]:
     if subject.faults:
         return
     for fault in subject.service.faults:
-        why = "this sidecar lets no fault have an effect (--faults off)"
-        yield Rule("fault", (why,), From.of(fault.origin, rules=True), applies=False)
+        missed = "this sidecar lets no fault have an effect (--faults off)"
+        yield Rule("fault", (InjectedFault(fault).told(),), From.of(fault.origin, rules=True), missed=missed)
 
 
 def _unless(default: bool, policy: ServicePolicy) -> From:
@@ -233,8 +241,9 @@ def _of_route(subject: Subject) -> From:
     return From.of(subject.route.route.origin, rules=True)
 
 
-def _from(origin: Origin | None) -> From:
-    return From.of(origin, rules=True)
+def failing_of(failure: Failure, sentence: str) -> Failing:
+    """What a failure is answered with."""
+    return Failing(failure.flag, failure.status, failure.code, sentence)
 
 
 DESCRIBERS: tuple[Describer, ...] = (
@@ -255,3 +264,6 @@ DESCRIBERS: tuple[Describer, ...] = (
     concurrency_there,
 )
 """In the order in which they are shown, which is that of a request's way."""
+
+BEFORE_APP: tuple[Describer, ...] = (gates, timeouts, retries)
+"""Of requests that come to the app."""

@@ -21,25 +21,23 @@ def render(explanation: Explanation, paint: Paint) -> str:
 
 def _lines(told: Explanation, paint: Paint) -> Iterator[str]:
     asked = told.asked
-    yield paint.bold(f"{asked.method} {asked.authority}{asked.path}")
+    yield paint.bold(f"{asked.method} {asked.authority}{asked.path}") + (", inbound" if asked.inbound else "")
     yield from (paint.dim(f"  {name}: {value}") for name, value in asked.headers)
     revision = f", revision {told.revision}" if told.revision else ""
     yield paint.dim(f"  configuration from {told.config}{revision}")
     yield ""
     yield f"{paint.bold('service')}  {told.service or 'none of the mesh'}" + (f", {told.found}" if told.found else "")
-    if told.service:
+    if told.service and not asked.inbound:
         yield from _routes(told, paint)
     if told.backends:
         yield ""
         yield paint.bold("where it goes")
         for backend in told.backends:
-            yield from _backend(backend, paint, live=told.live)
-    if told.sees:
-        yield ""
-        yield f"{paint.bold('the backend sees')}  {'; '.join(told.sees)}"
+            yield from _backend(backend, paint, told)
     if told.rules:
         yield ""
-        yield paint.bold("what applies")
+        several = sum(backend.weight > 0 for backend in told.backends) > 1
+        yield paint.bold("what applies") + (f"  to what goes to {told.ruled}" if several else "")
         yield from _rules(told.rules, paint)
     yield ""
     colour = paint.bad if told.failing else paint.good
@@ -67,6 +65,7 @@ def _route(route: Considered, paint: Paint) -> Iterator[str]:
     if route.outcome == "chosen":
         yield f"  {paint.good(paint.sign('yes'))} {paint.bold(route.route)}{place}"
         yield f"      {route.asks_for}"
+        yield from (f"      {done}" for done in route.filters)
     elif route.outcome == "not reached":
         yield f"  {paint.sign('idle')} {route.route}{place}"
         yield paint.dim("      matches too, but stands behind the one above")
@@ -75,7 +74,7 @@ def _route(route: Considered, paint: Paint) -> Iterator[str]:
         yield from (f"      {why}" for why in route.why)
 
 
-def _backend(backend: BackendFacts, paint: Paint, *, live: bool) -> Iterator[str]:
+def _backend(backend: BackendFacts, paint: Paint, told: Explanation) -> Iterator[str]:
     usable = sum(endpoint.usable for endpoint in backend.endpoints)
     if backend.chosen:
         share = "all such requests"
@@ -83,13 +82,17 @@ def _backend(backend: BackendFacts, paint: Paint, *, live: bool) -> Iterator[str
         share = f"{percent(backend.share)}, by chance" if backend.share < 1 else "not for this user"
     else:
         share = "weight 0: nothing"
-    health = f"{usable} of {count(len(backend.endpoints), 'endpoint')} usable"
-    state = paint.bad("no endpoint") if not backend.endpoints else health if usable else paint.bad(health)
+    health = f"{usable} of {count(len(backend.endpoints), 'endpoint')} usable" if backend.endpoints else "no endpoint"
+    state = health if usable else paint.bad(health)
+    if not told.live and not any(each.endpoints for each in told.backends):
+        state = "instances unknown"
     yield f"  {paint.bold(backend.service)}  {share} {paint.sign('idle')} {state}, {backend.balancer}"
     yield from (f"    {done}" for done in backend.filters)
+    if backend.sees:
+        yield f"    it sees {'; '.join(backend.sees)}"
     yield from (f"    {paint.warn(zone) if 'panic' in zone else zone}" for zone in backend.zones)
     shown = backend.endpoints[:MAX_SHOWN]
-    rows = [_endpoint(endpoint, live=live) for endpoint in shown]
+    rows = [_endpoint(endpoint, live=told.live) for endpoint in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for endpoint, row in zip(shown, rows, strict=True):
         text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -111,22 +114,25 @@ def _rules(rules: Sequence[Rule], paint: Paint) -> Iterator[str]:
     width = max(len(rule.name) for rule in rules)
     indent = " " * (width + 6)
     for rule in rules:
-        sign = paint.sign("idle") if rule.applies else paint.bad(paint.sign("no"))
+        sign = paint.bad(paint.sign("no")) if rule.missed else paint.sign("idle")
         for number, line in enumerate(_wrapped(rule, WIDTH - len(indent), paint)):
             yield f"  {sign} {rule.name:{width}}  {line}" if number == 0 else indent + line
 
 
 def _wrapped(rule: Rule, width: int, paint: Paint) -> Iterator[str]:
-    """What it says, how it stands, and where it comes from, on as few lines as that takes."""
+    """What it says and where that stands, why it is not for this request, and how it is at the moment."""
     lines = textwrap.wrap("; ".join(rule.says), width)
-    if rule.now:
-        lines += textwrap.wrap(f"now: {rule.now}", width)
     source = _from(rule.source)
     if lines and len(lines[-1]) + len(source) + 4 <= width:
         lines[-1] += paint.dim(f"  ({source})")
     else:
         lines.append(paint.dim(f"({source})"))
     yield from lines
+    if rule.missed:
+        yield from textwrap.wrap(f"not for this request: {rule.missed}", width)
+    if rule.now:
+        now = textwrap.wrap(f"now: {rule.now}", width)
+        yield from map(paint.bad, now) if rule.failing else now
 
 
 def _from(source: From) -> str:

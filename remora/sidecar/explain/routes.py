@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from remora.model.routes import Route
+from remora.sidecar.explain import filters
 from remora.sidecar.explain.values import Considered, From, Outcome
 from remora.sidecar.routing.match import Condition, path_condition
 from remora.sidecar.routing.table import CompiledRoute, CompiledService
@@ -27,7 +28,8 @@ def _held_against(routes: tuple[CompiledRoute, ...], head: RequestHead) -> Itera
         outcome: Outcome = "missed" if why else "not reached" if found else "chosen"
         found = found or not why
         asks_for = " and ".join(each.text for each in conditions) or "any request"
-        yield Considered(compiled.name, From.of(compiled.route.origin, rules=True), asks_for, outcome, why)
+        done = tuple(filters.told(compiled.route.filters)) if outcome == "chosen" else ()
+        yield Considered(compiled.name, From.of(compiled.route.origin, rules=True), asks_for, outcome, why, done)
 
 
 def _conditions(compiled: CompiledRoute) -> tuple[Condition, ...]:

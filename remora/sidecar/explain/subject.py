@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Protocol
 
 from remora.model.names import ServiceName
 from remora.model.policies import ServicePolicy
@@ -13,6 +14,31 @@ from remora.sidecar.listener.outbound import Mesh, OutboundPolicy
 from remora.sidecar.routing.table import CompiledRoute, RouteTable
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import RequestHead
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class App:
+    """What is behind the inbound port."""
+
+    name: str
+    """The service that its requests count as."""
+    cluster: Cluster
+    gates: tuple[Gate, ...]
+
+
+class Path(Protocol):
+    """A DataPath."""
+
+    @property
+    def app(self) -> Cluster | None: ...
+
+    @property
+    def app_gates(self) -> tuple[Gate, ...]: ...
+
+
+def app_of(path: Path) -> App | None:
+    """Behind a data path's inbound port."""
+    return None if path.app is None else App(path.app.name, path.app, path.app_gates)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,13 +57,32 @@ class View:
     known: Callable[[ServiceName], bool | None] | None = None
     """What control says of a service that is not in the table. None: there is no control to ask."""
     faults: bool = True
+    own_ports: Collection[int] = ()
+    app: App | None = None
+    """None: there is none beside it."""
     live: bool = True
 
     @classmethod
-    def of(cls, mesh: Mesh, config: str, *, faults: bool) -> View:
+    def of(cls, mesh: Mesh, config: str, *, faults: bool, app: App | None = None) -> View:
         """A live sidecar's."""
         known = None if mesh.discoverer is None else mesh.discoverer.known
-        return cls(mesh.table, config, mesh.namespace, mesh.policy, mesh.clusters.get, mesh.gates, known, faults)
+        return cls(
+            mesh.table,
+            config,
+            mesh.namespace,
+            mesh.policy,
+            mesh.clusters.get,
+            mesh.gates,
+            known,
+            faults,
+            mesh.own_ports,
+            app,
+        )
+
+    @property
+    def knows_endpoints(self) -> bool:
+        """Else it is a file of policies alone, about which instances nobody can tell."""
+        return self.live or bool(self.table.snapshot.endpoints)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ class Asked(Fact, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     service: str = ""
     """The service whose own port it comes by; empty: it comes by the port of all services."""
+    inbound: bool = False
+    """It comes to the app, instead of from it."""
 
 
 class From(Fact, frozen=True):
@@ -50,6 +52,8 @@ class Considered(Fact, frozen=True):
     outcome: Outcome
     why: tuple[str, ...] = ()
     """What of it does not hold; empty where it matches."""
+    filters: tuple[str, ...] = ()
+    """What it does on the way, whatever the backend."""
 
 
 class EndpointFacts(Fact, frozen=True):
@@ -82,6 +86,9 @@ class BackendFacts(Fact, frozen=True):
     balancer: str = ""
     endpoints: tuple[EndpointFacts, ...] = ()
     filters: tuple[str, ...] = ()
+    """What is done to requests that go here, beside the filters of the route."""
+    sees: tuple[str, ...] = ()
+    """What it sees otherwise than it was sent."""
     zones: tuple[str, ...] = ()
     """What each zone takes, where zones count; where health is not believed."""
     chosen: bool = False
@@ -92,18 +99,6 @@ class BackendFacts(Fact, frozen=True):
     """Where the request's session leads, before weights and balancers."""
 
 
-class Rule(Fact, frozen=True):
-    """Something that applies to the request."""
-
-    name: str
-    says: tuple[str, ...]
-    source: From = From()
-    now: str = ""
-    """How it stands at the moment."""
-    applies: bool = True
-    """False: it was considered, and says itself why it does not."""
-
-
 class Failing(Fact, frozen=True):
     """What the mesh would answer itself."""
 
@@ -111,6 +106,22 @@ class Failing(Fact, frozen=True):
     status: int
     code: str
     sentence: str
+
+
+class Rule(Fact, frozen=True):
+    """Something that applies to the request, or would to another one."""
+
+    name: str
+    says: tuple[str, ...]
+    source: From = From()
+    now: str = ""
+    """How it stands at the moment."""
+    missed: str = ""
+    """Why it is not for this request; empty: it is."""
+    failing: Failing | None = None
+    """What it would have answered now, by chance or for sure."""
+    chance: float = 0.0
+    """Of that."""
 
 
 class Explanation(Fact, frozen=True):
@@ -130,8 +141,8 @@ class Explanation(Fact, frozen=True):
     route: str = ""
     backends: tuple[BackendFacts, ...] = ()
     rules: tuple[Rule, ...] = ()
-    sees: tuple[str, ...] = ()
-    """What the backend sees otherwise than it was sent."""
+    ruled: str = ""
+    """The backend that `rules` are told of: the one that gets the most, where chance decides."""
     now: tuple[str, ...] = ()
     """What would happen, a sentence each."""
     failing: Failing | None = None

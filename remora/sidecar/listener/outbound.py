@@ -33,7 +33,8 @@ PASSTHROUGH = "passthrough"
 MAX_PASSTHROUGH_CLUSTERS = 256
 """Destinations past the mesh whose connections are kept; the longest unused one goes first."""
 
-_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0"))  # noqa: S104
+LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0"))  # noqa: S104
+"""Hosts that are this machine."""
 
 
 class Discoverer(Protocol):
@@ -256,7 +257,7 @@ def _decide_past_mesh(mesh: Mesh, head: RequestHead) -> Decided:
     if not host:
         return _refusal(failures.BAD_AUTHORITY, authority, authority=authority)
     port = port or 80
-    if port in mesh.own_ports and host in _LOOPBACK:
+    if port in mesh.own_ports and host in LOOPBACK:
         return _refusal(failures.LOOP, authority, authority=authority)
     cluster = mesh.passthrough.get(host, port)
     policy = cluster.policy

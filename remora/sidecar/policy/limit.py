@@ -33,6 +33,10 @@ class Limit:
         """How many there are for such a request. Changes nothing."""
         return self._one.tokens(now) if self._keyed is None else self._keyed.tokens(key, now)
 
+    def wait_s(self, tokens: float) -> float:
+        """How long it takes until of so many tokens there is a whole one."""
+        return max(0.0, 1.0 - tokens) / (self._rate * self.share)
+
     def configure(self, rate: float, burst: float, max_keys: int, now: float) -> None:
         """Go on under other numbers with the tokens that there are. Keys stay keys."""
         self._rate, self._burst = rate, burst

@@ -123,7 +123,7 @@ class CompiledService:
         """`namespace`: of the caller."""
         self.service = service
         used = _routes_for(service, namespace)
-        self.default = None if used else CompiledRoute(0, _default_route(service.name), service)
+        self.default = None if used else CompiledRoute(0, default_route(service.name), service)
         """Decides every request of a service without routes."""
         routes = tuple(CompiledRoute(order, route, service) for order, route in enumerate(used))
         self.routes = routes
@@ -214,7 +214,8 @@ def _routes_for(service: Service, namespace: str) -> Sequence[Route]:
     return own if own and namespace else [route for route in service.routes if not route.consumers]
 
 
-def _default_route(service: ServiceName) -> Route:
+def default_route(service: ServiceName) -> Route:
+    """To its own endpoints."""
     return Route("default", Origin("Service", "", service), RouteMatch(), (Backend(service),))
 
 

@@ -8,12 +8,12 @@ from msgspec.structs import replace
 
 from remora.sidecar.admin.pages import Page
 from remora.sidecar.explain.page import page_of, requested_id
-from remora.sidecar.explain.values import BackendFacts, EndpointFacts, Explanation
+from remora.sidecar.explain.values import BackendFacts, EndpointFacts, Explanation, Rule
 from remora.sidecar.workers.messages import Told
 
 
 def merge_told(told: Mapping[int, Told], query: str) -> Page:
-    """By worker. The route is the same in all; how endpoints are is what each has seen of them."""
+    """By worker."""
     if requested_id(query):
         found = [replace(each, worker=worker) for worker, answer in told.items() for each in answer.happened]
         return page_of(sorted(found, key=lambda each: each.at))
@@ -29,12 +29,32 @@ def _nobody() -> Page:
 
 
 def _merged(explanations: Mapping[int, Explanation]) -> Explanation:
+    """The route is the same in all; what stands against the request may not be."""
     first = next(iter(explanations.values()))
     backends = tuple(
         _backend(backend, {worker: each.backends for worker, each in explanations.items()})
         for backend in first.backends
     )
-    return replace(first, backends=backends)
+    rules = tuple(
+        _rule(rule, {worker: each.rules[index] for worker, each in explanations.items() if len(each.rules) > index})
+        for index, rule in enumerate(first.rules)
+    )
+    failing = first.failing if all(each.failing is not None for each in explanations.values()) else None
+    said = {worker: each.now for worker, each in explanations.items()}
+    return replace(first, backends=backends, rules=rules, failing=failing, now=_said(said))
+
+
+def _rule(rule: Rule, by_worker: Mapping[int, Rule]) -> Rule:
+    now = {worker: each.now for worker, each in by_worker.items()}
+    if len(set(now.values())) == 1:
+        return rule
+    return replace(rule, now="; ".join(f"worker {worker}: {text}" for worker, text in now.items()))
+
+
+def _said(by_worker: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:
+    if len(set(by_worker.values())) == 1:
+        return next(iter(by_worker.values()))
+    return tuple(f"worker {worker}: {text}" for worker, texts in by_worker.items() for text in texts)
 
 
 def _backend(backend: BackendFacts, by_worker: Mapping[int, Sequence[BackendFacts]]) -> BackendFacts:

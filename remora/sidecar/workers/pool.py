@@ -133,7 +133,7 @@ class WorkerPool:
 
         try:
             if not requested_id(query):
-                read_query(query)
+                read_query(query, has_app=self._options.upstream is not None)
         except QuestionError as error:
             return refusal(error)
         asked = {seat.number: seat.inquire(query, config) for seat in self._seats}

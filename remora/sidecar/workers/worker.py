@@ -118,9 +118,9 @@ class _Worker:
 
     def _told(self, message: Inquire) -> Told:
         from remora.sidecar.explain.page import answer
-        from remora.sidecar.explain.subject import View
+        from remora.sidecar.explain.subject import View, app_of
 
-        view = View.of(self._path.mesh, message.config, faults=self._faults)
+        view = View.of(self._path.mesh, message.config, faults=self._faults, app=app_of(self._path))
         found = answer(message.query, view, self._path.recent)
         if isinstance(found, list):
             return Told(message.serial, happened=tuple(found))

@@ -70,6 +70,6 @@ def test_a_new_snapshot_keeps_what_was_counted() -> None:
 
 def test_it_explains_itself() -> None:
     (account,) = failing(AdmissionControl(), Metrics()).explain(HEAD)
-    assert (account.name, account.origin, account.applies) == ("admission", ORIGIN, True)
+    assert (account.name, account.origin, account.missed) == ("admission", ORIGIN, "")
     assert account.says == ("what is over 2 times the good answers is shed, 80 % at most",)
     assert account.now in ("80 % are shed", "0 % are shed"), "by the clock"

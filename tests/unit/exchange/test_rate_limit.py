@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from remora.model.base import Origin
@@ -128,14 +130,31 @@ def test_it_explains_itself_and_changes_nothing() -> None:
         assert keyed.says == (
             "shop/all",
             "at most 10 in 1 s, 10 at once",
-            "all requests",
             "apart by x-user",
-            "one quota for all that enforce it: 100% of it here",
+            "one quota for all that enforce it",
+            "100% of it is ours",
         )
-        assert (keyed.applies, keyed.origin, missed.applies) == (True, ORIGIN, False)
-        assert missed.says[-1] == "method is POST (it is GET)"
+        assert (keyed.missed, keyed.origin, keyed.stopped) == ("", ORIGIN, None)
+        assert missed.missed == "method is POST (it is GET)"
     lacking, _ = sidecar.gate.explain(RequestHead(b"GET", b"/", b"shop", []))
-    assert not lacking.applies
+    assert lacking.missed == "it lacks what requests are told apart by"
+
+
+def test_it_says_when_it_is_used_up() -> None:
+    head = RequestHead(b"GET", b"/", b"shop", [])
+    sidecar = Sidecar(limit("hour", requests=10, per_s=3600.0), limit("tried", 1, per_s=3600.0, shadow=True))
+    sidecar.now = time.monotonic()
+    hour, tried = sidecar.gate.explain(head)
+    assert (hour.now, hour.chance, tried.now) == ("room for 10 at once", 0.0, "room for 1 at once")
+    assert sidecar.passed(20) == 10
+    hour, tried = sidecar.gate.explain(head)
+    assert hour.now == "used up, for 360 s"
+    assert hour.chance == 1.0
+    verdict = sidecar.gate.enter(head, sidecar.now, 0.0)
+    assert isinstance(verdict, Stopped)
+    assert hour.stopped is not None
+    assert (hour.stopped.failure, hour.stopped.detail) == (verdict.failure, verdict.detail)
+    assert (tried.now[:8], tried.stopped) == ("used up,", None)
 
 
 def test_processes_share_what_one_sidecar_enforces() -> None:

@@ -150,8 +150,9 @@ def test_faults_say_whether_they_are_for_this_request() -> None:
     metrics = Metrics()
     told = explain(ask(), view(service, gates=(FaultGate(service, metrics),)))
     delay, abort = (rule for rule in told.rules if rule.name == "fault")
-    assert (delay.applies, delay.says[1]) == (False, "header x-slow is 1 (there is none)")
-    assert (abort.applies, abort.says) == (True, ("5 % of requests: aborts with 503, gRPC UNAVAILABLE",))
+    assert delay.missed == "header x-slow is 1 (there is none)"
+    assert (abort.missed, abort.says) == ("", ("5 % of requests: aborts with 503, gRPC UNAVAILABLE",))
+    assert (abort.failing is not None, abort.chance) == (True, 0.05)
     assert (abort.source.document, abort.source.revision) == ("HTTPRoute default/shop", 7)
     assert metrics.faults == {}  # nobody was asked to fail
 
