@@ -86,13 +86,14 @@ MEANINGS: dict[str, str] = {
     "TrafficPolicySpec.locality": "whether the zone (`sidecar run --zone`) counts",
     "Balancer.type": "`LeastRequest`: of two drawn, the one with fewer requests in flight. `PeakEWMA`: of two drawn, "
     "the one that answers faster with less in flight; 429 and failures count as 5 s at least. `RingHash`, `Maglev`: "
-    "the same key, the same instance, on every sidecar; Maglev is more even, a ring moves less. Weights count in all",
+    "the same key, the same instance, on every sidecar; Maglev is more even, a ring moves nothing when instances come "
+    "or go. Weights count in all",
     "Balancer.hashOn": "the first of these that a request has; one that has none goes anywhere. Only for `RingHash` "
     "and `Maglev`, which need it",
     "Balancer.boundedLoad": "an instance with more requests in flight than so many percent of the mean is passed over "
     "for the next on the key's way. Only for `RingHash` and `Maglev`",
     "Balancer.slowStart": "a new instance, and one that is well again, gets little at first. Not for `RingHash` and "
-    "`Maglev`",
+    "`Maglev`: each step would move keys",
     "Balancer.panicThreshold": "when fewer percent of the instances are usable, health is not believed and all are "
     "used; 0: never, and no usable instance means 503 (`UH`)",
     "SlowStart.window": "after this it has its whole weight; the weight grows evenly",
@@ -121,13 +122,15 @@ MEANINGS: dict[str, str] = {
     "Outlier.consecutiveFailures": "so many failures in a row at one instance: 5xx, no connection, a reset, no answer "
     "in time, gRPC UNAVAILABLE, INTERNAL, DEADLINE_EXCEEDED, DATA_LOSS; 0: off",
     "Outlier.baseEjection": "the first time; the n-th is n times as long, and each quiet one takes one off n",
-    "Outlier.maxEjection": "no ejection is longer",
-    "Outlier.maxEjectedPercent": "so many of the instances at a time; one may always be, where there are others",
+    "Outlier.maxEjection": "no ejection is longer, unless `baseEjection` is",
+    "Outlier.maxEjectedPercent": "so many of the instances at a time; one may always be, where there are others. When "
+    "there are fewer instances, those come back that would be first",
     "Outlier.successRate": "leaves out instances that succeed less often than the others",
     "SuccessRate.interval": "how often it is judged",
     "SuccessRate.minEndpoints": "with fewer instances of enough volume nothing is judged",
     "SuccessRate.volume": "instances with fewer requests in the interval are not judged",
-    "SuccessRate.deviationPercent": "so far below the mean of all, in hundredths of their standard deviation",
+    "SuccessRate.deviationPercent": "so far below the mean of all, in hundredths of their standard deviation; one of n "
+    "cannot be further below than the square root of n - 1, which is 200 for 5 instances",
     "PolicyTimeouts.connect": "for a connection",
     "PolicyTimeouts.request": "from the end of the request to its answer, retries included; not for streaming calls. "
     "What is configured is told the next server, as `grpc-timeout`, also without gRPC",

@@ -156,7 +156,7 @@ def _cluster_view(cluster: Cluster, *, inbound: bool = False) -> ClusterView:
 
 def _level_view(level: Level) -> LevelView:
     zones = sorted({endpoint.endpoint.zone for endpoint in level.endpoints})
-    return LevelView(tuple(zones), level.load.share, len(level.endpoints), len(level.well), level.load.panic)
+    return LevelView(tuple(zones), level.load.share, len(level.endpoints), len(level.well), level.panics)
 
 
 def endpoint_state(endpoint: UpstreamEndpoint) -> EndpointState:

@@ -59,7 +59,7 @@ def zones(cluster: Cluster) -> Iterator[str]:
     levels = cluster.choice.levels
     for level in levels:
         where = ", ".join(sorted({endpoint.endpoint.zone or "no zone" for endpoint in level.endpoints}))
-        panic = ": too few are well, so all are used (panic)" if level.load.panic else ""
+        panic = ": too few are well, so all are used (panic)" if level.panics else ""
         if len(levels) > 1:
             yield f"{where} takes {percent(level.load.share)}{panic}"
         elif panic and level.endpoints:
@@ -72,10 +72,11 @@ def _note(endpoint: UpstreamEndpoint, now: float) -> str:
         return "it says so itself"
     if endpoint.check_fault:
         return endpoint.check_fault
-    if not endpoint.takes_attempts and endpoint.guard is not None:
-        return f"its breaker is {endpoint.guard.state.value}; for up to {seconds(endpoint.guard.wait_s)}"
     if outlier.ejected_until:
         return f"it failed; back in {seconds(max(0.0, outlier.ejected_until - now))}"
+    if not endpoint.takes_attempts and endpoint.guard is not None:
+        whose = "its" if endpoint.guard.endpoint else "the service's"
+        return f"{whose} breaker is {endpoint.guard.state.value}; for up to {seconds(endpoint.guard.wait_s)}"
     if endpoint.unreachable_until > now:
         return f"no connection; others are preferred for {seconds(endpoint.unreachable_until - now)}"
     if endpoint.guard is not None and endpoint.guard.endpoint and endpoint.guard.wait_s > 0:

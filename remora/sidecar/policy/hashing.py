@@ -5,8 +5,12 @@
 * Maglev: each endpoint fills a table in turns by a permutation of its own (Eisenbud et al. 2016; Envoy's MAGLEV); it is
   more even, and a look-up is one index.
 
+A table is of all endpoints, those that get nothing now too: these are passed over for the next on the way. So what goes
+and comes back, as an ejected one does, moves no key of the others, and no table is made for it. (Envoy makes one of
+those that are well.)
+
 Both bound the load if asked to: an endpoint that has more requests in flight than so many times the mean is passed over
-for the next on the way (Mirrokni, Thorup, Zadimoghaddam 2016).
+likewise (Mirrokni, Thorup, Zadimoghaddam 2016).
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import itertools
 import math
 import struct
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -30,12 +34,14 @@ MAX_RING_POINTS = 32768
 """Where there would be more, all have fewer: a ring is made while requests wait."""
 
 MAGLEV_SIZES = (16381, 65537)
-"""Primes. The larger one, which Envoy always takes, is for over 163 units of weight: a table should have a hundred
-times as many entries. It is not fitted any closer, since another size moves nearly all keys."""
+"""Primes. The larger one, which Envoy always takes, is for over 163 endpoints: a table should have a hundred times as
+many entries. It is not fitted any closer, since another size moves nearly all keys."""
 
 _DIGEST = struct.Struct(">8Q")
 _POINTS_A_HASH = 8
 """In one digest."""
+
+_FREE = 0xFFFFFFFF
 
 
 class Hashed(Protocol):
@@ -46,7 +52,7 @@ class Hashed(Protocol):
 
     @property
     def key(self) -> bytes:
-        """What it is known by on all sidecars, as its id."""
+        """What it is known by on all sidecars, as its address."""
 
 
 def hash_of(data: bytes) -> int:
@@ -59,22 +65,30 @@ def share_of(data: bytes) -> float:
     return (hash_of(data) >> 11) / 2.0**53
 
 
-class HashBalancer(Protocol):
-    """Made anew for each set of endpoints; indexes are those of this set."""
+class Table:
+    """Which endpoint a key belongs to, and which come next on its way: `owners`, as indexes, from its place on in steps
+    that lead to all of them."""
 
-    def pick(self, key: int, passed_over: Collection[int] = ()) -> int:
-        """The index for a request of hash `key`; if it is one of `passed_over` or has too much load, the next on the
-        way that is not."""
+    __slots__ = ("owners",)
+
+    def __init__(self, owners: Sequence[int]) -> None:
+        self.owners = array("I", owners)
+
+    def place(self, key: int) -> int:
+        """Where the way of `key` begins."""
+        raise NotImplementedError
+
+    def step(self, key: int) -> int:
+        """How far it is to the next place."""
+        raise NotImplementedError
 
 
-class RingHash:
+class Ring(Table):
     """A key goes to the next point."""
 
-    __slots__ = ("_bound", "_candidates", "_owners", "_points")
+    __slots__ = ("_points",)
 
-    def __init__(self, candidates: Sequence[Hashed], bounded_load: float | None = None) -> None:
-        self._candidates = candidates
-        self._bound = bounded_load
+    def __init__(self, candidates: Sequence[Hashed]) -> None:
         lightest = min(candidate.weight for candidate in candidates)
         scale = min(POINTS / lightest, MAX_RING_POINTS / sum(candidate.weight for candidate in candidates))
         owners: dict[float, int] = {}
@@ -85,13 +99,13 @@ class RingHash:
                 if other is None or candidate.key < candidates[other].key:
                     owners[point] = index
         self._points = array("d", sorted(owners))
-        self._owners = array("I", [owners[point] for point in self._points])
+        Table.__init__(self, [owners[point] for point in self._points])
 
-    def pick(self, key: int, passed_over: Collection[int] = ()) -> int:
-        place = bisect.bisect_left(self._points, float(key)) % len(self._owners)
-        if self._bound is None and not passed_over:
-            return self._owners[place]
-        return _first_with_room(self._candidates, self._bound, _round(self._owners, place), passed_over)
+    def place(self, key: int) -> int:
+        return bisect.bisect_left(self._points, float(key)) % len(self._points)
+
+    def step(self, key: int) -> int:  # noqa: ARG002
+        return 1
 
 
 def _points_of(key: bytes, count: int) -> list[float]:
@@ -102,22 +116,127 @@ def _points_of(key: bytes, count: int) -> list[float]:
     return points[:count]
 
 
-class Maglev:
+class Maglev(Table):
     """A key's place in the table names the endpoint."""
 
-    __slots__ = ("_bound", "_candidates", "_table")
+    __slots__ = ()
 
-    def __init__(self, candidates: Sequence[Hashed], bounded_load: float | None = None) -> None:
+    def __init__(self, candidates: Sequence[Hashed]) -> None:
+        count = len(candidates)
+        size = next((size for size in MAGLEV_SIZES if size >= 100 * count), MAGLEV_SIZES[-1])
+        Table.__init__(self, _maglev_owners(candidates, size))
+
+    def place(self, key: int) -> int:
+        return key % len(self.owners)
+
+    def step(self, key: int) -> int:
+        """Neighbours are no strangers: each endpoint has its places at even distances. So each key goes a way of its
+        own, as in double hashing, and those of an endpoint that gets nothing go evenly to all others."""
+        return (key >> 32) % (len(self.owners) - 1) + 1
+
+
+def _maglev_owners(candidates: Sequence[Hashed], size: int) -> list[int]:
+    """All have the first turn; then the heavier an endpoint, the more often: `weight / heaviest` of all turns."""
+    places = [hash_of(b"offset " + candidate.key) % size for candidate in candidates]
+    skips = [hash_of(b"skip " + candidate.key) % (size - 1) + 1 for candidate in candidates]
+    heaviest = max(candidate.weight for candidate in candidates)
+    gains = [candidate.weight / heaviest for candidate in candidates]
+    order = sorted(range(len(candidates)), key=lambda index: candidates[index].key)
+    owners = [_FREE] * size
+    due = [1.0] * len(candidates)
+    left = size
+    while True:
+        for index in order:
+            if due[index] >= 1.0:
+                due[index] -= 1.0
+                place, skip = places[index], skips[index]
+                while owners[place] != _FREE:
+                    place = (place + skip) % size
+                owners[place] = index
+                places[index] = place
+                left -= 1
+                if not left:
+                    return owners
+            due[index] += gains[index]
+
+
+def make_table(kind: BalancerKind, candidates: Sequence[Hashed]) -> Table:
+    """The table of `kind`, which is one that hashes, over `candidates`, at least one, all of positive weight. Takes
+    milliseconds, and depends on nothing but their keys and weights."""
+    return Maglev(candidates) if kind == "maglev" else Ring(candidates)
+
+
+class HashBalancer(Protocol):
+    """Made anew for each set of endpoints; indexes are those of this set."""
+
+    def pick(self, key: int, passed_over: Collection[int] = ()) -> int:
+        """The index for a request of hash `key`; if it is one of `passed_over` or has too much load, the next on the
+        way that is not."""
+
+
+class ByTable:
+    """Goes by a table of the candidates, of which those in `closed` get nothing. At least one does."""
+
+    __slots__ = ("_bound", "_candidates", "_closed", "_table")
+
+    def __init__(
+        self,
+        table: Table,
+        candidates: Sequence[Hashed],
+        bounded_load: float | None = None,
+        closed: frozenset[int] = frozenset(),
+    ) -> None:
+        self._table = table
         self._candidates = candidates
         self._bound = bounded_load
-        self._table = _maglev_table(candidates, _maglev_size(candidates))
+        self._closed = closed
 
     def pick(self, key: int, passed_over: Collection[int] = ()) -> int:
         table = self._table
-        place = key % len(table)
-        if self._bound is None and not passed_over:
-            return table[place]
-        return _first_with_room(self._candidates, self._bound, _round(table, place), passed_over)
+        place = table.place(key)
+        owner = table.owners[place]
+        # Who is idle always has room.
+        if (
+            (self._bound is None or not self._candidates[owner].active)
+            and owner not in self._closed
+            and owner not in passed_over
+        ):
+            return owner
+        return self._pick_on_the_way(place, table.step(key), passed_over)
+
+    def _pick_on_the_way(self, place: int, step: int, passed_over: Collection[int]) -> int:
+        """The first on the way that may have one more; where all are passed over, the first of them."""
+        candidates, owners = self._candidates, self._table.owners
+        room = None if self._bound is None else self._room_of_weight(self._bound, passed_over)
+        seen = set(self._closed)
+        first = full = -1
+        for _ in range(len(owners)):
+            index = owners[place]
+            place = (place + step) % len(owners)
+            if index in seen:
+                continue
+            seen.add(index)
+            if first < 0:
+                first = index
+            if index not in passed_over:
+                if room is None or candidates[index].active < math.ceil(room * candidates[index].weight):
+                    return index
+                if full < 0:
+                    full = index
+            if len(seen) == len(candidates):
+                break
+        # `full`: who has room is at the same place as another, and so is on nobody's way.
+        return full if full >= 0 else first
+
+    def _room_of_weight(self, bound: float, passed_over: Collection[int]) -> float:
+        """How many requests may be in flight for each unit of weight, with the one that comes, at those that are left.
+        One of these always has room: not all are above their mean."""
+        active, weight = 1, 0
+        for index, candidate in enumerate(self._candidates):
+            if index not in self._closed and index not in passed_over:
+                active += candidate.active
+                weight += candidate.weight
+        return bound * active / weight if weight else 0.0
 
 
 class HashLevels:
@@ -139,80 +258,7 @@ class HashLevels:
             level = (first + step) % len(self._balancers)
             begin, end = self._offsets[level], self._offsets[level + 1]
             among = [index - begin for index in passed_over if begin <= index < end]
-            if len(among) < end - begin:
-                return begin + self._balancers[level].pick(key, among)
+            picked = self._balancers[level].pick(key, among)
+            if picked not in among:
+                return begin + picked
         return self._offsets[first] + self._balancers[first].pick(key)
-
-
-def make_hash_balancer(kind: BalancerKind, candidates: Sequence[Hashed], bounded_load: float | None) -> HashBalancer:
-    """The balancer of `kind`, which is one that hashes, over `candidates`, at least one, all of positive weight."""
-    return Maglev(candidates, bounded_load) if kind == "maglev" else RingHash(candidates, bounded_load)
-
-
-def _round(owners: Sequence[int], place: int) -> Iterator[int]:
-    for step in range(len(owners)):
-        yield owners[(place + step) % len(owners)]
-
-
-def _maglev_size(candidates: Sequence[Hashed]) -> int:
-    lightest = min(candidate.weight for candidate in candidates)
-    units = sum(candidate.weight for candidate in candidates) / lightest
-    return next((size for size in MAGLEV_SIZES if size >= 100 * units), MAGLEV_SIZES[-1])
-
-
-def _maglev_table(candidates: Sequence[Hashed], size: int) -> array[int]:
-    """The heavier an endpoint, the more often it has its turn: at `n` it has had `n · weight / heaviest` of them."""
-    places = [hash_of(b"offset " + candidate.key) % size for candidate in candidates]
-    skips = [hash_of(b"skip " + candidate.key) % (size - 1) + 1 for candidate in candidates]
-    heaviest = max(candidate.weight for candidate in candidates)
-    gains = [candidate.weight / heaviest for candidate in candidates]
-    order = sorted(range(len(candidates)), key=lambda index: candidates[index].key)
-    table = [_FREE] * size
-    due = [0.0] * len(candidates)
-    left = size
-    while True:
-        for index in order:
-            due[index] += gains[index]
-            if due[index] < 1.0:
-                continue
-            due[index] -= 1.0
-            place, skip = places[index], skips[index]
-            while table[place] != _FREE:
-                place = (place + skip) % size
-            table[place] = index
-            places[index] = place
-            left -= 1
-            if not left:
-                return array("I", table)
-
-
-_FREE = 0xFFFFFFFF
-
-
-def _first_with_room(
-    candidates: Sequence[Hashed], bound: float | None, way: Iterator[int], passed_over: Collection[int]
-) -> int:
-    """The first on the way that may have one more, by its share of the weight. Of all, one always may: not all are
-    above the mean."""
-    skipped = set(passed_over)
-    room = 0.0 if bound is None else _room_of_weight(candidates, bound)
-    second_best = first = -1
-    for index in way:
-        if first < 0:
-            first = index
-        if index in skipped:
-            continue
-        if bound is None or candidates[index].active < math.ceil(room * candidates[index].weight):
-            return index
-        if second_best < 0:
-            second_best = index
-        skipped.add(index)
-        if len(skipped) == len(candidates):
-            break
-    return second_best if second_best >= 0 else first
-
-
-def _room_of_weight(candidates: Sequence[Hashed], bound: float) -> float:
-    """How many requests may be in flight for each unit of weight, with the one that comes."""
-    total = sum(candidate.active for candidate in candidates) + 1
-    return bound * total / sum(candidate.weight for candidate in candidates)

@@ -21,7 +21,8 @@ def share(config: SlowStart, age_s: float) -> float:
 
 
 def weights(config: SlowStart | None, plain: Sequence[int], ages_s: Sequence[float]) -> list[int] | None:
-    """What endpoints of these ages weigh for now, in proportion to each other; None: as ever, since none is new."""
+    """What endpoints of these ages weigh for now, in proportion to each other; None: as ever, since none is new. Those
+    that get nothing now have any age: let it be infinite."""
     if config is None or all(age >= config.window_s for age in ages_s):
         return None
     return [max(1, round(UNITS * weight * share(config, age))) for weight, age in zip(plain, ages_s, strict=True)]

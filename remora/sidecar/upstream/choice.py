@@ -5,15 +5,16 @@ endpoints ─► levels by zone (`policy/priorities.py`) ─► the usable ones 
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Sequence
 
 from remora.model.policies import Balancer as BalancerPolicy
-from remora.model.policies import Locality, ServicePolicy
+from remora.model.policies import BalancerKind, Locality, ServicePolicy
 from remora.sidecar.policy.balancer import Balancer, LeastRequest, Levels, PeakEwmaChoice, make_balancer
 from remora.sidecar.policy.ewma import PeakEwma
-from remora.sidecar.policy.hashing import HashBalancer, HashLevels, make_hash_balancer
+from remora.sidecar.policy.hashing import ByTable, HashBalancer, HashLevels, Table, make_table
 from remora.sidecar.policy.priorities import LevelLoad, levels_of_zones, load_levels
 from remora.sidecar.policy.slow_start import UNITS, weights
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
@@ -24,7 +25,7 @@ HASHING = ("ring_hash", "maglev")
 class Level:
     """Endpoints that are equally near."""
 
-    __slots__ = ("endpoints", "load", "usable", "well")
+    __slots__ = ("endpoints", "load", "panics", "usable", "well")
 
     def __init__(self, endpoints: Sequence[UpstreamEndpoint], well: Sequence[UpstreamEndpoint], load: LevelLoad):
         self.endpoints = endpoints
@@ -32,15 +33,19 @@ class Level:
         self.load = load
         self.usable = [endpoint for endpoint in endpoints if endpoint.takes_attempts] if load.panic else well
         """Those that get its requests. In panic ejections and what endpoints say are not believed, breakers are."""
+        self.panics = len(self.usable) > len(well)
+        """Some are used that do not seem well."""
 
 
-Recipe = tuple[object, ...]
+Recipe = tuple[BalancerKind, tuple[tuple[bytes, int], ...]]
+"""All that a table is made of."""
 
 
 class Choice:
-    """`balancer` or `hashed` is set, by policy; neither when nothing is usable. Their indexes are those of `usable`."""
+    """`balancer` or `hashed` is set, by policy; neither when nothing is usable. The indexes of the one are those of
+    `usable`, of the other those of `members`."""
 
-    __slots__ = ("balancer", "easing", "hashed", "levels", "recipe", "usable")
+    __slots__ = ("balancer", "easing", "hashed", "levels", "members", "tables", "usable")
 
     def __init__(
         self,
@@ -49,7 +54,8 @@ class Choice:
         balancer: Balancer | None,
         hashed: HashBalancer | None,
         easing: bool,
-        recipe: Recipe = (),
+        members: Sequence[UpstreamEndpoint],
+        tables: dict[Recipe, Table],
     ) -> None:
         self.levels = levels
         """The nearest first."""
@@ -58,8 +64,10 @@ class Choice:
         self.hashed = hashed
         self.easing = easing
         """An endpoint is in its slow start: weights are to be reckoned anew soon."""
-        self.recipe = recipe
-        """Of `hashed`, which takes milliseconds to make: the same is not made twice."""
+        self.members = members
+        """All endpoints of the levels in use, those that get nothing too."""
+        self.tables = tables
+        """Of `hashed`: the same is not made twice."""
 
     def shares(self) -> dict[UpstreamEndpoint, float]:
         """The part of the requests that each gets while all are idle; those that are not there get none."""
@@ -94,7 +102,7 @@ class Choice:
         return [self.balancer] * len(self._used())
 
 
-NOTHING = Choice((), (), None, None, False)
+NOTHING = Choice((), (), None, None, False, (), {})
 
 
 def choose(
@@ -104,14 +112,14 @@ def choose(
     easing = _prepare(endpoints, policy.balancer, now)
     levels = _levels(endpoints, policy, zone)
     used = [level for level in levels if level.load.share > 0.0 and level.usable]
-    if not used:
-        return Choice(levels, (), None, None, easing)
     usable = [endpoint for level in used for endpoint in level.usable]
-    if policy.balancer.kind in HASHING:
-        recipe = _recipe(policy.balancer, used)
-        hashed = before.hashed if recipe == before.recipe else _hash_balancer(policy.balancer, used)
-        return Choice(levels, usable, None, hashed, easing, recipe)
-    return Choice(levels, usable, _balancer(policy.balancer, used), None, easing)
+    if policy.balancer.kind not in HASHING:
+        balancer = _balancer(policy.balancer, used) if used else None
+        return Choice(levels, usable, balancer, None, easing, (), {})
+    tables = _tables(policy.balancer.kind, levels, used, before.tables)
+    hashed = _hash_balancer(policy.balancer, used, tables) if used else None
+    members = [endpoint for level in used for endpoint in level.endpoints]
+    return Choice(levels, usable, None, hashed, easing, members, tables)
 
 
 def balancer_among(policy: BalancerPolicy, candidates: Sequence[UpstreamEndpoint]) -> Balancer:
@@ -131,7 +139,7 @@ def note_wellness(endpoints: Sequence[UpstreamEndpoint], now: float, *, new: boo
 
 
 def _prepare(endpoints: Sequence[UpstreamEndpoint], policy: BalancerPolicy, now: float) -> bool:
-    ages = [now - endpoint.well_since if endpoint.well_since is not None else 0.0 for endpoint in endpoints]
+    ages = [math.inf if endpoint.well_since is None else now - endpoint.well_since for endpoint in endpoints]
     plain = [max(1, endpoint.endpoint.weight) for endpoint in endpoints]
     eased = weights(policy.slow_start, plain, ages)
     for endpoint, weight in zip(endpoints, eased or plain, strict=True):
@@ -170,14 +178,33 @@ def _balancer(policy: BalancerPolicy, levels: Sequence[Level]) -> Balancer:
     return Levels(made, [len(level.usable) for level in levels], [level.load.share for level in levels])
 
 
-def _recipe(policy: BalancerPolicy, levels: Sequence[Level]) -> Recipe:
-    """All that a hash balancer is made of."""
-    usable = [(endpoint, endpoint.weight) for level in levels for endpoint in level.usable]
-    return policy.kind, policy.bounded_load, [(len(level.usable), level.load.share) for level in levels], usable
+def _tables(
+    kind: BalancerKind, levels: Sequence[Level], used: Sequence[Level], known: dict[Recipe, Table]
+) -> dict[Recipe, Table]:
+    """Those of the levels in use. Those of others that are known stay: they may be in use again soon."""
+    tables: dict[Recipe, Table] = {}
+    for level in levels:
+        recipe = _recipe(kind, level)
+        table = known.get(recipe)
+        if table is None and level in used:
+            table = make_table(kind, level.endpoints)
+        if table is not None:
+            tables[recipe] = table
+    return tables
 
 
-def _hash_balancer(policy: BalancerPolicy, levels: Sequence[Level]) -> HashBalancer:
-    made = [make_hash_balancer(policy.kind, level.usable, policy.bounded_load) for level in levels]
+def _recipe(kind: BalancerKind, level: Level) -> Recipe:
+    return kind, tuple((endpoint.key, endpoint.weight) for endpoint in level.endpoints)
+
+
+def _hash_balancer(policy: BalancerPolicy, levels: Sequence[Level], tables: dict[Recipe, Table]) -> HashBalancer:
+    made = [_by_table(policy, level, tables[_recipe(policy.kind, level)]) for level in levels]
     if len(made) == 1:
         return made[0]
-    return HashLevels(made, [len(level.usable) for level in levels], [level.load.share for level in levels])
+    return HashLevels(made, [len(level.endpoints) for level in levels], [level.load.share for level in levels])
+
+
+def _by_table(policy: BalancerPolicy, level: Level, table: Table) -> ByTable:
+    usable = frozenset(level.usable)
+    closed = frozenset(index for index, endpoint in enumerate(level.endpoints) if endpoint not in usable)
+    return ByTable(table, level.endpoints, policy.bounded_load, closed)

@@ -6,18 +6,18 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from remora.model.names import ServiceName
-from remora.model.policies import ServicePolicy, SuccessRate
+from remora.model.policies import ServicePolicy
 from remora.model.snapshot import Endpoint, Protocol, Snapshot
 from remora.sidecar.policy.balancer import Balancer
-from remora.sidecar.policy.outlier import below_the_others, eject, may_eject, return_due
 from remora.sidecar.policy.retry_budget import Budget
 from remora.sidecar.policy.slow_start import STEPS
 from remora.sidecar.routing.keys import KeyReader
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.choice import NOTHING, balancer_among, choose, note_wellness
+from remora.sidecar.upstream.ejections import Ejections
 from remora.sidecar.upstream.endpoint import Traffic, UpstreamEndpoint
 from remora.sidecar.upstream.guard import Breakers
 from remora.sidecar.upstream.room import NO_LIMIT, Limit, Objection
@@ -30,11 +30,10 @@ class Cluster:
 
     __slots__ = (
         "_balancer",
+        "_by_id",
         "_easing",
-        "_judging",
-        "_metrics",
+        "_ejections",
         "_usable",
-        "_waking",
         "_zone",
         "breakers",
         "budget",
@@ -55,12 +54,13 @@ class Cluster:
         self.name = name
         self.policy = policy
         self.endpoints: tuple[UpstreamEndpoint, ...] = ()
+        self._by_id: dict[str, UpstreamEndpoint] = {}
         self.declared: Protocol = "auto"
         """What all its endpoints say that they speak; `auto` where they do not, or do not agree."""
         self.budget = Budget(policy.retry.budget)
-        self._metrics = metrics
         self.traffic = Traffic(self._on_failure)
         self.breakers = Breakers(name, metrics, self._choose)
+        self._ejections = Ejections(name, metrics, self._choose)
         self.is_shut = False
         """The breakers let no attempt through now."""
         self._zone = zone
@@ -77,10 +77,6 @@ class Cluster:
         """Of the choice."""
         self._easing: asyncio.TimerHandle | None = None
         """For the next step of slow starts."""
-        self._waking: asyncio.TimerHandle | None = None
-        """For the next endpoint that comes back from its ejection."""
-        self._judging: asyncio.TimerHandle | None = None
-        """For the end of the interval of success rates."""
 
     @property
     def usable(self) -> Sequence[UpstreamEndpoint]:
@@ -94,11 +90,10 @@ class Cluster:
 
     def find_well(self, endpoint_id: str) -> UpstreamEndpoint | None:
         """The endpoint of this id, if it is there and nothing speaks against it."""
-        for endpoint in self.endpoints:
-            if endpoint.endpoint.id == endpoint_id:
-                is_reachable = endpoint.unreachable_until <= time.monotonic()
-                return endpoint if endpoint.is_well and endpoint.takes_attempts and is_reachable else None
-        return None
+        endpoint = self._by_id.get(endpoint_id)
+        if endpoint is None or not endpoint.is_well or not endpoint.takes_attempts:
+            return None
+        return endpoint if endpoint.unreachable_until <= time.monotonic() else None
 
     def pick(self, tried: Sequence[UpstreamEndpoint] = (), key: int | None = None) -> UpstreamEndpoint | None:
         """The endpoint for the next attempt, none of `tried` if there is another; None when there is none at all. `key`
@@ -115,20 +110,19 @@ class Cluster:
         return picked
 
     def _pick_by_key(self, tried: Sequence[UpstreamEndpoint], key: int | None) -> UpstreamEndpoint | None:
-        hashed, usable = self.choice.hashed, self._usable
+        hashed, members = self.choice.hashed, self.choice.members
         if hashed is None:
             return None
         if key is None:
             key = random.getrandbits(64)
-        picked = usable[hashed.pick(key)]
+        picked = members[hashed.pick(key)]
         now = time.monotonic()
         if picked not in tried and picked.unreachable_until <= now:
             return picked
         # The next on the key's way, so that all sidecars go the same one.
-        passed_over = [index for index, other in enumerate(usable) if other in tried or other.unreachable_until > now]
-        if len(passed_over) < len(usable):
-            return usable[hashed.pick(key, passed_over)]
-        return self._pick_better(picked, tried)
+        passed_over = {index for index, other in enumerate(members) if other in tried or other.unreachable_until > now}
+        index = hashed.pick(key, passed_over)
+        return members[index] if index not in passed_over else self._pick_better(picked, tried)
 
     def _pick_better(self, picked: UpstreamEndpoint, tried: Sequence[UpstreamEndpoint]) -> UpstreamEndpoint:
         """Instead of `picked`: another one that is used, or else one of another zone, the nearest first."""
@@ -166,21 +160,21 @@ class Cluster:
 
     def update(self, endpoints: Iterable[Endpoint], policy: ServicePolicy) -> None:
         """Take over a newer set. Endpoints that stay keep their connections; those that go are drained."""
-        known = {endpoint.endpoint.id: endpoint for endpoint in self.endpoints}
-        before, self.policy = self.policy, policy
+        known = self._by_id
+        self.policy = policy
         self.budget.configure(policy.retry.budget)
         self.traffic.room.configure(policy.caps)
-        self.endpoints = tuple(self._kept_or_new(known, endpoint) for endpoint in endpoints)
+        self.endpoints = tuple(self._kept_or_new(known.get(endpoint.id), endpoint) for endpoint in endpoints)
+        self._by_id = {endpoint.endpoint.id: endpoint for endpoint in self.endpoints}
         for gone in set(known.values()).difference(self.endpoints):
             self.breakers.forget(gone)
             gone.drain()
         said = {endpoint.endpoint.protocol for endpoint in self.endpoints}
         self.declared = said.pop() if len(said) == 1 else "auto"
         self.breakers.update(policy.breaker, self.endpoints)
+        self.traffic.counts = policy.outlier.success_rate is not None
+        self._ejections.update(policy.outlier, self.endpoints)
         self._choose()
-        self._wake_for_returns()
-        if policy.outlier.success_rate != before.outlier.success_rate or self._judging is None:
-            self._judge_later()
 
     def _choose(self) -> None:
         """Which endpoints get requests from now on. Called whenever one has changed, so that requests need not look."""
@@ -207,67 +201,17 @@ class Cluster:
         """An attempt failed there."""
         if endpoint.ewma is not None:
             endpoint.ewma.observe_failure(time.monotonic())
-        policy, state = self.policy.outlier, endpoint.outlier
-        state.failures += 1
-        if self.traffic.counts:
-            state.failed += 1
-        if policy.consecutive and state.failures >= policy.consecutive and not state.ejected_until:
-            self._eject(endpoint)
-
-    def _eject(self, endpoint: UpstreamEndpoint) -> None:
-        policy = self.policy.outlier
-        ejected = sum(1 for other in self.endpoints if other.outlier.ejected_until)
-        if endpoint not in self.endpoints or not may_eject(policy, ejected, len(self.endpoints)):
-            return
-        eject(policy, endpoint.outlier, time.monotonic())
-        self._metrics.count_ejection(self.name)
-        log.warning("%s: endpoint %s is ejected, it fails", self.name, endpoint.endpoint.id)
-        self._choose()
-        self._wake_for_returns()
-
-    def _judge_later(self) -> None:
-        """Judge success rates at the end of each interval, if that is asked for."""
-        if self._judging is not None:
-            self._judging.cancel()
-            self._judging = None
-        rate = self.policy.outlier.success_rate
-        self.traffic.counts = rate is not None
-        if rate is not None and self.endpoints:
-            self._judging = asyncio.get_running_loop().call_later(rate.interval_s, self._judge, rate)
-
-    def _judge(self, rate: SuccessRate) -> None:
-        self._judging = None
-        candidates = [endpoint for endpoint in self.endpoints if not endpoint.outlier.ejected_until]
-        for index in below_the_others(rate, [endpoint.outlier for endpoint in candidates]):
-            self._eject(candidates[index])
-        self._judge_later()
-
-    def _wake_for_returns(self) -> None:
-        if self._waking is not None:
-            self._waking.cancel()
-            self._waking = None
-        times = [endpoint.outlier.ejected_until for endpoint in self.endpoints if endpoint.outlier.ejected_until]
-        if times:
-            delay = max(0.0, min(times) - time.monotonic())
-            self._waking = asyncio.get_running_loop().call_later(delay, self._take_back)
-
-    def _take_back(self) -> None:
-        self._waking = None
-        now = time.monotonic()
-        returned = [endpoint for endpoint in self.endpoints if return_due(endpoint.outlier, now)]
-        if returned:
-            self._choose()
-        self._wake_for_returns()
+        self._ejections.on_failure(endpoint)
 
     def check(self, endpoint_id: str, fault: str) -> None:
         """A health check has found that the endpoint is not well any more, or, without a fault, that it is again."""
-        for endpoint in self.endpoints:
-            if endpoint.endpoint.id != endpoint_id or endpoint.check_fault == fault:
-                continue
-            endpoint.check_fault = fault
-            level = logging.WARNING if fault else logging.INFO
-            log.log(level, "%s: endpoint %s: %s", self.name, endpoint_id, fault or "it passes its health check again")
-            self._choose()
+        endpoint = self._by_id.get(endpoint_id)
+        if endpoint is None or endpoint.check_fault == fault:
+            return
+        endpoint.check_fault = fault
+        level = logging.WARNING if fault else logging.INFO
+        log.log(level, "%s: endpoint %s: %s", self.name, endpoint_id, fault or "it passes its health check again")
+        self._choose()
 
     def drain(self) -> None:
         """Let go of all endpoints."""
@@ -275,20 +219,24 @@ class Cluster:
         self.update((), self.policy)
 
     def abort(self) -> None:
-        for handle in (self._waking, self._judging, self._easing):
-            if handle is not None:
-                handle.cancel()
-        self._waking = self._judging = self._easing = None
+        if self._easing is not None:
+            self._easing.cancel()
+            self._easing = None
+        self._ejections.close()
         self.breakers.close(self.endpoints)
         for endpoint in self.endpoints:
             endpoint.abort()
 
-    def _kept_or_new(self, known: Mapping[str, UpstreamEndpoint], endpoint: Endpoint) -> UpstreamEndpoint:
-        kept, timeouts = known.get(endpoint.id), self.policy.timeouts
-        if kept is None or not kept.is_same_place(endpoint):
-            return UpstreamEndpoint(endpoint, timeouts, self.traffic)
-        kept.update(endpoint, timeouts)
-        return kept
+    def _kept_or_new(self, known: UpstreamEndpoint | None, endpoint: Endpoint) -> UpstreamEndpoint:
+        timeouts = self.policy.timeouts
+        if known is not None and known.is_same_place(endpoint):
+            known.update(endpoint, timeouts)
+            return known
+        made = UpstreamEndpoint(endpoint, timeouts, self.traffic)
+        if known is not None and known.key == made.key:
+            # Only what it speaks is new. Checks tell no more than what has changed.
+            made.check_fault = known.check_fault
+        return made
 
 
 class Clusters:

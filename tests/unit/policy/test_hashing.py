@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remora.sidecar.policy.hashing import HashLevels, Maglev, RingHash, hash_of, share_of
+from remora.model.policies import BalancerKind
+from remora.sidecar.policy.hashing import MAGLEV_SIZES, ByTable, HashLevels, Maglev, hash_of, make_table, share_of
 
-KINDS: list[type[RingHash] | type[Maglev]] = [RingHash, Maglev]
+KINDS: list[BalancerKind] = ["ring_hash", "maglev"]
 KEYS = [hash_of(b"user-%d" % number) for number in range(5000)]
 
 
@@ -25,7 +27,17 @@ class Endpoint:
 
 
 def endpoints(count: int) -> list[Endpoint]:
-    return [Endpoint(b"10.0.0.%d:8080" % number) for number in range(count)]
+    return weighing([1] * count)
+
+
+def weighing(weights: list[int]) -> list[Endpoint]:
+    return [Endpoint(b"10.0.0.%d:8080" % number, weight) for number, weight in enumerate(weights)]
+
+
+def made(
+    kind: BalancerKind, found: list[Endpoint], bound: float | None = None, closed: Collection[int] = ()
+) -> ByTable:
+    return ByTable(make_table(kind, found), found, bound, frozenset(closed))
 
 
 def test_the_hash_is_the_same_in_every_process() -> None:
@@ -47,30 +59,30 @@ def test_shares_are_uniform() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @given(weights=st.lists(st.integers(1, 10), min_size=1, max_size=10), order=st.randoms(use_true_random=False))
 @settings(max_examples=30)
-def test_order_does_not_matter(kind: type[RingHash] | type[Maglev], weights: list[int], order: random.Random) -> None:
-    found = [Endpoint(b"10.0.0.%d:8080" % number, weight) for number, weight in enumerate(weights)]
+def test_order_does_not_matter(kind: BalancerKind, weights: list[int], order: random.Random) -> None:
+    found = weighing(weights)
     shuffled = list(found)
     order.shuffle(shuffled)
-    one, other = kind(found), kind(shuffled)
+    one, other = made(kind, found), made(kind, shuffled)
     assert all(found[one.pick(key)] is shuffled[other.pick(key)] for key in KEYS[:200])
 
 
-@pytest.mark.parametrize(("kind", "tolerance"), [(RingHash, 0.35), (Maglev, 0.15)])
-def test_keys_are_spread_by_weight(kind: type[RingHash] | type[Maglev], tolerance: float) -> None:
+@pytest.mark.parametrize(("kind", "tolerance"), [("ring_hash", 0.35), ("maglev", 0.15)])
+def test_keys_are_spread_by_weight(kind: BalancerKind, tolerance: float) -> None:
     found = endpoints(5)
     found[0].weight = 4
-    balancer = kind(found)
+    balancer = made(kind, found)
     seen = Counter(balancer.pick(key) for key in KEYS)
     for index, endpoint in enumerate(found):
         expected = len(KEYS) * endpoint.weight / 8
         assert abs(seen[index] - expected) < tolerance * expected
 
 
-@pytest.mark.parametrize(("kind", "moved"), [(RingHash, 0.0), (Maglev, 0.06)])
+@pytest.mark.parametrize(("kind", "moved"), [("ring_hash", 0.0), ("maglev", 0.06)])
 @pytest.mark.parametrize("count", [2, 5, 20])
-def test_who_goes_takes_along_only_what_was_its(kind: type[RingHash] | type[Maglev], moved: float, count: int) -> None:
+def test_who_goes_takes_along_only_what_was_its(kind: BalancerKind, moved: float, count: int) -> None:
     found = endpoints(count)
-    before, after = kind(found), kind(found[1:])
+    before, after = made(kind, found), made(kind, found[1:])
     others = [key for key in KEYS if before.pick(key) != 0]
     changed = sum(before.pick(key) != after.pick(key) + 1 for key in others)
     assert changed <= moved * len(others)
@@ -83,21 +95,21 @@ def test_who_goes_takes_along_only_what_was_its(kind: type[RingHash] | type[Magl
     key=st.integers(0, 2**64 - 1),
 )
 @settings(max_examples=60)
-def test_bounded_load_holds(kind: type[RingHash] | type[Maglev], actives: list[int], bound: float, key: int) -> None:
+def test_bounded_load_holds(kind: BalancerKind, actives: list[int], bound: float, key: int) -> None:
     found = endpoints(len(actives))
     for endpoint, active in zip(found, actives, strict=True):
         endpoint.active = active
-    picked = found[kind(found, bound).pick(key)]
+    picked = found[made(kind, found, bound).pick(key)]
     assert picked.active < math.ceil(bound * (sum(actives) + 1) / len(actives))
-    free = kind(found).pick(key)
+    free = made(kind, found).pick(key)
     if found[free].active < math.ceil(bound * (sum(actives) + 1) / len(actives)):
         assert picked is found[free]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_hot_key_spreads_when_load_is_bounded(kind: type[RingHash] | type[Maglev]) -> None:
+def test_one_hot_key_spreads_when_load_is_bounded(kind: BalancerKind) -> None:
     found = endpoints(4)
-    balancer = kind(found, 1.25)
+    balancer = made(kind, found, 1.25)
     for _ in range(400):
         found[balancer.pick(KEYS[0])].active += 1
     assert max(endpoint.active for endpoint in found) <= 1.25 * 100 + 1
@@ -105,12 +117,80 @@ def test_one_hot_key_spreads_when_load_is_bounded(kind: type[RingHash] | type[Ma
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@given(
+    weights=st.lists(st.integers(1, 10_000), min_size=2, max_size=8),
+    closed=st.sets(st.integers(0, 7)),
+    bound=st.sampled_from([None, 1.25]),
+)
+@settings(max_examples=30, deadline=None)
+def test_who_is_closed_gets_nothing_and_moves_no_key_of_the_others(
+    kind: BalancerKind, weights: list[int], closed: set[int], bound: float | None
+) -> None:
+    """Whatever they weigh."""
+    found = weighing(weights)
+    closed = {index for index in closed if index < len(found)}
+    if len(closed) == len(found):
+        closed.pop()
+    before, after = made(kind, found, bound), made(kind, found, bound, closed)
+    for key in KEYS[:200]:
+        kept = before.pick(key)
+        assert after.pick(key) not in closed
+        if kept not in closed:
+            assert after.pick(key) == kept
+
+
+@pytest.mark.parametrize(("kind", "spread"), [("ring_hash", 3.0), ("maglev", 1.6)])
+def test_keys_of_one_that_is_closed_go_to_all_others(kind: BalancerKind, spread: float) -> None:
+    found = endpoints(5)
+    before, after = made(kind, found), made(kind, found, closed={2})
+    moved = Counter(after.pick(key) for key in KEYS if before.pick(key) == 2)
+    assert set(moved) == {0, 1, 3, 4}
+    assert max(moved.values()) < spread * min(moved.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(actives=st.lists(st.integers(0, 40), min_size=3, max_size=8), key=st.integers(0, 2**64 - 1))
+@settings(max_examples=60)
+def test_what_is_closed_does_not_count_for_the_mean(kind: BalancerKind, actives: list[int], key: int) -> None:
+    found = endpoints(len(actives))
+    for endpoint, active in zip(found, actives, strict=True):
+        endpoint.active = active
+    picked = made(kind, found, 1.0, {0}).pick(key)
+    assert picked != 0
+    assert found[picked].active < math.ceil((sum(actives[1:]) + 1) / (len(actives) - 1))
+
+
+@given(st.lists(st.sampled_from([1, 2, 100, 10_000]), min_size=1, max_size=40))
+@settings(max_examples=15, deadline=None)
+def test_nobody_is_too_light_for_a_place_in_a_maglev_table(weights: list[int]) -> None:
+    places = Counter(Maglev(weighing(weights)).owners)
+    assert set(places) == set(range(len(weights)))
+    turns = places[weights.index(max(weights))]
+    for index, weight in enumerate(weights):
+        assert abs(places[index] - turns * weight / max(weights)) <= 1
+
+
+def test_the_size_of_a_maglev_table_depends_on_how_many_there_are_not_on_what_they_weigh() -> None:
+    assert len(Maglev(weighing([1, 10_000])).owners) == MAGLEV_SIZES[0]
+    assert len(Maglev(endpoints(163)).owners) == MAGLEV_SIZES[0]
+    assert len(Maglev(endpoints(164)).owners) == MAGLEV_SIZES[1]
+
+
+def test_two_at_the_same_place_are_as_one() -> None:
+    found = [*endpoints(2), *endpoints(2)]
+    for endpoint in found[:2]:
+        endpoint.active = 10
+    balancer = made("ring_hash", found, 1.25)
+    assert {balancer.pick(key) for key in KEYS[:100]} <= {0, 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @given(passed=st.sets(st.integers(0, 4)), key=st.integers(0, 2**64 - 1), bound=st.sampled_from([None, 1.25]))
 @settings(max_examples=60)
 def test_what_is_passed_over_is_picked_only_when_all_are(
-    kind: type[RingHash] | type[Maglev], passed: set[int], key: int, bound: float | None
+    kind: BalancerKind, passed: set[int], key: int, bound: float | None
 ) -> None:
-    balancer = kind(endpoints(5), bound)
+    balancer = made(kind, endpoints(5), bound)
     picked = balancer.pick(key, passed)
     assert picked not in passed or len(passed) == 5
     if balancer.pick(key) not in passed:
@@ -118,8 +198,8 @@ def test_what_is_passed_over_is_picked_only_when_all_are(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_levels_share_keys_as_said_and_keep_them_even_within(kind: type[RingHash] | type[Maglev]) -> None:
-    levels = HashLevels([kind(endpoints(2)), kind(endpoints(3))], [2, 3], [0.7, 0.3])
+def test_levels_share_keys_as_said_and_keep_them_even_within(kind: BalancerKind) -> None:
+    levels = HashLevels([made(kind, endpoints(2)), made(kind, endpoints(3))], [2, 3], [0.7, 0.3])
     seen = Counter(levels.pick(key) for key in KEYS)
     assert abs(seen[0] + seen[1] - 3500) < 170
     assert all(abs(seen[index] - 1750) < 0.35 * 1750 for index in (0, 1))
@@ -127,7 +207,7 @@ def test_levels_share_keys_as_said_and_keep_them_even_within(kind: type[RingHash
 
 
 def test_a_key_whose_level_is_passed_over_goes_to_another() -> None:
-    levels = HashLevels([RingHash(endpoints(2)), RingHash(endpoints(3))], [2, 3], [1.0, 0.0])
+    levels = HashLevels([made("ring_hash", endpoints(2)), made("ring_hash", endpoints(3))], [2, 3], [1.0, 0.0])
     assert {levels.pick(key, [0, 1]) for key in KEYS[:100]} == {2, 3, 4}
     assert {levels.pick(key, range(5)) for key in KEYS[:100]} == {0, 1}
 
@@ -137,7 +217,7 @@ def test_a_key_whose_level_is_passed_over_goes_to_another() -> None:
 def test_maglev_moves_little_when_endpoints_come(count: int, data: st.DataObject) -> None:
     where = data.draw(st.integers(0, count - 1))
     found = endpoints(count)
-    before, after = Maglev([*found[:where], *found[where + 1 :]]), Maglev(found)
+    before, after = made("maglev", [*found[:where], *found[where + 1 :]]), made("maglev", found)
     kept = [key for key in KEYS if after.pick(key) != where]
     moved = sum(before.pick(key) + (before.pick(key) >= where) != after.pick(key) for key in kept)
     assert len(KEYS) - len(kept) < 1.3 * len(KEYS) / count

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remora.model.policies import Outlier, SuccessRate
-from remora.sidecar.policy.outlier import OutlierState, below_the_others, eject, may_eject, return_due
+from remora.sidecar.policy.outlier import OutlierState, below_the_others, eject, may_eject, return_due, take_back
 
 CONFIG = Outlier()
 
@@ -38,6 +38,45 @@ def test_quiet_times_are_forgiven_one_by_one() -> None:
         return_due(state, state.ejected_until)
     back = state.returned_at
     assert eject(CONFIG, state, back + 61) == back + 61 + 60
+
+
+def test_what_makes_no_ejection_longer_needs_no_forgiving() -> None:
+    state = OutlierState()
+    for _ in range(50):
+        eject(CONFIG, state, state.ejected_until)
+        return_due(state, state.ejected_until)
+    back = state.returned_at
+    assert eject(CONFIG, state, back + 9.5 * CONFIG.base_s) == back + 9.5 * CONFIG.base_s + 2 * CONFIG.base_s
+
+
+def test_the_base_goes_before_the_most() -> None:
+    config, state = Outlier(base_s=600.0, max_s=300.0), OutlierState()
+    assert eject(config, state, 0.0) == 600.0
+    assert return_due(state, 600.0)
+    assert eject(config, state, 600.0) == 1200.0
+
+
+def test_who_comes_back_has_failed_at_nothing_yet() -> None:
+    state = OutlierState()
+    until = eject(CONFIG, state, 0.0)
+    state.failures = 7  # of attempts that had begun before
+    assert not return_due(state, until - 1)
+    assert state.failures == 7
+    assert return_due(state, until)
+    assert (state.failures, state.ejected_until, state.returned_at) == (0, 0.0, until)
+    eject(CONFIG, state, until)
+    take_back(state, until + 1)
+    assert (state.failures, state.ejected_until, state.returned_at) == (0, 0.0, until + 1)
+
+
+def test_who_is_ejected_is_not_judged_and_its_counts_do_not_wait_for_it() -> None:
+    states = [OutlierState() for _ in range(6)]
+    for state in states:
+        state.succeeded = 1000
+    states[0].succeeded, states[0].failed = 0, 1000
+    eject(CONFIG, states[0], 0.0)
+    assert below_the_others(SuccessRate(), states) == []
+    assert (states[0].succeeded, states[0].failed) == (0, 0)
 
 
 def test_success_rate_ejects_the_one_that_is_worse_than_all() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+import msgspec
 import pytest
 
 from remora.model.policies import Balancer, Breaker, HashKey, Locality, Outlier, ServicePolicy, SlowStart
@@ -83,6 +84,39 @@ async def test_the_first_endpoints_are_not_new_those_that_come_later_are() -> No
     found.abort()
 
 
+async def test_who_is_not_well_keeps_no_slow_start_going() -> None:
+    policy = ServicePolicy(balancer=Balancer("random", slow_start=SlowStart(60.0)))
+    found = cluster([*endpoints(x="", y=""), Endpoint("z", "10.0.0.1", 9, healthy=False)], policy)
+    assert not found.choice.easing
+    assert [endpoint.weight for endpoint in found.endpoints] == [1, 1, 1]
+    found.update([*endpoints(x="", y=""), Endpoint("z", "10.0.0.1", 9)], policy)
+    assert found.choice.easing
+    assert [endpoint.weight for endpoint in found.endpoints] == [100, 100, 10]
+    found.abort()
+
+
+async def test_a_breaker_of_all_is_no_panic() -> None:
+    policy = ServicePolicy(breaker=Breaker("consecutive", failures=1), outlier=Outlier(consecutive=0))
+    found = cluster(endpoints(x="", y=""), policy)
+    fail(by_id(found, "x"))
+    assert found.is_shut
+    assert not found.choice.levels[0].panics
+    found.abort()
+
+
+async def test_in_panic_those_are_used_that_do_not_seem_well_but_for_open_breakers() -> None:
+    breaker = Breaker("consecutive", per_endpoint=True, failures=1)
+    policy = ServicePolicy(breaker=breaker, outlier=Outlier(consecutive=0))
+    found = cluster(endpoints(x="", y="", z="", w=""), policy)
+    fail(by_id(found, "x"))
+    found.check("y", "It answered 503.")
+    assert not found.choice.levels[0].panics
+    found.check("z", "It answered 503.")
+    assert found.choice.levels[0].panics
+    assert set(picks(found)) == {"y", "z", "w"}
+    found.abort()
+
+
 async def test_a_key_stays_while_others_are_passed_over() -> None:
     found = cluster(endpoints(x="", y="", z=""), ServicePolicy(balancer=RING))
     before = {key: found.pick((), key) for key in KEYS}
@@ -97,14 +131,44 @@ async def test_a_key_stays_while_others_are_passed_over() -> None:
     assert len({found.pick() for _ in range(100)}) == 2
 
 
-async def test_a_ring_is_made_anew_only_when_it_changes() -> None:
-    policy = ServicePolicy(balancer=RING)
-    found = cluster(endpoints(x="", y=""), policy)
-    ring = found.choice.hashed
-    found.update([Endpoint("x", "10.0.0.1", 1000, version="v2"), Endpoint("y", "10.0.0.1", 1001)], policy)
-    assert found.choice.hashed is ring
-    found.update(endpoints(x="", y="", z=""), policy)
-    assert found.choice.hashed is not ring
+async def test_a_ring_is_made_anew_only_when_who_is_on_it_changes() -> None:
+    policy = ServicePolicy(balancer=RING, outlier=Outlier(consecutive=1))
+    found = cluster(endpoints(x="", y="", z=""), policy)
+    (ring,) = found.choice.tables.values()
+    before = {key: found.pick((), key) for key in KEYS}
+
+    # What goes and comes back moves nobody else, and costs nothing.
+    x = by_id(found, "x")
+    fail(x)
+    assert x.outlier.ejected_until
+    after = {key: found.pick((), key) for key in KEYS}
+    assert all(after[key] is picked for key, picked in before.items() if picked is not x)
+    assert x not in after.values()
+    assert found.usable == [by_id(found, "y"), by_id(found, "z")]
+    assert list(found.choice.tables.values()) == [ring]
+
+    found.update(
+        [Endpoint("x", "10.0.0.1", 1000, version="v2"), *endpoints(x="", y="", z="")[1:]],
+        msgspec.structs.replace(policy, outlier=Outlier(consecutive=0)),
+    )
+    assert {key: found.pick((), key) for key in KEYS} == before
+    assert list(found.choice.tables.values()) == [ring]
+    found.update(endpoints(x="", y=""), policy)
+    assert list(found.choice.tables.values()) != [ring]
+    found.abort()
+
+
+async def test_the_ring_of_a_zone_that_is_not_used_is_kept_not_made() -> None:
+    policy = ServicePolicy(balancer=RING, locality=Locality(), outlier=Outlier(consecutive=1, max_share=1.0))
+    found = cluster(endpoints(x="a", y="b"), policy)
+    assert len(found.choice.tables) == 1
+    fail(by_id(found, "x"))
+    tables = list(found.choice.tables.values())
+    assert len(tables) == 2
+    found.update(endpoints(x="a", y="b"), msgspec.structs.replace(policy, outlier=Outlier(consecutive=0)))
+    assert found.usable == [by_id(found, "x")]
+    assert list(found.choice.tables.values()) == tables
+    found.abort()
 
 
 async def test_keys_go_first_to_the_zone() -> None:

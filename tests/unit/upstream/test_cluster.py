@@ -77,6 +77,32 @@ def test_a_new_address_is_a_new_endpoint() -> None:
     assert found.endpoints[0] is not before
 
 
+def test_what_a_check_has_found_outlives_another_protocol_at_the_same_place() -> None:
+    """The check tells only what has changed."""
+    found = cluster(endpoint("a"), endpoint("b"), endpoint("c"))
+    found.check("a", "It answered 503.")
+    assert picks(found) == {"b", "c"}
+    found.update((endpoint("a", protocol="h2"), endpoint("b"), endpoint("c")), found.policy)
+    assert picks(found) == {"b", "c"}
+    found.check("a", "")
+    assert picks(found) == {"a", "b", "c"}
+
+
+def test_sessions_find_their_endpoint_while_it_is_well() -> None:
+    found = cluster(endpoint("a"), endpoint("b"))
+    a = found.endpoints[0]
+    assert found.find_well("a") is a
+    assert found.find_well("c") is None
+    a.unreachable_until = time.monotonic() + 60
+    assert found.find_well("a") is None
+    a.unreachable_until = 0.0
+    found.check("a", "It answered 503.")
+    assert found.find_well("a") is None
+    found.update((endpoint("b"),), found.policy)
+    found.check("a", "")
+    assert found.find_well("a") is None
+
+
 def test_a_version_has_the_policy_of_the_service_that_routes_to_it() -> None:
     shop, canary = service_name("shop"), service_name("shop-v2")
     policy = ServicePolicy(balancer=Balancer("random"), origin=Origin("TrafficPolicy", "default", "shop"))

@@ -31,8 +31,8 @@ def policy(breaker: Breaker | None, caps: Caps | None = None) -> ServicePolicy:
     )
 
 
-def cluster(breaker: Breaker | None, caps: Caps | None = None) -> Cluster:
-    made = Cluster("shop.default", policy(breaker, caps), Metrics())
+def cluster(breaker: Breaker | None, caps: Caps | None = None, metrics: Metrics | None = None) -> Cluster:
+    made = Cluster("shop.default", policy(breaker, caps), metrics or Metrics())
     made.update((A, B), made.policy)
     return made
 
@@ -108,8 +108,9 @@ async def test_half_open_outlives_snapshots_with_its_probe_out() -> None:
 
 async def test_nobody_hears_of_an_endpoint_that_is_gone() -> None:
     for breaker in (SERVICE, EACH):
-        found = cluster(msgspec.structs.replace(breaker, sleep_s=0.01))
-        gone, metrics = found.endpoints[0], found._metrics
+        metrics = Metrics()
+        found = cluster(msgspec.structs.replace(breaker, sleep_s=0.01), metrics=metrics)
+        gone = found.endpoints[0]
         late = gone.begin()
         fail(gone)
         found.update((B,), found.policy)
