@@ -18,7 +18,8 @@ MEANINGS: dict[str, str] = {
     "TrafficPolicySpec.concurrency": "bounds the requests in flight at the service's own sidecar (`--service`), by how "
     "latency grows (gradient, as Envoy's adaptive concurrency): every window it becomes "
     "`limit * (latency without load + buffer) / latency + sqrt(limit)`. What is over it is refused with 503, "
-    "`concurrency_limit`. Not for services that stream: how long a stream lasts is no latency",
+    "`concurrency_limit`; calling sidecars try another instance, with a POST too. Not for services that stream: how "
+    "long a stream lasts is no latency",
     "Concurrency.min": "the least; also while latency without load is measured",
     "Concurrency.max": "the most",
     "Concurrency.window": "how long latency is gathered before the limit moves",

@@ -105,7 +105,8 @@ MEANINGS: dict[str, str] = {
     "Retry.codes": "HTTP statuses worth a retry",
     "Retry.grpcStatuses": "gRPC statuses worth a retry",
     "Retry.conditions": "failures of a try that count, beside statuses; what may have been executed is tried again "
-    "only where that is safe; `Reset` takes in a try without an answer in time",
+    "only where that is safe; `RefusedStream` takes in what an instance's sidecar has turned away, `Reset` a try "
+    "without an answer in time",
     "Retry.idempotencyHeader": "a request with this header is safe to execute twice, whatever its method; "
     '`""`: no header says so',
     "Retry.perTryTimeout": "of one try, from the end of the request to the answer's beginning; of hedged tries, the "

@@ -19,6 +19,7 @@ from aiohttp import web
 from tests.support import documents
 from tests.support.backend import Backend, running_backend
 from tests.support.mesh import metric
+from tests.support.ports import free_port
 from tests.support.process import Command, running_sidecar
 from tests.support.waiting import until
 
@@ -147,6 +148,66 @@ async def test_no_more_are_in_flight_to_the_app_than_its_limit(tmp_path: Path) -
         assert [await task for task in two] == ["200", "200"]
         assert await outcome(client, url) == "200"
         assert await metric(sidecar, "mesh_concurrency_in_flight", service="app.default") == 0
+
+
+@contextlib.asynccontextmanager
+async def two_instances(tmp_path: Path, apps: list[str], **spec: Any) -> AsyncIterator[Command]:
+    """A caller's sidecar; that of each instance is before the app of this address."""
+    own = documents.write(tmp_path / "own.yaml", documents.traffic_policy("app", **spec))
+    async with contextlib.AsyncExitStack() as stack:
+        sidecars = [
+            await stack.enter_async_context(running_sidecar(app, "--service", "app", "--config", str(own)))
+            for app in apps
+        ]
+        addresses = [sidecar.address("inbound") for sidecar in sidecars]
+        policy = documents.traffic_policy("app", balancer={"type": "RoundRobin"})
+        mesh = documents.write(tmp_path / "mesh.yaml", documents.endpoints("app", *addresses), policy)
+        yield await stack.enter_async_context(running_sidecar(None, "--config", str(mesh), "--outbound", "app=:0"))
+
+
+async def test_a_post_that_a_full_instance_turns_away_is_done_once_by_another(tmp_path: Path) -> None:
+    slow, quick = Script(), Script()
+    quick.may.set()
+    async with (
+        running_backend(slow.answer) as first,
+        running_backend(quick.answer) as second,
+        two_instances(tmp_path, [first.address, second.address], concurrency={"min": 1, "max": 1}) as caller,
+        aiohttp.ClientSession() as client,
+        asyncio.TaskGroup() as group,
+    ):
+        url = caller.url("outbound:app")
+
+        async def order() -> int:
+            async with client.post(url, data=b"one") as response:
+                return response.status
+
+        held = group.create_task(order())
+        await until(lambda: slow.waiting or held.done())
+        if held.done():
+            held = group.create_task(order())
+            await until(lambda: slow.waiting)
+        done = len(second.requests)
+        assert [await order() for _ in range(12)] == [200] * 12
+        assert (len(first.requests), len(second.requests)) == (1, done + 12)
+        assert await metric(caller, "mesh_retries_total", service="app.default", reason="refused stream") >= 6
+        assert await metric(caller, "mesh_ejections_total") == 0, "who is full is not broken"
+        slow.may.set()
+        assert await held == 200
+
+
+async def test_a_post_is_done_elsewhere_when_the_app_of_an_instance_is_gone(tmp_path: Path) -> None:
+    script = Script()
+    script.may.set()
+    async with (
+        running_backend(script.answer) as app,
+        two_instances(tmp_path, [f"127.0.0.1:{free_port()}", app.address]) as caller,
+        aiohttp.ClientSession() as client,
+    ):
+        for _ in range(20):
+            async with client.post(caller.url("outbound:app"), data=b"one") as response:
+                assert response.status == 200
+        assert len(app.requests) == 20
+        assert await metric(caller, "mesh_ejections_total", service="app.default") == 1, "it is broken"
 
 
 async def test_the_limit_follows_the_file_with_requests_in_flight(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.tries import Tries
+from remora.sidecar.exchange.unprocessed import telling
 from remora.sidecar.telemetry.grpc import CallCounter
 from remora.sidecar.telemetry.metrics import STATUS_CLASSES, grpc_status_name
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead, field_value
@@ -28,10 +29,20 @@ _NO_FIELDS: Fields = []
 class Answering(Tries):
     """The answer of one request, and how it is counted."""
 
-    __slots__ = ("_counter", "_grpc_status", "_recording", "_request_bytes", "_response_bytes", "_status", "_why")
+    __slots__ = (
+        "_came_in",
+        "_counter",
+        "_grpc_status",
+        "_recording",
+        "_request_bytes",
+        "_response_bytes",
+        "_status",
+        "_why",
+    )
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
         Tries.__init__(self, proxy, downstream, head, end)
+        self._came_in = head.trace_parent
         self._status = 0
         self._grpc_status: bytes | None = None
         self._request_bytes = 0
@@ -150,11 +161,18 @@ class Answering(Tries):
             return
         head, body = failures.answer(failure, self.head, detail)
         head.fields += fields
+        if failure.flag in failures.NOT_EXECUTED and self._is_unprocessed:
+            head.fields += telling(self._came_in)
         log.debug("%s %s%s: %s", failure.flag, service, self.head.path.partition(b"?")[0].decode("latin-1"), detail)
         self._why = detail
         self._grpc_status = b"%d" % failure.grpc_status
         self._answer(head, body)
         self._finish(failure.flag, service, route)
+
+    @property
+    def _is_unprocessed(self) -> bool:
+        """Whether no attempt can have been executed, apart from the last one."""
+        return self.hedges is None and (self.repeats is None or not self.repeats.may_be_executed)
 
     def _answer(self, head: ResponseHead, body: bytes) -> None:
         """Send an answer of our own."""

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from remora.sidecar.exchange import failures
+from remora.sidecar.exchange.unprocessed import is_busy, is_unprocessed
 from remora.sidecar.policy.breaker import REFUSED
 from remora.sidecar.policy.outcome import FAILED_GRPC, TURNED_AWAY_GRPC, Outcome
 from remora.sidecar.policy.retry import AttemptFailure
@@ -28,7 +29,6 @@ class Attempt:
     __slots__ = (
         "_begun",
         "_exchange",
-        "_failed",
         "_forwarding",
         "_held_head",
         "_over",
@@ -36,6 +36,7 @@ class Attempt:
         "_pool",
         "_stream",
         "_ticket",
+        "_verdict",
         "began",
         "endpoint",
     )
@@ -54,8 +55,8 @@ class Attempt:
         """A gRPC answer's head, until it shows whether trailers follow at once."""
         self._over = False
         self._paused = False
-        self._failed = False
-        """What has come of the answer speaks against the endpoint."""
+        self._verdict: Outcome | None = None
+        """What has come of the answer says of the endpoint; None: nothing bad."""
         self._ticket = REFUSED
         """Of the endpoint's breaker, which has not heard yet how it goes."""
         self._begun = 0.0
@@ -167,12 +168,15 @@ class Attempt:
         self._over = True
         self.endpoint.end(self._ticket, outcome)
 
-    def _on_failure_seen(self) -> None:
-        """The breaker hears of it before it is decided whether there is another attempt."""
-        self._failed = True
+    def _on_failure_seen(self, fields: Fields) -> bool:
+        """An answer with these fields is a failure. The breaker hears of it before it is decided whether there is
+        another attempt. Whether the request provably has not been processed."""
+        unprocessed = is_unprocessed(fields, self._exchange.head.trace_parent)
+        self._verdict = Outcome.UNKNOWN if unprocessed and is_busy(fields) else Outcome.FAILED
         if self._ticket != REFUSED:
             ticket, self._ticket = self._ticket, REFUSED
-            self.endpoint.judge(ticket, Outcome.FAILED)
+            self.endpoint.judge(ticket, self._verdict)
+        return unprocessed
 
     # ── ResponseHandler ──
 
@@ -183,29 +187,34 @@ class Attempt:
         if head.status < 200:
             exchange.forward_head(head, False)
             return
-        if head.status >= 500:
-            self._on_failure_seen()
+        unprocessed = head.status >= 500 and self._on_failure_seen(head.fields)
         if self._begun:
-            self._note_latency(turned_away=self._failed or head.status == 429)
+            self._note_latency(turned_away=self._verdict is not None or head.status == 429)
         if exchange.is_grpc:
-            self._on_grpc_head(head, end)
-        elif exchange.retries_status(head):
-            self._retry(head.fields, end, f"answered {head.status}")
-        elif not (self._failed and self._gives_way(end)):
+            self._on_grpc_head(head, end, unprocessed)
+            return
+        failure = exchange.retries_status(head, unprocessed)
+        if failure is not None:
+            self._retry(failure, head.fields, end, f"answered {head.status}")
+        elif self._verdict is None or not self._gives_way(end):
             self._forward_head(head, end)
 
-    def _on_grpc_head(self, head: ResponseHead, end: bool) -> None:
+    def _on_grpc_head(self, head: ResponseHead, end: bool, unprocessed: bool) -> None:
         exchange = self._exchange
         status = field_value(head.fields, b"grpc-status") if end else None
         if status in FAILED_GRPC:
-            self._on_failure_seen()
+            unprocessed = self._on_failure_seen(head.fields)
         elif self._begun and status == TURNED_AWAY_GRPC:
             self._note_latency(turned_away=True)
-        failed = status is not None and exchange.retries_grpc_status(status, head.fields)
-        if failed or (head.status != 200 and exchange.retries_status(head)):
+        failure = None
+        if status is not None:
+            failure = exchange.retries_grpc_status(status, head.fields, unprocessed)
+        if failure is None and head.status != 200:
+            failure = exchange.retries_status(head, unprocessed)
+        if failure is not None:
             told = f"answered {head.status}" if status is None else f"gRPC {grpc_status_name(status)}"
-            self._retry(head.fields, end, told)
-        elif self._failed and self._gives_way(end):
+            self._retry(failure, head.fields, end, told)
+        elif self._verdict is not None and self._gives_way(end):
             return
         elif end or not exchange.is_safe or not exchange.body_ended:
             self._forward_head(head, end)
@@ -226,14 +235,15 @@ class Attempt:
         exchange = self._exchange
         status = field_value(trailers, b"grpc-status") if exchange.is_grpc else None
         if status in FAILED_GRPC:
-            self._on_failure_seen()
+            self._on_failure_seen(trailers)
         elif self._begun and status == TURNED_AWAY_GRPC:
             self._note_latency(turned_away=True)
         if self._held_head is not None:
-            if status is not None and exchange.retries_grpc_status(status, trailers):
-                self._retry(trailers, True, f"gRPC {grpc_status_name(status)}")
+            failure = None if status is None else exchange.retries_grpc_status(status, trailers, False)
+            if failure is not None:
+                self._retry(failure, trailers, True, f"gRPC {grpc_status_name(status)}")
                 return
-            if self._failed and self._gives_way(ended=True):
+            if self._verdict is not None and self._gives_way(ended=True):
                 return
             self._release_head()
         self._end_stream()
@@ -303,16 +313,16 @@ class Attempt:
     def _end_stream(self) -> None:
         """The answer is complete; an upstream that answered early need not get the rest of the request."""
         self._over = True
-        if self._failed:
-            self.endpoint.end(self._ticket, Outcome.FAILED)
-        else:
+        if self._verdict is None:
             self.endpoint.end_well(self._ticket)
+        else:
+            self.endpoint.end(self._ticket, self._verdict)
         if self._stream is not None and not self._exchange.body_ended:
             self._stream.reset(ResetReason.CANCELLED)
 
-    def _retry(self, fields: Fields, ended: bool, told: str) -> None:
+    def _retry(self, failure: AttemptFailure, fields: Fields, ended: bool, told: str) -> None:
         self._exchange.note(self, told)
-        self._end(Outcome.FAILED if self._failed else Outcome.OK)
+        self._end(Outcome.OK if self._verdict is None else self._verdict)
         if not ended and self._stream is not None:
             self._stream.reset(ResetReason.CANCELLED)
-        self._exchange.retry(self.endpoint, AttemptFailure.STATUS, fields)
+        self._exchange.retry(self.endpoint, failure, fields)

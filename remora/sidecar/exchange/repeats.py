@@ -28,13 +28,15 @@ def with_one_more_attempt(fields: Fields) -> Fields:
 class Repeats:
     """Made when the first attempt has come to nothing."""
 
-    __slots__ = ("_budget", "handle", "resends", "retries", "tried")
+    __slots__ = ("_budget", "handle", "may_be_executed", "resends", "retries", "tried")
 
     def __init__(self) -> None:
         self._budget: Budget | None = None
         """From which this request has taken its place."""
         self.tried: tuple[UpstreamEndpoint, ...] = ()
         """Where attempts have failed."""
+        self.may_be_executed = False
+        """An attempt came to nothing in a way that does not prove the contrary."""
         self.retries = 0
         """Attempts that the policy's retries were spent on."""
         self.resends = 0

@@ -20,7 +20,7 @@ from remora.sidecar.exchange.replay import REPLAY_BYTES, Replay
 from remora.sidecar.exchange.story import Story
 from remora.sidecar.exchange.try_timer import TryTimer
 from remora.sidecar.policy.outcome import FAILED_GRPC, Outcome
-from remora.sidecar.policy.retry import AttemptFailure, backoff_s, is_safe, may_retry, wait_asked_for
+from remora.sidecar.policy.retry import UNPROCESSED, AttemptFailure, backoff_s, is_safe, may_retry, wait_asked_for
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.upstream.room import Limit, Objection
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
@@ -203,33 +203,41 @@ class Tries(RequestClock):
         head = self.head
         return decision is not None and is_safe(decision.retry, head.method, head.path, head.fields)
 
-    def retries_status(self, head: ResponseHead) -> bool:
-        """Whether an answer of HTTP is given up for another attempt."""
+    def retries_status(self, head: ResponseHead, unprocessed: bool) -> AttemptFailure | None:
+        """As what an answer of HTTP is given up for another attempt; None: it is not. `unprocessed`: it proves that the
+        request has not been processed."""
         decision = self.decision
         if head.status >= _LEAST_FAILURE and self._has_rivals:
-            return True
-        return decision is not None and head.status in decision.retry.codes and self._retries_answer(head.fields)
+            return AttemptFailure.STATUS
+        if decision is None or not (unprocessed or head.status in decision.retry.codes):
+            return None
+        return self._retries_answer(head.fields, head.status in decision.retry.codes, unprocessed)
 
-    def retries_grpc_status(self, status: bytes, fields: Fields) -> bool:
-        """Whether an answer of gRPC `status` is given up for another attempt; `fields` are its last ones."""
+    def retries_grpc_status(self, status: bytes, fields: Fields, unprocessed: bool) -> AttemptFailure | None:
+        """The same of an answer of gRPC `status`; `fields` are its last ones."""
         decision = self.decision
         if status in FAILED_GRPC and self._has_rivals:
-            return True
-        if decision is None or not status.isdigit() or int(status) not in decision.retry.grpc_statuses:
-            return False
-        return self._retries_answer(fields)
+            return AttemptFailure.STATUS
+        if decision is None or not status.isdigit():
+            return None
+        return self._retries_answer(fields, int(status) in decision.retry.grpc_statuses, unprocessed)
 
-    def _retries_answer(self, fields: Fields) -> bool:
+    def _retries_answer(self, fields: Fields, retriable: bool, unprocessed: bool) -> AttemptFailure | None:
         """Whether the policy, the budget and the server let an answer with these fields be tried again, or it is being
-        tried elsewhere already."""
-        if self._has_rivals:
-            return True
-        if not self._can_retry(AttemptFailure.STATUS):
-            return False
+        tried elsewhere already. `retriable`: its status may be."""
+        decision = self.decision
+        failure = AttemptFailure.STATUS if retriable else None
+        if retriable and self._has_rivals:
+            return failure
+        if unprocessed and decision is not None and decision.retry.on_refused:
+            failure = AttemptFailure.REFUSED
+        if failure is None or not self._can_retry(failure, judged=1):
+            return None
         wait_s = wait_asked_for(fields, time.time())
-        return 0.0 <= (wait_s or 0.0) < min(self.time_left(), MAX_ASKED_WAIT_S)
+        return failure if 0.0 <= (wait_s or 0.0) < min(self.time_left(), MAX_ASKED_WAIT_S) else None
 
-    def _can_retry(self, failure: AttemptFailure) -> bool:
+    def _can_retry(self, failure: AttemptFailure, judged: int = 0) -> bool:
+        """`judged`: so many attempts are not over yet, while it is decided what their answers are worth."""
         decision, repeats = self.decision, self.repeats
         if decision is None or self._committed or self.done:
             return False
@@ -238,9 +246,7 @@ class Tries(RequestClock):
         cluster = decision.cluster
         if cluster.is_shut:
             return False
-        # While an answer is being judged, its attempt is not over yet.
-        others = cluster.active - (failure is AttemptFailure.STATUS)
-        if (repeats is not None and repeats.has_place) or cluster.budget.has_room(others):
+        if (repeats is not None and repeats.has_place) or cluster.budget.has_room(cluster.active - judged):
             return True
         self._proxy.metrics.count_retry_denied(decision.service)
         return False
@@ -255,6 +261,7 @@ class Tries(RequestClock):
         self._attempt = None
         repeats = self._repeat()
         repeats.tried = (*repeats.tried, endpoint)
+        repeats.may_be_executed |= failure not in UNPROCESSED
         wait_s = wait_asked_for(fields, time.time()) if fields else None
         if wait_s is None:
             wait_s = backoff_s(decision.retry, repeats.retries, random.random())

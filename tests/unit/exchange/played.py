@@ -140,3 +140,7 @@ class Play:
         """The upstream of the attempt of this number, once it has been made."""
         await until(lambda: self.attempts >= number)
         return self.asked
+
+    async def done(self, exchange: Exchange) -> None:
+        """The request is over."""
+        await until(lambda: exchange.done)

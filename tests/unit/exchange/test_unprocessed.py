@@ -1,0 +1,118 @@
+"""What another sidecar has turned away goes elsewhere, whatever its method is; what only looks so does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from remora.model.policies import Balancer, Breaker, Hedging, RetryPolicy, ServicePolicy
+from remora.sidecar.exchange.decision import Decision
+from remora.sidecar.exchange.failures import CONCURRENCY_LIMIT, CONNECT_FAILURE, RATE_LIMITED, Failure, answer
+from remora.sidecar.exchange.gate import Stopped
+from remora.sidecar.exchange.unprocessed import UNPROCESSED_FIELD, telling
+from remora.sidecar.policy.breaker import BreakerState
+from remora.sidecar.wire.heads import RequestHead, ResponseHead, field_value
+from remora.sidecar.wire.stream import ResetReason
+from tests.unit.exchange.played import Play, Upstream
+from tests.unit.exchange.test_falling_back import Watching
+
+QUICK = RetryPolicy(attempts=1, backoff_base_s=0.0001)
+SPAN = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
+
+
+def play(retry: RetryPolicy = QUICK, breaker: Breaker | None = None) -> Play:
+    return Play(ServicePolicy(balancer=Balancer("round_robin"), retry=retry, breaker=breaker))
+
+
+def refusal(failure: Failure, head: RequestHead, span: bytes | None = None) -> ResponseHead:
+    """What the other sidecar says to a request of this head."""
+    said, _ = answer(failure, head, "no")
+    said.fields += telling(span or head.trace_parent)
+    return said
+
+
+def head_of(upstream: Upstream) -> RequestHead:
+    return upstream.asked[-1][0]
+
+
+@pytest.mark.parametrize("failure", [CONCURRENCY_LIMIT, CONNECT_FAILURE])
+@pytest.mark.parametrize("kind", [None, b"application/grpc"])
+async def test_what_was_turned_away_goes_elsewhere(failure: Failure, kind: bytes | None) -> None:
+    played = play()
+    exchange = played.ask(b"POST", content_type=kind)
+    first = played.asked
+    first.handler.on_head(refusal(failure, head_of(first)), True)
+    second = await played.attempt(2)
+    assert second is not first
+    second.handler.on_head(ResponseHead(200, [(b"grpc-status", b"0")]), True)
+    assert exchange.done
+    assert played.downstream.heads[-1].status == 200
+    assert played.metrics.retries == {("shop.default", "refused stream"): 1}
+    assert played.active == 0
+
+
+@pytest.mark.parametrize("kind", [None, b"application/grpc"])
+@pytest.mark.parametrize("span", [SPAN, b"x", b""])
+async def test_what_another_one_was_told_proves_nothing(span: bytes, kind: bytes | None) -> None:
+    """An app that passes on the answer that it got itself may have executed the request before."""
+    played = play()
+    exchange = played.ask(b"POST", content_type=kind)
+    upstream = played.asked
+    said = refusal(CONCURRENCY_LIMIT, head_of(upstream), SPAN)
+    said.fields = [(name, span if name == UNPROCESSED_FIELD else value) for name, value in said.fields]
+    upstream.handler.on_head(said, True)
+    assert exchange.done
+    assert played.attempts == 1
+    assert sum(endpoint.outlier.failures for endpoint in played.cluster.endpoints) == 1
+
+
+async def test_who_names_no_refused_streams_tries_by_the_status_alone() -> None:
+    for method, attempts in ((b"POST", 1), (b"GET", 2)):
+        played = play(RetryPolicy(attempts=1, backoff_base_s=0.0001, on_refused=False))
+        played.ask(method)
+        played.asked.handler.on_head(refusal(CONCURRENCY_LIMIT, head_of(played.asked)), True)
+        if attempts == 2:
+            await played.attempt(2)
+        assert played.attempts == attempts
+
+
+async def test_an_instance_that_is_full_is_not_broken() -> None:
+    """Nor is it proved to be well: what it was accused of before still stands."""
+    played = play(RetryPolicy(attempts=0), Breaker("consecutive", failures=3, sleep_s=60))
+    for failure, answers in ((CONNECT_FAILURE, 2), (CONCURRENCY_LIMIT, 20), (CONNECT_FAILURE, 1)):
+        for _ in range(answers):
+            assert played.cluster.breakers.state is BreakerState.CLOSED
+            played.ask(b"POST")
+            asked = played.asked
+            asked.handler.on_head(refusal(failure, head_of(asked)), True)
+            assert played.downstream.heads[-1].status == 503
+    assert played.cluster.breakers.state is BreakerState.OPEN
+    assert sum(endpoint.outlier.failures for endpoint in played.cluster.endpoints) == 3
+    assert played.active == 0
+    played.cluster.abort()
+
+
+async def test_what_a_gate_stops_is_told_to_who_asked() -> None:
+    for failure in (CONCURRENCY_LIMIT, RATE_LIMITED):
+        played = play()
+        assert isinstance(played.answer, Decision)
+        played.answer = played.answer.with_gates((Watching(Stopped(failure, "no")),))
+        played.ask(b"POST", trace_parent=SPAN)
+        assert field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD) == b"b" * 16
+        played.ask(b"POST")
+        assert field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD) is None, "there is no span to tell"
+
+
+async def test_what_may_have_been_executed_is_not_told() -> None:
+    for reason, proves in ((ResetReason.REFUSED, True), (ResetReason.INTERNAL, False)):
+        played = play()
+        exchange = played.ask(trace_parent=SPAN)
+        first = played.asked
+        first.handler.on_reset(reason)
+        played.cluster.update((), played.policy)  # and there is nobody else
+        await played.done(exchange)
+        told = field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD)
+        assert (told is not None) is proves
+    played = play(RetryPolicy(attempts=0, hedging=Hedging(10)))
+    played.cluster.update((), played.policy)
+    played.ask(trace_parent=SPAN)
+    assert field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD) is None
