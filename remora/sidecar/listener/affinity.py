@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 
+from remora.model.names import ServiceName
 from remora.sidecar.exchange.decision import Decision
 from remora.sidecar.exchange.persistence import Persistence
 from remora.sidecar.policy.hashing import hash_of
@@ -67,7 +68,7 @@ def place_of(decision: Decision, keys: KeyReader, head: RequestHead, bits: int =
 
 
 def _of_session(route: CompiledRoute, session: Session, clusters: Clusters) -> Affinity | None:
-    backend = next((backend for name, backend in route.targets.items() if name == session.service), None)
+    backend = route.targets.get(ServiceName(session.service))
     cluster = None if backend is None else clusters.get(backend.service)
     endpoint = None if cluster is None else cluster.find_well(session.endpoint)
     if endpoint is None or route.session is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from remora.model.names import split_authority
@@ -260,11 +261,14 @@ def request_field(head: RequestHead, name: bytes) -> bytes | None:
 
 def query_value(target: bytes, name: str) -> str | None:
     """The value of a query parameter; of a repeated one the first counts (Gateway API HTTPQueryParamMatch)."""
+    return _parameters(target).get(name)
+
+
+@lru_cache(maxsize=8)
+def _parameters(target: bytes) -> dict[str, str]:
+    """Remembered, since every rule that asks for one asks of the same request: a query may have thousands."""
     query = target.partition(b"?")[2].decode("latin-1")
-    for found, value in parse_qsl(query, keep_blank_values=True):
-        if found == name:
-            return value
-    return None
+    return dict(reversed(parse_qsl(query, keep_blank_values=True)))
 
 
 def _text(value: bytes) -> str:
