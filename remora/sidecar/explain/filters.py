@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 from remora.model.routes import FieldEdits, Filters, PathRewrite
@@ -44,7 +43,7 @@ def _path(path: PathRewrite | None) -> Iterator[str]:
 
 def sees(head: RequestHead, filters: tuple[CompiledFilters, ...]) -> Iterator[str]:
     """What the backend sees otherwise than it was sent."""
-    edited = copy.copy(head)
+    edited = head.copy()
     for each in filters:
         each.edit_request(edited)
     for name, before, after in (("host", head.authority, edited.authority), ("path", head.path, edited.path)):

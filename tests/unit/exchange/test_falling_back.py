@@ -7,14 +7,26 @@ from typing import Any
 
 import pytest
 
+from remora.model.base import Origin
+from remora.model.limits import Fault
 from remora.model.names import ServiceName
-from remora.model.policies import Balancer, Fallback, Hedging, LastGood, RetryPolicy, ServicePolicy, StaticAnswer
+from remora.model.policies import (
+    AdmissionControl,
+    Balancer,
+    Fallback,
+    Hedging,
+    LastGood,
+    RetryPolicy,
+    ServicePolicy,
+    StaticAnswer,
+)
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
+from remora.sidecar.exchange.admission_gate import AdmissionGate
 from remora.sidecar.exchange.decision import Decision
-from remora.sidecar.exchange.failures import ADMISSION_SHED, TIMEOUT
+from remora.sidecar.exchange.failures import TIMEOUT
 from remora.sidecar.exchange.fallback import FallbackRule
-from remora.sidecar.exchange.gate import Asked, Delayed, Gate, Stopped, Verdict
-from remora.sidecar.policy.outcome import Outcome
+from remora.sidecar.exchange.faults import FaultGate
+from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Clusters
 from remora.sidecar.wire.heads import RequestHead, ResponseHead, field_value
@@ -26,16 +38,34 @@ OTHER = ServiceName("other.default")
 SORRY = StaticAnswer(203, (("x-a", "b"),), "sorry")
 
 
-class Watching(Gate):
-    def __init__(self, verdict: Verdict = None) -> None:
-        self.left: list[Outcome] = []
-        self.verdict = verdict
+class Watched:
+    """Gates that hear how requests have gone, and shed none: one counts all, the other those that failed."""
 
-    def enter(self, head: RequestHead, now: float, random: float) -> Verdict:
-        return self.verdict
+    def __init__(self) -> None:
+        every, failed = (
+            AdmissionControl(multiplier=multiplier, volume=1, max_share=1.0, shadow=True) for multiplier in (0.0, 1.0)
+        )
+        self.gates = (AdmissionGate(OTHER, every, Metrics()), AdmissionGate(OTHER, failed, Metrics()))
 
-    def leave(self, outcome: Outcome, now: float, seconds: float) -> None:
-        self.left.append(outcome)
+    @property
+    def heard(self) -> tuple[int, int]:
+        """Requests that went well, and those that failed."""
+        every, failed = (self._count(gate) for gate in self.gates)
+        return every - failed, failed
+
+    def _count(self, gate: AdmissionGate) -> int:
+        # One that is asked for its share tells n / (n + 1).
+        [account] = gate.explain(RequestHead(b"GET", b"/", b"a", []))
+        share = float(account.now.partition(" ")[0]) / 100
+        return round(share / (1 - share))
+
+
+def aborting(status: int) -> Service:
+    return Service(OTHER, faults=(Fault(Origin("FaultPolicy", "default", "f"), status=status),))
+
+
+def delaying(seconds: float) -> Service:
+    return Service(OTHER, faults=(Fault(Origin("FaultPolicy", "default", "f"), delay_s=seconds),))
 
 
 class FallingPlay(Play):
@@ -51,11 +81,14 @@ class FallingPlay(Play):
         found = self.clusters.get(OTHER)
         assert found is not None
         found.endpoints[0].pool("http1").on_connection_free(self.other)
-        self.others_gate = Watching()
-        self.rule = FallbackRule(Fallback(on=ALL, **fallback), self.clusters, lambda _: (self.others_gate,))
-        self.gate = Watching()
+        self.before_other: tuple[Gate, ...] = ()
+        self.others = Watched()
+        self.rule = FallbackRule(
+            Fallback(on=ALL, **fallback), self.clusters, lambda _: (*self.before_other, *self.others.gates)
+        )
+        self.gates = Watched()
         assert isinstance(self.answer, Decision)
-        self.answer = self.answer.with_gates((self.gate,))
+        self.answer = self.answer.with_gates(self.gates.gates)
         self.answer.fallback = self.rule
 
     @property
@@ -73,7 +106,7 @@ async def test_a_failed_answer_is_not_passed_on() -> None:
     assert (played.kind, played.downstream.data) == (b"answer", b"sorry")
     assert upstream.resets == [ResetReason.CANCELLED], "nobody reads the rest of it"
     assert played.active == 0
-    assert played.gate.left == [Outcome.FAILED], "the service has failed, whatever its caller got"
+    assert played.gates.heard == (0, 1), "the service has failed, whatever its caller got"
     assert [(labels.service, labels.status, labels.flag) for labels in played.counted] == [("shop.default", "2xx", "")]
     assert played.metrics.fallbacks == {("shop.default", "failure", "answer"): 1}
 
@@ -109,7 +142,7 @@ async def test_the_other_service_gets_the_whole_body_as_it_comes() -> None:
     played.other.handler.on_head(ResponseHead(200, [], content_length=2), False)
     played.other.handler.on_data(b"ok", True)
     assert (played.kind, played.downstream.data) == (b"service", b"ok")
-    assert played.gate.left == [Outcome.FAILED]
+    assert played.gates.heard == (0, 1)
     (labels,) = played.counted
     assert (labels.service, labels.status, labels.flag) == ("shop.default", "2xx", "UC")
 
@@ -138,33 +171,30 @@ async def test_the_other_service_is_protected_from_those_who_fall_back() -> None
     played.ask()
     played.asked.handler.on_reset(ResetReason.INTERNAL)
     played.other.handler.on_head(ResponseHead(200, [], content_length=0), True)
-    assert played.others_gate.left == [Outcome.OK]
+    assert played.others.heard == (1, 0)
 
     played = FallingPlay(service=OTHER)
-    played.others_gate.verdict = Stopped(ADMISSION_SHED, "too many of its answers are bad")
+    played.before_other = (FaultGate(aborting(503), Metrics()),)
     exchange = played.ask()
     played.asked.handler.on_reset(ResetReason.INTERNAL)
     assert exchange.done
-    assert (played.downstream.heads[-1].status, played.other.asked, played.others_gate.left) == (503, [], [])
-    assert played.gate.left == [Outcome.FAILED]
+    assert (played.downstream.heads[-1].status, played.other.asked, played.others.heard) == (503, [], (0, 0))
+    assert played.gates.heard == (0, 1)
 
 
 async def test_what_waits_before_a_gate_does_not_go_on_once_it_has_fallen_back() -> None:
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Stopped | None] = loop.create_future()
-    for verdict in (Delayed(0.01), Asked(answer)):
-        played = FallingPlay(service=OTHER)
-        played.gate.verdict = verdict
-        exchange = played.ask()
-        exchange.on_timeout(TIMEOUT, 1.0, past_deadline=False)
-        assert len(played.other.asked) == 1
-        if not answer.done() and isinstance(verdict, Asked):
-            answer.set_result(None)
-        await asyncio.sleep(0.03)
-        assert (len(played.other.asked), played.attempts) == (1, 0)
-        played.other.handler.on_head(ResponseHead(200, [], content_length=0), True)
-        assert exchange.done
-        assert not any(cluster.active for cluster in played.clusters)
+    played = FallingPlay(service=OTHER)
+    assert isinstance(played.answer, Decision)
+    played.answer = played.answer.with_gates((FaultGate(delaying(0.01), Metrics()),))
+    exchange = played.ask()
+    exchange.on_timeout(TIMEOUT, 1.0, past_deadline=False)
+    assert len(played.other.asked) == 1
+    # Later than the delay on the same clock, so it has run out by then.
+    await asyncio.sleep(0.03)
+    assert (len(played.other.asked), played.attempts) == (1, 0)
+    played.other.handler.on_head(ResponseHead(200, [], content_length=0), True)
+    assert exchange.done
+    assert not any(cluster.active for cluster in played.clusters)
 
 
 @pytest.mark.parametrize("kept_back", [True, False])
@@ -175,7 +205,7 @@ async def test_what_never_went_there_says_nothing_of_the_service(kept_back: bool
     played.cluster.update((), played.policy)
     played.ask()
     assert played.downstream.heads[-1].status == (203 if kept_back else 503)
-    assert played.gate.left == [Outcome.UNKNOWN]
+    assert played.gates.heard == (0, 0)
 
 
 async def test_an_answer_without_content_has_no_length() -> None:
