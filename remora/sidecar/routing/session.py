@@ -93,7 +93,9 @@ def _cookie_path(path: PathMatch | None) -> bytes:
     if path is None:
         return b"/"
     if path.kind != "regex":
-        return path.value.encode()
+        # A cookie's attribute ends at a semicolon: then it holds for the path above.
+        value, cut, _ = path.value.partition(";")
+        return (value.rpartition("/")[0] or "/" if cut else value).encode()
     plain = _PLAIN.match(path.value)
     return plain[0].encode() if plain is not None else b"/"
 

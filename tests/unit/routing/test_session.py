@@ -69,6 +69,8 @@ def test_a_permanent_cookie_lives_as_long_as_the_session() -> None:
     ("kind", "path", "expected"),
     [
         ("exact", "/a/b", "/a/b"),
+        ("prefix", "/a/b;v=1/c", "/a"),
+        ("exact", "/b;v=1", "/"),
         ("regex", "/p1/p2/.*/p3", "/p1/p2"),
         ("regex", "/p1/p2", "/p1"),
         ("regex", "/(a|b)/c", "/"),
