@@ -169,15 +169,15 @@ def make_table(kind: BalancerKind, candidates: Sequence[Hashed]) -> Table:
 class HashBalancer(Protocol):
     """Made anew for each set of endpoints; indexes are those of this set."""
 
-    def pick(self, key: int, passed_over: Collection[int] = ()) -> int:
+    def pick(self, key: int, passed_over: Collection[int] = (), active: int = 0) -> int:
         """The index for a request of hash `key`; if it is one of `passed_over` or has too much load, the next on the
-        way that is not."""
+        way that is not. `active` are the requests in flight at all together, which bounded load goes by."""
 
 
 class ByTable:
     """Goes by a table of the candidates, of which those in `closed` get nothing. At least one does."""
 
-    __slots__ = ("_bound", "_candidates", "_closed", "_table")
+    __slots__ = ("_bound", "_candidates", "_closed", "_table", "_weight")
 
     def __init__(
         self,
@@ -190,24 +190,21 @@ class ByTable:
         self._candidates = candidates
         self._bound = bounded_load
         self._closed = closed
+        self._weight = sum(each.weight for index, each in enumerate(candidates) if index not in closed)
 
-    def pick(self, key: int, passed_over: Collection[int] = ()) -> int:
+    def pick(self, key: int, passed_over: Collection[int] = (), active: int = 0) -> int:
         table = self._table
         place = table.place(key)
         owner = table.owners[place]
-        # Who is idle always has room.
-        if (
-            (self._bound is None or not self._candidates[owner].active)
-            and owner not in self._closed
-            and owner not in passed_over
-        ):
+        if owner not in self._closed and owner not in passed_over and self._has_room(owner, active, self._weight):
             return owner
-        return self._pick_on_the_way(place, table.step(key), passed_over)
+        return self._pick_on_the_way(place, table.step(key), passed_over, active)
 
-    def _pick_on_the_way(self, place: int, step: int, passed_over: Collection[int]) -> int:
+    def _pick_on_the_way(self, place: int, step: int, passed_over: Collection[int], active: int) -> int:
         """The first on the way that may have one more; where all are passed over, the first of them."""
-        candidates, owners = self._candidates, self._table.owners
-        room = None if self._bound is None else self._room_of_weight(self._bound, passed_over)
+        count, owners = len(self._candidates), self._table.owners
+        others = [index for index in passed_over if index not in self._closed]
+        weight = self._weight - sum(self._candidates[index].weight for index in others)
         seen = set(self._closed)
         first = full = -1
         for _ in range(len(owners)):
@@ -218,39 +215,35 @@ class ByTable:
             seen.add(index)
             if first < 0:
                 first = index
-            if index not in passed_over:
-                if room is None or candidates[index].active < math.ceil(room * candidates[index].weight):
+            if index not in others:
+                if self._has_room(index, active, weight):
                     return index
                 if full < 0:
                     full = index
-            if len(seen) == len(candidates):
+            if len(seen) == count:
                 break
-        # `full`: who has room is at the same place as another, and so is on nobody's way.
         return full if full >= 0 else first
 
-    def _room_of_weight(self, bound: float, passed_over: Collection[int]) -> float:
-        """How many requests may be in flight for each unit of weight, with the one that comes, at those that are left.
-        One of these always has room: not all are above their mean."""
-        active, weight = 1, 0
-        for index, candidate in enumerate(self._candidates):
-            if index not in self._closed and index not in passed_over:
-                active += candidate.active
-                weight += candidate.weight
-        return bound * active / weight if weight else 0.0
+    def _has_room(self, index: int, active: int, weight: int) -> bool:
+        """Whether it may have one more than it has, by its part of the `weight` of all that are left. Not all of these
+        are above their mean."""
+        candidate, bound = self._candidates[index], self._bound
+        return bound is None or candidate.active < math.ceil(bound * (active + 1) * candidate.weight / weight)
 
 
 class HashLevels:
     """First a group by its share, which a key draws for itself, then the group's own balancer. Indexes go on from group
     to group."""
 
-    __slots__ = ("_balancers", "_bounds", "_offsets")
+    __slots__ = ("_balancers", "_bounds", "_offsets", "_shares")
 
     def __init__(self, balancers: Sequence[HashBalancer], sizes: Sequence[int], shares: Sequence[float]) -> None:
         self._balancers = balancers
         self._offsets = [0, *itertools.accumulate(sizes)]
         self._bounds = list(itertools.accumulate(shares))
+        self._shares = shares
 
-    def pick(self, key: int, passed_over: Collection[int] = ()) -> int:
+    def pick(self, key: int, passed_over: Collection[int] = (), active: int = 0) -> int:
         # Rings go by the key's upper half, so this takes the lower one.
         drawn = (key & 0xFFFFFFFF) / 2.0**32
         first = bisect.bisect_right(self._bounds, drawn * self._bounds[-1])
@@ -258,7 +251,7 @@ class HashLevels:
             level = (first + step) % len(self._balancers)
             begin, end = self._offsets[level], self._offsets[level + 1]
             among = [index - begin for index in passed_over if begin <= index < end]
-            picked = self._balancers[level].pick(key, among)
+            picked = self._balancers[level].pick(key, among, math.ceil(active * self._shares[level]))
             if picked not in among:
                 return begin + picked
         return self._offsets[first] + self._balancers[first].pick(key)

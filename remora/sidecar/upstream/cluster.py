@@ -115,13 +115,14 @@ class Cluster:
             return None
         if key is None:
             key = random.getrandbits(64)
-        picked = members[hashed.pick(key)]
+        active = self.traffic.active
+        picked = members[hashed.pick(key, (), active)]
         now = time.monotonic()
         if picked not in tried and picked.unreachable_until <= now:
             return picked
         # The next on the key's way, so that all sidecars go the same one.
         passed_over = {index for index, other in enumerate(members) if other in tried or other.unreachable_until > now}
-        index = hashed.pick(key, passed_over)
+        index = hashed.pick(key, passed_over, active)
         return members[index] if index not in passed_over else self._pick_better(picked, tried)
 
     def _pick_better(self, picked: UpstreamEndpoint, tried: Sequence[UpstreamEndpoint]) -> UpstreamEndpoint:

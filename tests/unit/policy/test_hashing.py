@@ -99,7 +99,7 @@ def test_bounded_load_holds(kind: BalancerKind, actives: list[int], bound: float
     found = endpoints(len(actives))
     for endpoint, active in zip(found, actives, strict=True):
         endpoint.active = active
-    picked = found[made(kind, found, bound).pick(key)]
+    picked = found[made(kind, found, bound).pick(key, (), sum(actives))]
     assert picked.active < math.ceil(bound * (sum(actives) + 1) / len(actives))
     free = made(kind, found).pick(key)
     if found[free].active < math.ceil(bound * (sum(actives) + 1) / len(actives)):
@@ -110,8 +110,8 @@ def test_bounded_load_holds(kind: BalancerKind, actives: list[int], bound: float
 def test_one_hot_key_spreads_when_load_is_bounded(kind: BalancerKind) -> None:
     found = endpoints(4)
     balancer = made(kind, found, 1.25)
-    for _ in range(400):
-        found[balancer.pick(KEYS[0])].active += 1
+    for active in range(400):
+        found[balancer.pick(KEYS[0], (), active)].active += 1
     assert max(endpoint.active for endpoint in found) <= 1.25 * 100 + 1
     assert min(endpoint.active for endpoint in found) > 0
 
@@ -155,7 +155,7 @@ def test_what_is_closed_does_not_count_for_the_mean(kind: BalancerKind, actives:
     found = endpoints(len(actives))
     for endpoint, active in zip(found, actives, strict=True):
         endpoint.active = active
-    picked = made(kind, found, 1.0, {0}).pick(key)
+    picked = made(kind, found, 1.0, {0}).pick(key, (), sum(actives[1:]))
     assert picked != 0
     assert found[picked].active < math.ceil((sum(actives[1:]) + 1) / (len(actives) - 1))
 
@@ -181,7 +181,7 @@ def test_two_at_the_same_place_are_as_one() -> None:
     for endpoint in found[:2]:
         endpoint.active = 10
     balancer = made("ring_hash", found, 1.25)
-    assert {balancer.pick(key) for key in KEYS[:100]} <= {0, 1}
+    assert {balancer.pick(key, (), 20) for key in KEYS[:100]} <= {0, 1}
 
 
 @pytest.mark.parametrize("kind", KINDS)
