@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -80,11 +81,15 @@ async def test_host_and_path_are_rewritten(tmp_path: Path) -> None:
     rules = (
         rule({"type": "URLRewrite", "urlRewrite": rewrite}, matches=prefix("/v1")),
         rule({"type": "URLRewrite", "urlRewrite": full}, matches=prefix("/any")),
+        rule({"type": "URLRewrite", "urlRewrite": rewrite}, matches=prefix("/twice")),
     )
+    again = {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": ""}}
+    rules[2]["backendRefs"][0]["filters"] = [{"type": "URLRewrite", "urlRewrite": again}]
     async with asking(tmp_path, *rules) as (client, url):
         said = await said_of(client, url + "/v1/items?a=1")
         assert (said["path"], said["headers"]["host"]) == ("/v2/items?a=1", "inside.example")
         assert (await said_of(client, url + "/any/thing?b=2"))["path"] == "/index?b=2"
+        assert (await said_of(client, url + "/twice/items"))["path"] == "/items", "the backend's word goes before"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
@@ -285,6 +290,20 @@ async def test_each_rule_has_its_own_time(tmp_path: Path) -> None:
             async with await endless as response:
                 assert response.status == 200
                 assert await response.text() == "/endless"
+
+
+async def test_no_retry_comes_sooner_than_the_rule_says(tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    async def failing(request: web.Request) -> web.StreamResponse:
+        asked.append(asyncio.get_running_loop().time())
+        return web.Response(status=503 if len(asked) < 3 else 200)
+
+    retry = {"attempts": 2, "codes": [503], "backoff": "100ms"}
+    async with asking(tmp_path, rule(retry=retry), app=failing) as (client, url), client.get(url) as response:
+        assert response.status == 200
+    assert len(asked) == 3
+    assert min(later - earlier for earlier, later in itertools.pairwise(asked)) >= 0.1
 
 
 async def test_a_parameter_of_any_letters_can_be_matched(tmp_path: Path) -> None:
