@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from remora.documents.fields import (
     BackendWeight,
+    DocumentName,
     DocumentPart,
     Duration,
     FieldName,
@@ -129,7 +130,7 @@ class RouteRetry(DocumentPart, frozen=True):
 
 
 class HTTPRouteRule(DocumentPart, frozen=True):
-    name: Label | None = None
+    name: DocumentName | None = None
     matches: tuple[HTTPRouteMatch, ...] = ()
     backend_refs: tuple[HTTPBackendRef, ...] = ()
     timeouts: RouteTimeouts = RouteTimeouts()
@@ -165,7 +166,7 @@ class GRPCRouteMatch(DocumentPart, frozen=True):
 
 
 class GRPCRouteRule(DocumentPart, frozen=True):
-    name: Label | None = None
+    name: DocumentName | None = None
     matches: tuple[GRPCRouteMatch, ...] = ()
     backend_refs: tuple[GRPCBackendRef, ...] = ()
     filters: tuple[GRPCFilter, ...] = ()

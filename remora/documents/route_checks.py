@@ -89,7 +89,7 @@ def _timeouts(timeouts: RouteTimeouts, place: str) -> Iterator[Fault]:
 
 def _session(session: SessionPersistence, place: str) -> Iterator[Fault]:
     permanent = session.cookie_config.lifetime_type == "Permanent"
-    if permanent and session.absolute_timeout is None:
+    if permanent and not seconds(session.absolute_timeout or "0s"):
         yield Fault(f"{place}.absoluteTimeout", "a permanent cookie needs a time after which it ends")
     if permanent and session.type == "Header":
         yield Fault(f"{place}.cookieConfig", "does not go with type Header; take it out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from remora.model.policies import HashKey
@@ -67,4 +68,4 @@ def source_address(head: RequestHead) -> bytes:
 def _attributes(key: HashKey) -> bytes:
     """0 s: for the browser's session."""
     attributes = b"; Path=/; HttpOnly"
-    return attributes + b"; Max-Age=%d" % int(key.ttl_s) if key.ttl_s else attributes
+    return attributes + b"; Max-Age=%d" % math.ceil(key.ttl_s) if key.ttl_s else attributes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 
 import msgspec
@@ -85,7 +86,7 @@ class SessionRule:
 
     def _cookie(self, token: bytes, age: int) -> bytes:
         cookie = self._name + b"=" + token + b"; Path=" + self._path + b"; HttpOnly"
-        return cookie + b"; Max-Age=%d" % (int(self._rule.absolute_s) + age) if self._rule.permanent else cookie
+        return cookie + b"; Max-Age=%d" % (math.ceil(self._rule.absolute_s) + age) if self._rule.permanent else cookie
 
 
 def _cookie_path(path: PathMatch | None) -> bytes:

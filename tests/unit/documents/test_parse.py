@@ -20,7 +20,7 @@ spec:
   parentRefs: [{kind: Service, group: "", name: reviews}]
   hostnames: ["*.example.com", example.com]
   rules:
-  - name: all
+  - name: all.of-them
     matches:
     - {path: {type: Exact, value: /a}, method: GET, headers: [{name: X-A, value: b}]}
     backendRefs: [{name: a, weight: 1, port: 80}, {name: b, namespace: other, weight: 0}]
@@ -183,6 +183,11 @@ spec:
             "sessionPersistence.absoluteTimeout",
             "after which it ends",
         ),
+        (
+            "sessionPersistence: {absoluteTimeout: 0s, cookieConfig: {lifetimeType: Permanent}}",
+            "sessionPersistence.absoluteTimeout",
+            "after which it ends",
+        ),
         ("timeouts: {request: 1s, backendRequest: 2s}", "timeouts.backendRequest", "must not have more time"),
         ("matches: [{path: {type: RegularExpression, value: '/('}}]", "matches[0].path.value", "of RE2: missing )"),
         ("matches: [{path: {type: RegularExpression, value: '(/a{1000}){1000}'}}]", "matches[0].path.value", "of RE2"),
@@ -219,7 +224,7 @@ def test_faults_of_rules(rule: str, path: str, said: str) -> None:
         ("backendRefs: [{", "backendRefs: {a: [{", "", "line"),
         ("example.com]", "1.2.3.4:80]", "spec.hostnames[1]", "without a port"),
         ("{a: b}", "{a: 1}", "metadata.labels.a", "must be a string, not 1"),
-        ("  - name: all", "  - 3", "", "line"),
+        ("  - name: all.of-them", "  - 3", "", "line"),
     ],
 )
 def test_faults(before: str, after: str, path: str, said: str) -> None:

@@ -220,10 +220,12 @@ def test_a_route_of_another_namespace_is_for_its_own_callers() -> None:
     parents = [
         {"kind": "Service", "group": "", "name": "reviews"},
         {"kind": "Service", "group": "", "name": "reviews", "namespace": "shop", "port": 8080},
+        {"kind": "Service", "group": "", "name": "own", "namespace": "default"},
     ]
     source = document("r", [rule("x", path("PathPrefix", "/a"))], parentRefs=parents)
     routes = {service: ranked[0].route for service, ranked in compile_routes(source, 1, 1).items()}
     assert (routes[REVIEWS].consumers, routes[REVIEWS].match.port) == ("", None)
+    assert routes[service_name("own")].consumers == "", "a namespace that is written out is none other"
     other = routes[service_name("reviews", "shop")]
     assert (other.consumers, other.match.port) == ("default", 8080)
 

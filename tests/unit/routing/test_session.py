@@ -63,6 +63,7 @@ def test_a_permanent_cookie_lives_as_long_as_the_session() -> None:
     rule = SessionRule(SessionPersistence("s", permanent=True, absolute_s=3600, idle_s=60), None)
     assert told(rule, None, 1000).endswith("; Path=/; HttpOnly; Max-Age=3600")
     assert told(rule, Session("shop", "a", 1000, 1050), 1100).endswith("; Max-Age=3500")
+    assert told(SessionRule(SessionPersistence("s", permanent=True, absolute_s=0.5), None), None, 1000).endswith("=1")
 
 
 @pytest.mark.parametrize(
