@@ -1,6 +1,6 @@
 """`python -m tests.differential --minutes 10`: the long run; exit status 1 when a difference is not explained.
 
-With `--policies` it is that of route tables, retries and timeouts.
+With `--policies` it is that of routes, retries, timeouts, limits and whatever else documents say.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> int:
         "failing upstreams are made up, and what becomes of the requests is compared with Envoy; what is meant is in "
         "docs/envoy-differences.md. Exit status 1: a difference is not explained.",
     )
-    parser.add_argument("--policies", action="store_true", help="routes, retries and timeouts instead of byte streams")
+    parser.add_argument("--policies", action="store_true", help="policies instead of byte streams")
     parser.add_argument(
         "--minutes", type=float, default=5, help="in all (default 5); half is for HTTP/1, half for HTTP/2"
     )
@@ -65,6 +65,8 @@ def _play_policies(seed: int, seconds: float) -> int:
     if ours.deviations > TOO_FAR:
         told.append(("backends do not get what their weights say", None))
     unexplained = _tell(f"policies: {report.played} requests", told)
+    played = [(str(finding), finding.explanation) for finding in report.found_in_scenes]
+    unexplained += _tell(f"policies: {report.scenes} scenes", played)
     off = f"ours off by {ours.deviations:.1f} standard deviations, Envoy's by {theirs.deviations:.1f}"
     print(f"{ours.count} draws by weight: {off}")
     return unexplained

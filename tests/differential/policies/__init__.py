@@ -5,4 +5,6 @@ attempt; `grpc_tables.py` both for gRPC. `translate.py` writes the documents as 
 `grpc_peers.py` play the upstreams on a `stage.py`, `sides.py` starts both proxies, `play.py` asks. `judge.py` compares
 the route, the number of attempts, the requests that arrive, the answer. `draws.py` looks at how weights share
 requests out. `explained.py` names the differences that are meant (docs/envoy-differences.md has the reasons).
+
+`scenes/` is for what depends on more than one request.
 """

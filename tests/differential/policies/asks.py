@@ -18,7 +18,9 @@ from tests.differential.policies.tables import (
     Table,
 )
 
-Deed = Literal["answer", "reset", "close", "hang", "slow", "break", "trickle", "trailers only", "trailers", "refuse"]
+Deed = Literal[
+    "answer", "reset", "close", "hang", "slow", "break", "trickle", "trailers only", "trailers", "refuse", "hold"
+]
 
 ODD_ENDS = ("//a", "/../b", "/./a", "/a;x=1", "%2Fa", "/A", "/.", "/%C3%BC", "/a%00")
 """Of paths: nothing of them is made into anything else."""
@@ -35,9 +37,9 @@ class Act:
     """What an upstream does at one attempt, once it has the request.
 
     `answer` by `status`; `reset`: RST; `close`: FIN, without an answer; `hang` until the other side goes; `slow`:
-    answer after SLOW_S; `break`: RST in the middle of an answer; `trickle`: an answer of unknown length that takes
-    TRICKLE_S. Of gRPC, with a `status` of gRPC: `trailers only` without a head before them, `trailers` after one;
-    `refuse`: REFUSED_STREAM.
+    answer after SLOW_S; `hold`: answer when somebody says so; `break`: RST in the middle of an answer; `trickle`: an
+    answer of unknown length that takes TRICKLE_S. Of gRPC, with a `status` of gRPC: `trailers only` without a head
+    before them, `trailers` after one; `refuse`: REFUSED_STREAM.
     """
 
     deed: Deed = "answer"

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from h2.errors import ErrorCodes
 
 from tests.differential.policies.asks import Ask
-from tests.differential.policies.stage import ATTEMPT, CASE, Arrival, Stage
+from tests.differential.policies.stage import ATTEMPT, CASE, Arrival, Playing
 from tests.support.h2_peer import Call, h2_client, h2_server
 
 _CONTENT = (b"content-type", b"application/grpc")
@@ -19,7 +19,7 @@ _MESSAGE = b"\0\0\0\0\2ok"
 
 
 @asynccontextmanager
-async def grpc_upstream(stage: Stage, backend: str) -> AsyncIterator[int]:
+async def grpc_upstream(stage: Playing, backend: str) -> AsyncIterator[int]:
     """One upstream of `backend`; gives its port."""
     upstream = _Upstream(stage, backend)
     async with h2_server(upstream.serve) as server:
@@ -28,7 +28,7 @@ async def grpc_upstream(stage: Stage, backend: str) -> AsyncIterator[int]:
 
 
 class _Upstream:
-    def __init__(self, stage: Stage, backend: str) -> None:
+    def __init__(self, stage: Playing, backend: str) -> None:
         self._stage = stage
         self._backend = backend
         self.port = 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import socket
+import struct
 from collections.abc import Callable
 
 import h11
@@ -65,9 +67,7 @@ async def play(side: Side, table: Table, case: bytes, ask: Ask) -> Outcome:
     arrivals: list[Arrival] = []
     copies: list[Arrival] = []
     try:
-        outcome = (
-            Outcome(*await call(side.port, case, ask)) if ask.grpc or ask.http2 else await _ask(side.port, case, ask)
-        )
+        outcome = await send(side.port, case, ask)
         rule = table.rule((outcome.field(MARK.encode()) or b"").decode())
         await _wait_for_copies(side.stage, case, copies_of(rule) if rule else 0)
     finally:
@@ -80,6 +80,11 @@ async def play(side: Side, table: Table, case: bytes, ask: Ask) -> Outcome:
         count = outcome.field(_ATTEMPT_COUNT)
         outcome.tries = None if count is None else int(count)
     return outcome
+
+
+async def send(port: int, case: bytes, ask: Ask) -> Outcome:
+    """Ask, and read the answer."""
+    return Outcome(*await call(port, case, ask)) if ask.grpc or ask.http2 else await _ask(port, case, ask)
 
 
 async def _wait_for_copies(stage: Stage, case: bytes, count: int) -> None:
@@ -97,6 +102,8 @@ async def _ask(port: int, case: bytes, ask: Ask) -> Outcome:
         fields.append(("Content-Length", str(len(ask.body))))
     outcome = Outcome()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    # Who gives up says so by RST; after a FIN alone somebody may still wait for an answer.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     try:
         events = (
             h11.Request(method=ask.method, target=ask.target, headers=fields),

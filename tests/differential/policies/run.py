@@ -15,6 +15,8 @@ from tests.differential.policies.explained import explanation
 from tests.differential.policies.grpc_tables import make_call, make_grpc_table
 from tests.differential.policies.judge import Finding, drawn_by, drew_differently, judge
 from tests.differential.policies.play import Side, play
+from tests.differential.policies.scenes import run as scenes
+from tests.differential.policies.scenes.scene import Finding as SceneFinding
 from tests.differential.policies.sides import envoy_side, our_side
 from tests.differential.policies.tables import Table, make_table
 
@@ -25,6 +27,8 @@ GRPC_SHARE = 0.25
 """Of them."""
 ASKS = 12
 """Of each table."""
+SCENES = 40
+"""Played after each configuration of tables."""
 REPLAYS = 3
 DRAWS = 10
 """How often a request is played at most, until chance has drawn the same backend for both."""
@@ -51,17 +55,23 @@ class Report:
     played: int = 0
     """Requests."""
     found: list[Finding] = dataclasses.field(default_factory=list)
+    scenes: int = 0
+    """Played."""
+    found_in_scenes: list[SceneFinding] = dataclasses.field(default_factory=list)
     our_draws: Draws = dataclasses.field(default_factory=Draws)
     their_draws: Draws = dataclasses.field(default_factory=Draws)
 
 
 async def compare_by_chance(seed: int, seconds: float) -> Report:
-    """Compare for so many seconds."""
-    source = by_chance(seed)
+    """Compare for so many seconds, and as long as it takes to end what was begun."""
+    source, scene_source = by_chance(seed), scenes.by_chance(seed)
     until = time.monotonic() + seconds
     report = Report()
     while time.monotonic() < until:
         await compare(itertools.islice(source, TABLES), report, until)
+        chosen = list(itertools.islice(scene_source, SCENES))
+        report.found_in_scenes += await scenes.compare_scenes(chosen)
+        report.scenes += len(chosen)
     return report
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Protocol
 
 from tests.differential.policies.asks import Act, Ask
 from tests.differential.policies.tables import SHADOW
@@ -29,6 +31,16 @@ class Arrival:
     """Of its body."""
 
 
+class Playing(Protocol):
+    """What upstreams are told to do."""
+
+    def on_arrival(self, case: bytes, arrival: Arrival) -> tuple[int, Act]:
+        """The number of the attempt, and what to do."""
+
+    def hold(self, answer: Callable[[], None]) -> None:
+        """Keep an answer until it is wanted."""
+
+
 class Stage:
     """The cases that are played now."""
 
@@ -52,7 +64,6 @@ class Stage:
         return self._arrivals.pop(case), self._copies.pop(case)
 
     def on_arrival(self, case: bytes, arrival: Arrival) -> tuple[int, Act]:
-        """The number of the attempt, and what to do."""
         arrivals = self._arrivals.get(case)
         if arrivals is None:
             return 0, Act("reset")
@@ -61,3 +72,6 @@ class Stage:
             return 0, self._asks[case].mirrored
         arrivals.append(arrival)
         return len(arrivals) - 1, self._asks[case].act(len(arrivals) - 1)
+
+    def hold(self, answer: Callable[[], None]) -> None:
+        raise AssertionError("nobody would let it go")

@@ -13,6 +13,10 @@ from tests.differential.policies.draws import TOO_FAR
 from tests.differential.policies.explained import EXPLAINED, explanation
 from tests.differential.policies.grpc_tables import MESSAGE
 from tests.differential.policies.run import ASKS, Report, by_chance, compare
+from tests.differential.policies.scenes import budgets, ejection, limits
+from tests.differential.policies.scenes.run import KINDS, compare_scenes
+from tests.differential.policies.scenes.run import by_chance as scenes_by_chance
+from tests.differential.policies.scenes.scene import get
 from tests.differential.policies.tables import (
     COLD,
     LONG,
@@ -28,6 +32,7 @@ from tests.differential.proxies import envoy_problem
 
 TABLES = 30
 SEED = 4
+SCENES = 2 * len(KINDS)
 PAGE = Path(__file__).parents[3] / "docs" / "envoy-differences.md"
 
 
@@ -169,6 +174,41 @@ async def test_every_difference_that_is_meant_is_there() -> None:
     assert [str(finding) for finding in report.found if explanation(finding) is None] == []
 
 
+@pytest.mark.usefixtures("envoy")
+async def test_scenes_end_as_they_do_at_envoy() -> None:
+    found = await compare_scenes(list(itertools.islice(scenes_by_chance(SEED), SCENES)))
+    assert [str(finding) for finding in found if finding.explanation is None] == []
+
+
+def limit(name: str, requests: int, **fields: object) -> Document:
+    return {"name": name, "requests": requests, "per": "1h", **fields}
+
+
+DEAR = limit("dear", 1, matches=[{"headers": [{"name": "x-kind", "value": "dear"}]}])
+CUSTOMER = limit("customer", 2, keys=[{"type": "Header", "name": "x-customer"}])
+SHOWN_SCENES = {
+    "A retry budget does not count retries as requests": budgets.budget_scene("budget", 20, 0, 100),
+    "What says something of a call says nothing of its server": ejection.of_the_call_scene("call", 2),
+    "Trailers tell how a call went": ejection.by_trailers_scene("told", 2),
+    "Who is over one limit uses up no other": limits.limit_scene(
+        "over",
+        [DEAR, CUSTOMER],
+        [
+            get("over", ("x-customer", "1")),
+            get("over", ("x-customer", "1")),
+            get("over", ("x-customer", "1"), ("x-kind", "dear")),
+            get("over", ("x-customer", "2"), ("x-kind", "dear")),
+        ],
+    ),
+}
+
+
+@pytest.mark.usefixtures("envoy")
+async def test_every_difference_that_is_meant_is_there_in_a_scene() -> None:
+    found = await compare_scenes(list(SHOWN_SCENES.values()))
+    assert [finding.explanation for finding in found] == list(SHOWN_SCENES)
+
+
 def test_every_difference_that_is_meant_has_its_reason() -> None:
     text = PAGE.read_text(encoding="utf-8").partition("\n## Compared")[2].partition("\n## ")[0]
-    assert re.findall(r"^### (.*)$", text, re.MULTILINE) == list(EXPLAINED)
+    assert re.findall(r"^### (.*)$", text, re.MULTILINE) == [*EXPLAINED, *SHOWN_SCENES]

@@ -7,16 +7,17 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import cast
 
 import h11
 
 from tests.differential.policies.asks import SLOW_S, TRICKLE_S, Act
-from tests.differential.policies.stage import ATTEMPT, CASE, Arrival, Stage
+from tests.differential.policies.stage import ATTEMPT, CASE, Arrival, Playing
 
 
 @asynccontextmanager
-async def http1_upstream(stage: Stage, backend: str) -> AsyncIterator[int]:
+async def http1_upstream(stage: Playing, backend: str) -> AsyncIterator[int]:
     """One upstream of `backend`; gives its port."""
     connections: set[_Connection] = set()
     loop = asyncio.get_running_loop()
@@ -39,7 +40,7 @@ def closed_port() -> Iterator[int]:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, stage: Stage, backend: str, connections: set[_Connection]) -> None:
+    def __init__(self, stage: Playing, backend: str, connections: set[_Connection]) -> None:
         self._stage = stage
         self._backend = backend
         self._connections = connections
@@ -97,6 +98,8 @@ class _Connection(asyncio.Protocol):
                 self._answer(number, act)
             case "slow":
                 self._later = loop.call_later(SLOW_S, self._answer, number, act)
+            case "hold":
+                self._stage.hold(partial(self._answer, number, act))
             case "reset":
                 self.abort()
             case "close":
