@@ -124,7 +124,7 @@ def cluster(
     endpoints: list[Config] = [{"endpoint": {"address": _address(port)}} for port in ports]
     for endpoint, weight in zip(endpoints, weights or (), strict=False):
         endpoint["load_balancing_weight"] = weight
-    options = {"http2_protocol_options": {}} if protocol == "grpc" else {"http_protocol_options": {}}
+    options: Config = {"http2_protocol_options": {}} if protocol == "grpc" else {"http_protocol_options": {}}
     return {
         "name": name,
         "typed_extension_protocol_options": {
