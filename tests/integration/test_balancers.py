@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
+import yaml
 from aiohttp import web
 
 from tests.support import documents
@@ -19,6 +22,7 @@ from tests.support.backend import Backend, running_backend, running_raw_server
 from tests.support.mesh import metric
 from tests.support.ports import free_port
 from tests.support.process import Command, running_sidecar
+from tests.support.waiting import until, until_async
 
 QUIET = {"consecutiveFailures": 0}
 """No ejection: only the balancer decides."""
@@ -34,9 +38,15 @@ class App:
         self.name = name
         self.status = 200
         self.delay_s = 0.0
+        self.hold: asyncio.Event | None = None
+        """Until then requests wait."""
+        self.held = 0
         self.backend: Backend | None = None
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.hold is not None:
+            self.held += 1
+            await self.hold.wait()
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         return web.Response(text=self.name, status=self.status)
@@ -208,11 +218,12 @@ async def test_a_ring_keeps_users_where_they_are_by_header(tmp_path: Path) -> No
         assert set(await caller.count(40)) == {"y", "z"}
 
 
-async def fail_for(caller: Caller, name: str, user: str) -> None:
+async def fail_for(caller: Caller, name: str, *users: str) -> None:
     caller.apps[name].status = 503
     async with asyncio.timeout(20):
         while (await caller.shares())[name]:
-            assert (await caller.ask(headers={"x-user": user}))[0] == 200
+            for user in users:
+                assert (await caller.ask(headers={"x-user": user}))[0] == 200
 
 
 async def test_maglev_keeps_users_by_a_cookie_that_is_made_for_them(tmp_path: Path) -> None:
@@ -370,3 +381,86 @@ async def test_versions_are_services_of_their_own_with_the_balancer_of_the_servi
                     assert len(answers) == 1
                     places |= answers
             assert seen == {"": {"one-a", "one-b"}, "beta": {"two-a", "two-b"}}
+
+
+@pytest.mark.parametrize("kind", ["LeastRequest", "RoundRobin", "Random", "PeakEWMA"])
+async def test_weights_count_in_all_balancers(tmp_path: Path, kind: str) -> None:
+    endpoints = {"light": {"weight": 1}, "heavy": {"weight": 3}}
+    async with calling(tmp_path, endpoints, balancer={"type": kind}) as caller:
+        assert await caller.shares() == {"light": 0.25, "heavy": 0.75}
+        for app in caller.apps.values():
+            app.delay_s = 0.002  # so that none is faster than the other by accident
+        found = await caller.count(200)
+        if kind == "RoundRobin":
+            assert found == {"light": 50, "heavy": 150}
+        elif kind != "PeakEWMA":
+            assert abs(found["light"] - 50) < 31  # five standard deviations
+
+
+@pytest.mark.parametrize("kind", ["RingHash", "Maglev"])
+async def test_weights_count_for_keys(tmp_path: Path, kind: str) -> None:
+    endpoints = {"light": {"weight": 1}, "heavy": {"weight": 3}}
+    balancer = {"type": kind, "hashOn": [{"type": "Header", "name": "x-user"}]}
+    async with calling(tmp_path, endpoints, balancer=balancer) as caller:
+        found = Counter([(await caller.ask(headers={"x-user": f"user-{number}"}))[1] for number in range(200)])
+        assert 20 <= found["light"] <= 90
+
+
+async def test_least_request_gives_little_to_the_slow(tmp_path: Path) -> None:
+    endpoints: dict[str, dict[str, Any]] = {"slow": {}, "fast": {}}
+    async with calling(tmp_path, endpoints) as caller:
+        caller.apps["slow"].delay_s = 0.5
+        caller.apps["fast"].delay_s = 0.005
+        left = iter(range(200))
+
+        async def go_on() -> Counter[str]:
+            return Counter([(await caller.ask())[1] for _ in left])
+
+        found: Counter[str] = sum(await asyncio.gather(*(go_on() for _ in range(8))), Counter())
+        assert found.total() == 200
+        assert found["slow"] < 50
+
+
+@pytest.mark.parametrize("kind", ["LeastRequest", "RingHash"])
+async def test_endpoints_come_and_go_while_requests_are_in_flight(tmp_path: Path, kind: str) -> None:
+    """Nobody loses a request, and who was ejected stays so."""
+    endpoints: dict[str, dict[str, Any]] = {"goes": {}, "stays": {}, "fails": {}, "comes": {}}
+    balancer: dict[str, Any] = {"type": kind}
+    if kind == "RingHash":
+        balancer["hashOn"] = [{"type": "Header", "name": "x-user"}]
+    async with calling(tmp_path, endpoints, balancer=balancer, outlier={"consecutiveFailures": 1}) as caller:
+
+        async def use(*names: str) -> None:
+            shop, policy = list(yaml.safe_load_all(whole))
+            ports = [app.backend.port for name, app in caller.apps.items() if app.backend is not None and name in names]
+            shop["spec"]["endpoints"] = [each for each in shop["spec"]["endpoints"] if each["port"] in ports]
+            documents.write(caller.path, shop, policy)
+            caller.sidecar.process.send_signal(signal.SIGHUP)
+            await until_async(lambda: has(len(names)))
+
+        async def has(count: int) -> bool:
+            return len((await caller.cluster())["endpoints"]) == count
+
+        async def ask_users() -> Counter[str]:
+            answers = await asyncio.gather(*(caller.ask(headers={"x-user": str(number)}) for number in range(40)))
+            assert {status for status, _ in answers} == {200}
+            return Counter(name for _, name in answers)
+
+        whole = caller.path.read_text()
+        await use("goes", "stays", "fails")
+        await fail_for(caller, "fails", *map(str, range(40)))
+        caller.apps["fails"].status = 200
+
+        hold = caller.apps["goes"].hold = asyncio.Event()
+        in_flight = [asyncio.ensure_future(ask_users()) for _ in range(3)]
+        await until(lambda: caller.apps["goes"].held >= 10)
+        await use("stays", "fails", "comes")
+        assert set(await ask_users()) == {"stays", "comes"}
+        hold.set()
+        answered: Counter[str] = sum(await asyncio.gather(*in_flight), Counter())
+        assert answered.total() == 120
+        assert answered["goes"] >= 10
+        assert not answered["fails"]
+        cluster = await caller.cluster()
+        assert (cluster["requests"], [each["active"] for each in cluster["endpoints"]]) == (0, [0, 0, 0])
+        assert await metric(caller.sidecar, "mesh_ejections_total") == 1

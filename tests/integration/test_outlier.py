@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
+import grpc.aio
+import pytest
 from aiohttp import web
 
 from tests.support import documents
 from tests.support.backend import running_backend
+from tests.support.grpc_app import Echo, meshed
 from tests.support.mesh import metric
 from tests.support.process import Command, running_sidecar
 
@@ -98,3 +103,42 @@ async def test_no_more_than_a_share_is_left_out(tmp_path: Path) -> None:
         assert sorted(len(instance.asked) for instance in instances)[0] == 1
         assert sum(len(instance.asked) for instance in instances) == 30
         assert await metric(caller, "mesh_ejections_total") == 1
+
+
+class Failing(Echo):
+    """Each call ends with a status."""
+
+    def __init__(self, status: grpc.StatusCode) -> None:
+        super().__init__()
+        self._status = status
+
+    async def unary(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        self.calls.append("Unary")
+        await context.abort(self._status, "told to")
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("status", "speaks_against_it"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, True),
+        (grpc.StatusCode.INTERNAL, True),
+        (grpc.StatusCode.DATA_LOSS, True),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, True),
+        (grpc.StatusCode.NOT_FOUND, False),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, False),
+    ],
+)
+async def test_which_grpc_statuses_speak_against_an_instance(
+    tmp_path: Path, status: grpc.StatusCode, speaks_against_it: bool
+) -> None:
+    failing, well = Failing(status), Echo()
+    async with meshed(tmp_path, failing, well, outlier={"consecutiveFailures": 3}) as (channel, caller):
+        codes: Counter[grpc.StatusCode] = Counter()
+        for _ in range(20):
+            call = channel.unary_unary("/echo.Echo/Unary")(b"", timeout=10)
+            codes[await call.code()] += 1
+        failures = 3 if speaks_against_it else 10
+        assert len(failing.calls) == failures
+        assert codes == {status: failures, grpc.StatusCode.OK: 20 - failures}
+        assert await metric(caller, "mesh_ejections_total", service="echo.default") == speaks_against_it
