@@ -17,7 +17,7 @@ from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.fallback import Fallbacks
 from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.exchange.gates import Gates
-from remora.sidecar.listener.affinity import affinity_of, place_of
+from remora.sidecar.listener.affinity import Affinity, affinity_of, place_of
 from remora.sidecar.listener.mirroring import mirror_targets
 from remora.sidecar.routing.match import host_of
 from remora.sidecar.routing.table import CompiledBackend, CompiledRoute, CompiledService, RouteTable
@@ -211,18 +211,25 @@ def _decide_in_mesh(mesh: Mesh, service: CompiledService, head: RequestHead) -> 
     decision = mesh.decision(service, route, backend)
     if decision is None:
         return _refusal(failures.NO_ENDPOINT, name, service=backend.service)
-    keys = decision.cluster.keys
-    if affinity is None and keys is None and not route.mirrors and not origin:
+    if affinity is None and decision.cluster.keys is None and not route.mirrors and not origin:
         return decision
     decision = decision.copy()
     decision.origin = origin
+    _make_its_own(decision, route, head, affinity, mesh.clusters)
+    return decision
+
+
+def _make_its_own(
+    decision: Decision, route: CompiledRoute, head: RequestHead, affinity: Affinity | None, clusters: Clusters
+) -> None:
+    """Add what is of this request alone."""
     if affinity is not None:
         affinity.apply(decision)
+    keys = decision.cluster.keys
     if keys is not None:
         decision.key = place_of(decision, keys, head, 0 if affinity is None else affinity.bits)
     if route.mirrors:
-        decision.mirrors = mirror_targets(decision.filters, mesh.clusters)
-    return decision
+        decision.mirrors = mirror_targets(decision.filters, clusters)
 
 
 def _decide_unrouted(mesh: Mesh, service: CompiledService, head: RequestHead) -> Decided:
