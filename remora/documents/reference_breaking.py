@@ -44,8 +44,9 @@ MEANINGS: dict[str, str] = {
     "Breaker.errorPercent": "of `ErrorRatio`: opens when so many of the tries in the window failed, or more",
     "Breaker.failures": "of `Consecutive`: so many in a row",
     "Breaker.sleep": "how long it is open; then it is half open: probes go through, and nothing else",
-    "Breaker.probes": "so many at once; when as many have gone well it closes, when one fails it is open again; when "
-    "they are not answered within another `sleep`, others go",
+    "Breaker.probes": "so many at once; when as many have gone well it closes, when one fails it is open again. "
+    "After another `sleep` those whose answers still go on, as streams do, have gone well, and in place of those that "
+    "are not answered others go",
     "TrafficPolicySpec.health": "each caller's sidecar asks each instance whether it is well, and leaves out those "
     "that are not (state `check-failed`; below `balancer.panicThreshold` they are used all the same). One that has not "
     "been asked yet counts as well. With `--workers` it is asked once for all",

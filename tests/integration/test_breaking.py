@@ -25,7 +25,7 @@ NO_EJECTION = {"consecutiveFailures": 0}
 
 
 class App:
-    """Answers 500 while it is told to, and holds up requests for /held until it is told to go on."""
+    """Answers 500 while it is told to. Holds up requests for /held, and the rest of /stream, until it is told to go on."""
 
     def __init__(self) -> None:
         self.fails = False
@@ -35,6 +35,12 @@ class App:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/held":
             await self.go_on.wait()
+        if request.path == "/stream":
+            stream = web.StreamResponse()
+            await stream.prepare(request)
+            await stream.write(b"first")
+            await self.go_on.wait()
+            return stream
         return web.Response(status=500 if self.fails else 200)
 
     @property
@@ -116,6 +122,22 @@ async def test_a_breaker_opens_lets_one_probe_through_and_closes(tmp_path: Path)
         assert await metric(shop.sidecar, "mesh_breaker_transitions_total", state="closed") == 1
         assert await metric(shop.sidecar, "mesh_breaker_state", service="shop.default", endpoint="") == 0
         assert await metric(shop.sidecar, "mesh_requests_total", flag="UO") == 22
+
+
+async def test_a_stream_that_goes_on_closes_it(tmp_path: Path) -> None:
+    breaker = {"type": "Consecutive", "failures": 2, "sleep": "200ms"}
+    async with asking(tmp_path, breaker=breaker) as shop, aiohttp.ClientSession() as client:
+        app = shop.apps[0]
+        app.fails = True
+        assert await shop.codes(2) == {(500, None): 2}
+        app.fails = False
+        await shop.until_breaker("half-open")
+        async with client.get(shop.sidecar.url("outbound:shop") + "/stream") as stream:
+            assert await stream.content.readany() == b"first"
+            await shop.until_breaker("closed")
+            assert await shop.codes(5) == {(200, None): 5}
+            app.go_on.set()
+            assert await stream.read() == b""
 
 
 async def _is(value: bool) -> bool:

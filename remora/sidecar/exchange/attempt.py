@@ -227,6 +227,8 @@ class Attempt:
         self._release_head()
         if end:
             self._end_stream()
+        elif self._ticket != REFUSED:
+            self._ticket = self.endpoint.on_answering(self._ticket)
         self._exchange.forward_data(data, end)
 
     def on_trailers(self, trailers: Fields) -> None:

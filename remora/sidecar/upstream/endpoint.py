@@ -126,6 +126,10 @@ class UpstreamEndpoint:
         if ticket != REFUSED and self.guard is not None:
             self.guard.end(ticket, outcome)
 
+    def on_answering(self, ticket: int) -> int:
+        """The answer to an attempt has begun, and goes on; gives the ticket that it is ended with."""
+        return ticket if self.guard is None else self.guard.on_answering(ticket)
+
     def end_well(self, ticket: int) -> None:
         """An attempt is over, and speaks for it."""
         self.active -= 1

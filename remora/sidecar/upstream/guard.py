@@ -77,11 +77,15 @@ class Guard:
         breaker = self._breaker
         now = time.monotonic()
         ticket = breaker.admit(now)
-        if breaker.state is not BreakerState.CLOSED:
+        if breaker.state is not BreakerState.CLOSED or self._state is not BreakerState.CLOSED:
             if ticket == REFUSED and self.config.shadow:
                 self._shadow.note(now, f"{self._what} is {breaker.state.value}")
             self._look()
         return ticket
+
+    def on_answering(self, ticket: int) -> int:
+        """The attempt's answer has begun, and goes on; gives the ticket that it is ended with."""
+        return ticket if self._state is BreakerState.CLOSED else self._breaker.on_answering(ticket)
 
     def end(self, ticket: int, outcome: Outcome) -> None:
         """The attempt is over, or so far that it is known how it goes."""

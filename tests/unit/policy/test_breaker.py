@@ -75,6 +75,40 @@ def test_probes_that_hang_are_not_waited_for_for_ever() -> None:
     assert breaker.state is BreakerState.CLOSED
 
 
+def test_probes_whose_answers_go_on_have_gone_well_after_another_sleep() -> None:
+    breaker = opened(CONSECUTIVE)
+    streams = [breaker.on_answering(breaker.admit(5)) for _ in range(2)]
+    assert (breaker.admit(9.9), breaker.state) == (REFUSED, BreakerState.HALF_OPEN)
+    breaker.wake(10)
+    assert breaker.state is BreakerState.CLOSED
+    breaker.on_failure(streams[0], 11)
+    breaker.on_success(streams[1], 11)
+    assert breaker.state is BreakerState.CLOSED
+    breaker = opened(CONSECUTIVE)
+    stream, hanging = breaker.on_answering(breaker.admit(5)), breaker.admit(5)
+    assert breaker.admit(10) != REFUSED
+    assert breaker.state is BreakerState.HALF_OPEN, "one of two hangs"
+    breaker.on_failure(stream, 11)
+    assert breaker.state is BreakerState.OPEN, "however late"
+    breaker.on_success(hanging, 11)
+    assert breaker.state is BreakerState.OPEN
+    breaker = opened(CONSECUTIVE)
+    breaker.on_dropped(breaker.on_answering(breaker.admit(5)))
+    breaker.on_answering(breaker.admit(5))
+    breaker.wake(10)
+    assert breaker.state is BreakerState.HALF_OPEN, "who is gone counts no more"
+    breaker.on_success(breaker.on_answering(breaker.admit(10)), 10)
+    assert breaker.state is BreakerState.HALF_OPEN, "nor twice"
+
+
+def test_a_probe_that_goes_late_has_as_long() -> None:
+    breaker = opened(Breaker("consecutive", failures=1, sleep_s=5))
+    breaker.wake(5)
+    assert breaker.admit(9) != REFUSED
+    assert (breaker.admit(10), breaker.admit(13.9), breaker.retry_after_s(13)) == (REFUSED, REFUSED, 1)
+    assert breaker.admit(14) != REFUSED
+
+
 def test_time_alone_makes_it_half_open_and_never_closes_it() -> None:
     breaker = opened(CONSECUTIVE)
     breaker.wake(4.9)
@@ -175,6 +209,12 @@ class Histories(RuleBasedStateMachine):
             self.out.append(ticket)
 
     @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def begin_to_answer(self, data: st.DataObject) -> None:
+        index = data.draw(st.integers(0, len(self.out) - 1))
+        self.out[index] = self.breaker.on_answering(self.out[index])
+
+    @precondition(lambda self: self.out)
     @rule(data=st.data(), how=st.sampled_from(["well", "badly", "unknown"]))
     def answer(self, data: st.DataObject, how: str) -> None:
         ticket = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
@@ -206,9 +246,11 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def half_open_has_no_more_probes_out_than_it_may(self) -> None:
         if self.breaker.state is BreakerState.HALF_OPEN:
-            newest = max(self.out, default=0)
+            generations = [ticket & ~1 for ticket in self.out]
+            newest = max(generations, default=0)
             rounds = 1 + int((self.now - self.half_open_at) / CONSECUTIVE.sleep_s)
-            assert sum(ticket == newest for ticket in self.out) <= CONSECUTIVE.probes * rounds or newest == 0
+            assert generations.count(newest) <= CONSECUTIVE.probes * rounds or newest == 0
+            assert 0 <= self.breaker._probes_answering <= sum(ticket & 1 for ticket in self.out)
 
 
 TestHistories = Histories.TestCase

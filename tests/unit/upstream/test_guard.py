@@ -106,6 +106,39 @@ async def test_half_open_outlives_snapshots_with_its_probe_out() -> None:
     found.abort()
 
 
+async def test_a_stream_that_goes_on_closes_the_breaker() -> None:
+    for probes in (1, 2):
+        found = cluster(msgspec.structs.replace(SERVICE, sleep_s=0.02, probes=probes))
+        endpoint = found.endpoints[0]
+        fail(endpoint)
+        await until(lambda found=found: found.breakers.state is BreakerState.HALF_OPEN)
+        streams = [endpoint.on_answering(endpoint.begin()) for _ in range(probes)]
+        await until(lambda found=found: found.breakers.state is BreakerState.CLOSED)
+        assert not found.is_shut
+        for ticket in streams:
+            endpoint.end(ticket, Outcome.FAILED)
+        assert found.breakers.state is BreakerState.CLOSED
+        found.abort()
+
+
+async def test_a_request_that_finds_streams_going_on_closes_the_breaker() -> None:
+    """There is a place left, so nobody has waited for the time to pass."""
+    found = cluster(msgspec.structs.replace(SERVICE, sleep_s=0.02, probes=2))
+    endpoint = found.endpoints[0]
+    fail(endpoint)
+    await until(lambda: found.breakers.state is BreakerState.HALF_OPEN)
+    streams = []
+    for _ in range(2):
+        streams.append(endpoint.on_answering(endpoint.begin()))
+        assert found.breakers.state is BreakerState.HALF_OPEN
+        await asyncio.sleep(0.03)
+    streams.append(endpoint.begin())
+    assert (found.breakers.state, found.is_shut) == (BreakerState.CLOSED, False)
+    for ticket in streams:
+        endpoint.end(ticket, Outcome.OK)
+    found.abort()
+
+
 async def test_nobody_hears_of_an_endpoint_that_is_gone() -> None:
     for breaker in (SERVICE, EACH):
         metrics = Metrics()
