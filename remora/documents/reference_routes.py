@@ -45,6 +45,8 @@ What is otherwise than in Gateway API, or than it leaves open:
   whole text. It goes after exact paths and before prefixes.
 * Filters act in one order, whatever their order in the list: CORS, redirect, header edits, rewrite. Copies for mirrors
   have the rule's edits too.
+* `retry` tries again only what may be executed twice, or was surely not executed: see
+  [TrafficPolicy](#trafficpolicy).
 * `timeouts.request` begins when the request has been read, and ends where an answer of unknown length begins.
 """
 
@@ -164,13 +166,13 @@ MEANINGS: dict[str, str] = {
     "PathMatch.type": "`PathPrefix` matches whole segments: `/a` matches `/a` and `/a/b`, not `/ab`; "
     "`RegularExpression` matches the whole path, without the query",
     "PathMatch.value": "the path, its beginning, or an expression of RE2",
-    "HeaderMatch.name": "in any case",
+    "HeaderMatch.name": "in any case; `Host` is the authority, with its port if it came with one",
     "HeaderMatch.value": "the whole value, lines of a repeated field joined by commas; or an expression of RE2 that "
     "matches all of it",
-    "HeaderMatch.type": "",
+    "HeaderMatch.type": "of the value",
     "QueryParamMatch.name": "case counts",
     "QueryParamMatch.value": "the whole value, decoded, or an expression of RE2 that matches all of it",
-    "QueryParamMatch.type": "",
+    "QueryParamMatch.type": "of the value",
     "RouteTimeouts.request": "from the end of the request to its answer, retries included; the next server is told",
     "RouteRetry.codes": "HTTP statuses worth a retry",
     "RouteRetry.attempts": "retries, beside the first try",
@@ -182,7 +184,7 @@ MEANINGS: dict[str, str] = {
     "ParentRef.kind": "must be `Service`",
     "ParentRef.namespace": "of the service; if it is another one, the route is for callers of its own namespace only, "
     "and those use no other routes to the service",
-    "ParentRef.port": "narrows the route to requests for this port",
+    "ParentRef.port": "narrows the route to requests for this port of the authority; one without a port has 80",
     "HTTPBackendRef.name": "a service, or a version of one such as `reviews-v2`",
     "HTTPBackendRef.group": 'must be `""`',
     "HTTPBackendRef.kind": "must be `Service`",
@@ -207,12 +209,12 @@ MEANINGS: dict[str, str] = {
     "GRPCRouteMatch.headers": _HEADERS,
     "ReferenceGrantSpec.from": "whose routes may; at least one",
     "ReferenceGrantSpec.to": "what they may send requests to; at least one",
-    "GrantFrom.kind": "",
+    "GrantFrom.kind": "of the routes",
     "GrantFrom.namespace": "of the routes",
     "GrantFrom.group": "",
-    "GrantTo.kind": "",
+    "GrantTo.kind": "must be `Service`",
     "GrantTo.name": "one service",
-    "GrantTo.group": "",
+    "GrantTo.group": 'must be `""`',
     "GRPCMethodMatch.type": "of both names",
     "GRPCMethodMatch.service": "the full name, or an expression of RE2 that matches all of it",
     "GRPCMethodMatch.method": "the method's name, or an expression of RE2 that matches all of it",
