@@ -60,6 +60,7 @@ class Pool:
     """Connections to `host`:`port`. Also their ConnectionOwner."""
 
     __slots__ = (
+        "_aborted",
         "_connect_timeout_s",
         "_connecting",
         "_connections",
@@ -105,6 +106,7 @@ class Pool:
         self._connecting: set[asyncio.Task[None]] = set()
         self._waiters: deque[Waiter] = deque()
         self._draining = False
+        self._aborted = False
         self._room = Room(Caps()) if room is None else room
         self._counted = 0
         """How many of its connections `room` knows of."""
@@ -194,12 +196,14 @@ class Pool:
             connection.drain()
 
     def abort(self) -> None:
-        """Close everything at once."""
+        """Close everything at once, and open nothing any more; who waits fails."""
         self._stop()
+        self._aborted = True
         for task in tuple(self._connecting):
             task.cancel()
         for connection in tuple(self._connections):
             connection.abort()
+        self._fail_all("the sidecar closes its connections")
 
     def _stop(self) -> None:
         self._draining = True
@@ -304,6 +308,8 @@ class Pool:
                 self._fail_one(waiter, f"the request could not be sent: {error!r}")
 
     def _connect_as_needed(self) -> None:
+        if self._aborted:
+            return
         served = self._streams_told or _STREAMS_PER_CONNECTION[self._protocol]
         while len(self._connecting) * served < len(self._waiters):
             if not self._may_connect():
@@ -390,13 +396,16 @@ class Pool:
         """All who wait fail: each may try another endpoint, rather than queue for one that does not answer."""
         log.debug("%s", reason)
         self._keep_alive.on_unreachable()
-        waiters, self._waiters = self._waiters, deque()
-        self._room.waiting -= len(waiters)
         try:
             self._on_connect(False)
         finally:
-            for waiter in waiters:
-                self._fail_one(waiter, reason)
+            self._fail_all(reason)
+
+    def _fail_all(self, reason: str) -> None:
+        waiters, self._waiters = self._waiters, deque()
+        self._room.waiting -= len(waiters)
+        for waiter in waiters:
+            self._fail_one(waiter, reason)
 
     def _fail_one(self, waiter: Waiter, reason: str) -> None:
         try:

@@ -8,7 +8,9 @@ import socket
 import pytest
 from h2.settings import SettingCodes
 
+from remora.model.policies import Caps
 from remora.sidecar.upstream.pool import Pool
+from remora.sidecar.upstream.room import Room
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.http2 import frames
 from remora.sidecar.wire.stream import ClientConnection
@@ -261,3 +263,23 @@ async def test_a_limit_of_streams_that_goes_down_counts_for_further_connections(
         assert [len(peer.calls) for peer in server.peers] == [3, 3, 1, 1, 1]
         assert [waiter.heard.reset for waiter in asked] == [None] * 9
         pool.abort()
+
+
+async def test_a_pool_that_is_aborted_opens_no_connection_for_those_who_wait() -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with running_raw_server(hang) as port:
+        room = Room(Caps(connections=1))
+        pool = Pool("127.0.0.1", port, "http1", 5.0, lambda _: None, room=room)
+        served, waiting = Waiter(), Waiter()
+        pool.wait(served)
+        await asyncio.wait_for(served.connection, 10)
+        pool.wait(waiting)
+        tasks = asyncio.all_tasks()
+        pool.abort()
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(waiting.connection, 10)
+        await until(lambda: served.heard.reset)
+        assert asyncio.all_tasks() <= tasks
+        assert (room.waiting, room.connections, pool.connections) == (0, 0, 0)
