@@ -25,7 +25,7 @@ NO_EJECTION = {"consecutiveFailures": 0}
 
 
 class App:
-    """Answers 500 while it is told to. Holds up requests for /held, and the rest of /stream, until it is told to go on."""
+    """Answers 500 while it is told to. Requests for /held wait, and so does the rest of /stream, until it may go on."""
 
     def __init__(self) -> None:
         self.fails = False

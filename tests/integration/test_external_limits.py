@@ -124,3 +124,5 @@ async def test_in_shadow_mode_nobody_waits(tmp_path: Path) -> None:
                 assert response.status == 200
             while not await metric(sidecar, "mesh_ratelimited_total", limit="shop", enforcement="shadow"):
                 pass
+            assert await metric(sidecar, "mesh_shadowed_total", service="shop.default", policy="ratelimit") == 1
+        assert "shop.default: ratelimit shop, in shadow mode, would have refused 1 requests" in sidecar.errors.decode()

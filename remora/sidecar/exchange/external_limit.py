@@ -17,6 +17,7 @@ from remora.sidecar.exchange.failures import LIMITER_FAILED, RATE_LIMITED_ELSEWH
 from remora.sidecar.exchange.gate import Account, Asked, Gate, Stopped, Verdict
 from remora.sidecar.routing.limit_keys import key_value
 from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.telemetry.shadow import Shadow
 from remora.sidecar.wire.heads import Fields, RequestHead, field_value
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ Descriptors = list[tuple[tuple[str, str], ...]]
 class Limiter:
     """One rate limit service, as one document wants it asked."""
 
-    __slots__ = ("_asked", "_client", "_logged_at", "_metrics", "config")
+    __slots__ = ("_asked", "_client", "_logged_at", "_metrics", "_shadow", "config")
 
     def __init__(self, config: ExternalLimit, metrics: Metrics) -> None:
         self.config = config
@@ -47,6 +48,7 @@ class Limiter:
         self._asked = 0
         """Questions that wait for an answer."""
         self._logged_at = float("-inf")
+        self._shadow = Shadow(config.service, "ratelimit", metrics, config.name)
 
     def descriptors(self, head: RequestHead) -> Descriptors:
         """What is to be asked about a request; empty: nothing."""
@@ -99,10 +101,11 @@ class Limiter:
             if answer.request_fields and not config.shadow:
                 head.fields = [*head.fields, *answer.request_fields]
             return None
+        detail = RATE_LIMITED_ELSEWHERE.sentence.format(service=config.service, limit=config.name)
         self._metrics.count_ratelimited(config.service, config.name, "shadow" if config.shadow else "enforce")
         if config.shadow:
+            self._shadow.note(time.monotonic(), detail)
             return None
-        detail = RATE_LIMITED_ELSEWHERE.sentence.format(service=config.service, limit=config.name)
         return Stopped(RATE_LIMITED_ELSEWHERE, detail, _told(config.name, answer))
 
     def _failed(self, reason: str) -> Stopped | None:

@@ -7,7 +7,6 @@ draft-ietf-httpapi-ratelimit-headers-10).
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -21,25 +20,21 @@ from remora.sidecar.policy.token_bucket import TokenBucket
 from remora.sidecar.routing.limit_keys import joined_values
 from remora.sidecar.routing.match import Matcher
 from remora.sidecar.telemetry.metrics import Metrics
+from remora.sidecar.telemetry.shadow import Shadow
 from remora.sidecar.wire.heads import Fields, RequestHead
-
-log = logging.getLogger(__name__)
-
-LOG_EVERY_S = 10.0
-"""What a limit in shadow mode would have done is logged so often at most."""
 
 
 class _Counted:
     """A limit in use."""
 
-    __slots__ = ("config", "fields", "limit", "logged_at", "matcher")
+    __slots__ = ("config", "fields", "limit", "matcher", "shadow")
 
-    def __init__(self, config: RateLimit, limit: Limit) -> None:
+    def __init__(self, config: RateLimit, limit: Limit, metrics: Metrics) -> None:
         self.config = config
         self.limit = limit
         self.matcher = Matcher(config.matches)
         self.fields = _policy_field(config)
-        self.logged_at = float("-inf")
+        self.shadow = Shadow(config.service, "ratelimit", metrics, config.name)
 
     def account(self, head: RequestHead, now: float) -> Account:
         """For people."""
@@ -83,7 +78,10 @@ class RateLimitGate(Gate):
     def configure(self, limits: tuple[RateLimit, ...], now: float) -> None:
         """Follow the documents; limits that stay keep their tokens."""
         before = {_identity(counted.config): counted.limit for counted in (*self._enforced, *self._shadowed)}
-        found = [_Counted(config, self._limit(config, before.get(_identity(config)), now)) for config in limits]
+        found = [
+            _Counted(config, self._limit(config, before.get(_identity(config)), now), self._metrics)
+            for config in limits
+        ]
         self._enforced = tuple(counted for counted in found if not counted.config.shadow)
         self._shadowed = tuple(counted for counted in found if counted.config.shadow)
 
@@ -136,9 +134,7 @@ class RateLimitGate(Gate):
     def _note(self, counted: _Counted, now: float) -> None:
         config = counted.config
         self._metrics.count_ratelimited(config.service, config.name, "shadow")
-        if now - counted.logged_at >= LOG_EVERY_S:
-            counted.logged_at = now
-            log.info("Limit %s of %s, in shadow mode, would refuse requests now.", config.name, config.service)
+        counted.shadow.note(now, _detail(config))
 
 
 _ROUNDING_S = 1e-9

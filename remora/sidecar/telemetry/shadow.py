@@ -14,12 +14,13 @@ LOG_EVERY_S = 10.0
 class Shadow:
     """Of one policy of one service."""
 
-    __slots__ = ("_metrics", "_policy", "_quiet_until", "_service", "_unsaid")
+    __slots__ = ("_metrics", "_name", "_policy", "_quiet_until", "_service", "_unsaid")
 
-    def __init__(self, service: str, policy: str, metrics: Metrics) -> None:
-        """`policy` is the name of its field, such as `breaker`."""
+    def __init__(self, service: str, policy: str, metrics: Metrics, name: str = "") -> None:
+        """`policy` is the name of its field, such as `breaker`; `name` tells it from others of its kind."""
         self._service = service
         self._policy = policy
+        self._name = f"{policy} {name}".strip()
         self._metrics = metrics
         self._quiet_until = 0.0
         self._unsaid = 0
@@ -31,6 +32,6 @@ class Shadow:
         if now < self._quiet_until:
             return
         message = "%s: %s, in shadow mode, would have refused %d requests since the last line; now: %s"
-        log.warning(message, self._service, self._policy, self._unsaid, detail)
+        log.warning(message, self._service, self._name, self._unsaid, detail)
         self._quiet_until = now + LOG_EVERY_S
         self._unsaid = 0

@@ -100,11 +100,12 @@ def test_who_is_refused_by_one_limit_uses_up_none_of_the_others() -> None:
 
 
 def test_shadow_counts_and_lets_all_pass(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
     sidecar = Sidecar(limit(shadow=True))
     assert sidecar.passed(10) == 10
     assert sidecar.metrics.ratelimited == {("shop.default", "shop/all", "shadow"): 8}
-    assert caplog.messages == ["Limit shop/all of shop.default, in shadow mode, would refuse requests now."]
+    assert sidecar.metrics.shadowed == {("shop.default", "ratelimit"): 8}
+    (message,) = caplog.messages
+    assert message.startswith("shop.default: ratelimit shop/all, in shadow mode, would have refused 1 requests")
 
 
 def test_what_is_used_up_stays_so_when_documents_change() -> None:
