@@ -136,7 +136,10 @@ _SESSION = (
     "there is something new to say"
 )
 _PARENTS = "the services that this route is for"
-_HOSTNAMES = "narrows the route to these hosts; callers reach the service by them too (those with `*.` only narrow)"
+_HOSTNAMES = (
+    "narrows the route to these hosts; callers reach the service by them too (those with `*.`, and those of a route of "
+    "callers, only narrow)"
+)
 _RULES = "where what goes; at least one"
 _RULE_NAME = "shown as `route` in metrics"
 _MATCHES = "when the rule holds: any one of these"

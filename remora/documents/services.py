@@ -24,6 +24,8 @@ def compile_service(
 ) -> Service:
     """A service of the routes and policies that were compiled for it."""
     ordered = tuple(ranked.route for ranked in sorted(routes, key=lambda ranked: ranked.rank))
-    hostnames = {host for route in ordered for host in route.hostnames if not host.startswith("*.")}
+    # Callers who write a route for themselves give nothing a name that all others would go by.
+    producers = [route for route in ordered if not route.consumers]
+    hostnames = {host for route in producers for host in route.hostnames if not host.startswith("*.")}
     names = tuple(sorted(hostnames))
     return Service(name, ordered, policy or _DEFAULTS, names, in_order(faults), join_limits(limits))

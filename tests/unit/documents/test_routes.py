@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from remora.documents.gateway import GRPCRoute, HTTPRoute
 from remora.documents.parse import parse_raw
-from remora.documents.routes import RankedRoute, backends, compile_routes
+from remora.documents.routes import RankedRoute, backend_places, backends, compile_routes
 from remora.documents.services import compile_service
 from remora.model.names import service_name
 from remora.model.routes import (
     Backend,
+    Cors,
     FieldEdits,
     FieldMatch,
     Filters,
     Mirror,
     PathMatch,
     PathRewrite,
+    Redirect,
     Rewrite,
     Route,
     RouteMatch,
@@ -117,6 +120,13 @@ def test_hosts_go_from_specific_to_none() -> None:
     found = [route.hostnames for route in service.routes]
     assert found == [("a.example.com",), ("example.com",), ("*.a.example.com",), ("*.example.com",), ()]
     assert service.hostnames == ("a.example.com", "example.com")
+
+
+def test_a_route_of_callers_gives_no_names_that_others_would_go_by() -> None:
+    parent = {"kind": "Service", "group": "", "name": "reviews", "namespace": "shop"}
+    source = document("r", [rule("x")], parentRefs=[parent], hostnames=["bank.example"])
+    ((name, routes),) = compile_routes(source, 1, 1).items()
+    assert compile_service(name, routes, None).hostnames == ()
 
 
 def test_a_rule_in_full() -> None:
@@ -248,3 +258,52 @@ def test_filters() -> None:
     )
     assert ranked.route.backends[0].filters == Filters(request=FieldEdits(remove=("X-B",)))
     assert backends(source) == {service_name("x"), service_name("b")}
+    full["backendRefs"][0]["filters"] = [{**mirror, "requestMirror": {"backendRef": {"name": "c", "namespace": "d"}}}]
+    places = dict(backend_places(document("r", [full])))
+    assert places["spec.rules[0].backendRefs[0].filters[0].requestMirror.backendRef"] == "c.d"
+
+
+@pytest.mark.parametrize("lifetime", ["Permanent", "Session"])
+def test_sessions(lifetime: str) -> None:
+    session = {
+        "type": "Cookie",
+        "absoluteTimeout": "1h",
+        "idleTimeout": "1m",
+        "cookieConfig": {"lifetimeType": lifetime},
+    }
+    (ranked,) = compiled(document("r", [rule("x", sessionPersistence=session)]), 1, 1)
+    permanent = lifetime == "Permanent"
+    assert ranked.route.session == SessionPersistence("remora-r-x", "cookie", 3600, 60, permanent)
+
+
+def test_filters_in_full() -> None:
+    fraction = {"numerator": 1, "denominator": 1000}
+    cors = {
+        "allowOrigins": ["https://a"],
+        "allowCredentials": True,
+        "allowMethods": ["PUT"],
+        "allowHeaders": ["x-a"],
+        "exposeHeaders": ["x-b"],
+        "maxAge": 60,
+    }
+    redirect = {
+        "scheme": "https",
+        "hostname": "h",
+        "port": 8443,
+        "statusCode": 308,
+        "path": {"type": "ReplaceFullPath", "replaceFullPath": "/a"},
+    }
+    filters = [
+        {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "b"}, "fraction": fraction}},
+        {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "c", "namespace": "d"}}},
+        {"type": "CORS", "cors": cors},
+        {"type": "RequestRedirect", "requestRedirect": redirect},
+        {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"add": [{"name": "x", "value": "1"}]}},
+    ]
+    (ranked,) = compiled(document("r", [{"filters": filters}]), 1, 1)
+    assert ranked.route.filters == Filters(
+        response=FieldEdits(add=(("x", "1"),)),
+        redirect=Redirect("https", "h", 8443, PathRewrite("full", "/a"), 308),
+        mirrors=(Mirror(service_name("b"), 0.001), Mirror(service_name("c", "d"), 1.0)),
+        cors=Cors(("https://a",), True, ("PUT",), ("x-a",), ("x-b",), 60),
+    )
