@@ -78,7 +78,8 @@ def _matches(finding: Finding) -> Iterator[Document]:
 
 def _matched_apart(finding: Finding) -> bool:
     """Whether they may have taken two matches, of one rule or of two."""
-    return finding.kind in (ROUTE, *_SENT) or (finding.kind == ANSWER and finding.us.answered_by is None)
+    ours = finding.kind in (ANSWER, ANSWER_FIELDS) and finding.us.answered_by is None
+    return ours or finding.kind in (ROUTE, *_SENT)
 
 
 def _decoded_query(finding: Finding) -> object:

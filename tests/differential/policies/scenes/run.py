@@ -64,7 +64,7 @@ async def _play(scenes: Sequence[Scene]) -> list[Finding | None]:
         return Finding(scene, *notes) if notes[0] != notes[1] else None
 
     async with at_ours(scenes) as ours, at_envoy(scenes) as theirs:
-        return await asyncio.gather(*(look(scene, ours[scene.service], theirs[scene.service]) for scene in scenes))
+        return await asyncio.gather(*map(look, scenes, ours, theirs))
 
 
 async def _notes(scene: Scene, cast: Cast) -> Notes:

@@ -38,14 +38,18 @@ class Meant:
 class Actor:
     """An endpoint of the service."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int, places: list[int]) -> None:
+        """`places`: where the service's requests have arrived, in their order."""
         self.arrivals: list[Arrival] = []
+        self._number = number
+        self._places = places
         self.act: Callable[[Arrival], Act] = lambda _: Act()
         """What it does with a request, which is the last of `arrivals` by then."""
         self._held: list[Callable[[], None]] = []
 
     def on_arrival(self, case: bytes, arrival: Arrival) -> tuple[int, Act]:
         self.arrivals.append(arrival)
+        self._places.append(self._number)
         return len(self.arrivals) - 1, self.act(arrival)
 
     def hold(self, answer: Callable[[], None]) -> None:
@@ -65,21 +69,22 @@ class Cast:
     port: int
     service: str
     actors: Sequence[Actor]
+    places: Sequence[int]
+    """The index of the endpoint that got each request, in their order."""
 
     @property
     def arrived(self) -> int:
         """How many requests, at all endpoints together."""
-        return sum(len(actor.arrivals) for actor in self.actors)
+        return len(self.places)
 
     async def ask(self, ask: Ask | None = None) -> Outcome:
         return await send(self.port, self.service.encode(), ask or get(self.service))
 
     async def place_of(self, ask: Ask) -> int | None:
         """The index of the endpoint that gets this request, nobody else asking; None: none does."""
-        before = [len(actor.arrivals) for actor in self.actors]
+        before = self.arrived
         await self.ask(ask)
-        changed = [len(actor.arrivals) > count for actor, count in zip(self.actors, before, strict=True)]
-        return changed.index(True) if True in changed else None
+        return self.places[-1] if self.arrived > before else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,28 +186,28 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def at_ours(scenes: Sequence[Scene]) -> AsyncIterator[dict[str, Cast]]:
-    """Casts by service."""
-    async with _actors(scenes) as places:
+async def at_ours(scenes: Sequence[Scene]) -> AsyncIterator[list[Cast]]:
+    async with AsyncExitStack() as stack:
+        theaters = [await _open(stack, scene) for scene in scenes]
         documents = [document for scene in scenes for document in scene.documents]
         documents += [
-            endpoints_document(scene.service, scene.protocol, places[scene.service][1], scene.weights)
-            for scene in scenes
+            endpoints_document(scene.service, scene.protocol, theater.ports, scene.weights)
+            for scene, theater in zip(scenes, theaters, strict=True)
         ]
         async with our_sidecar(documents) as (port, _):
-            yield {service: Cast(port, service, actors) for service, (actors, _) in places.items()}
+            yield [theater.cast(port) for theater in theaters]
 
 
 @asynccontextmanager
-async def at_envoy(scenes: Sequence[Scene]) -> AsyncIterator[dict[str, Cast]]:
-    """Casts by service."""
-    async with _actors(scenes) as places:
+async def at_envoy(scenes: Sequence[Scene]) -> AsyncIterator[list[Cast]]:
+    async with AsyncExitStack() as stack:
+        theaters = [await _open(stack, scene) for scene in scenes]
         clusters = [
-            cluster(scene.service, scene.protocol, places[scene.service][1], scene.weights, **scene.cluster)
-            for scene in scenes
+            cluster(scene.service, scene.protocol, theater.ports, scene.weights, **scene.cluster)
+            for scene, theater in zip(scenes, theaters, strict=True)
         ]
         async with envoy([_virtual_host(scene) for scene in scenes], clusters) as port:
-            yield {service: Cast(port, service, actors) for service, (actors, _) in places.items()}
+            yield [theater.cast(port) for theater in theaters]
 
 
 def _virtual_host(scene: Scene) -> Config:
@@ -211,17 +216,25 @@ def _virtual_host(scene: Scene) -> Config:
     return {"name": scene.service, "domains": [scene.service], "routes": [route]}
 
 
-@asynccontextmanager
-async def _actors(scenes: Sequence[Scene]) -> AsyncIterator[dict[str, tuple[list[Actor], list[int]]]]:
-    """Actors and ports of each service."""
-    async with AsyncExitStack() as stack:
-        places = {}
-        for scene in scenes:
-            actors = [Actor() for _ in range(scene.endpoints)]
-            upstream = grpc_upstream if scene.protocol == "grpc" else http1_upstream
-            ports = [await stack.enter_async_context(upstream(actor, scene.service)) for actor in actors]
-            places[scene.service] = actors, ports
-        yield places
+@dataclasses.dataclass(frozen=True)
+class _Theater:
+    """The upstreams of a scene."""
+
+    service: str
+    actors: list[Actor]
+    ports: list[int]
+    places: list[int]
+
+    def cast(self, port: int) -> Cast:
+        return Cast(port, self.service, self.actors, self.places)
+
+
+async def _open(stack: AsyncExitStack, scene: Scene) -> _Theater:
+    places: list[int] = []
+    actors = [Actor(number, places) for number in range(scene.endpoints)]
+    upstream = grpc_upstream if scene.protocol == "grpc" else http1_upstream
+    ports = [await stack.enter_async_context(upstream(actor, scene.service)) for actor in actors]
+    return _Theater(scene.service, actors, ports, places)
 
 
 @asynccontextmanager

@@ -75,7 +75,8 @@ class _Player:
             return await self._eject(self._places[number])
         if kind == "failing":
             self._fail_once(self._places[number])
-        place, outcome = await self._ask(self._token(kind, number))
+        outcome = await self._cast.ask(self._request(self._token(kind, number)))
+        place = self._cast.places[-1]
         new = self._told(outcome)
         if new:
             self._tokens[number] = new
@@ -87,19 +88,6 @@ class _Player:
         if kind == "rubbish":
             return "Z29uZQ"
         return self._tokens[number] if kind in ("known", "failing") else ""
-
-    async def _ask(self, token: str) -> tuple[int, Outcome]:
-        """Which endpoint answered, and what."""
-        before = [len(actor.arrivals) for actor in self._cast.actors]
-        outcome = await self._cast.ask(self._request(token))
-        found = [number for number, actor in enumerate(self._cast.actors) if len(actor.arrivals) > before[number]]
-        answered = outcome.field(b"x-attempt")
-        last = next(
-            number
-            for number in found
-            if answered is not None and len(self._cast.actors[number].arrivals) - 1 == int(answered)
-        )
-        return last, outcome
 
     def _request(self, token: str) -> Ask:
         if not token:
