@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import NODEFAULT, inspect
 
 from remora.documents.fields import Metadata
 from remora.documents.kinds import API_VERSIONS, KINDS
+from remora.documents.reference_differences import differences_of
+from remora.documents.reference_errors import mistakes_everywhere, mistakes_of
 from remora.documents.reference_texts import ABOUT, DEFAULTS, FORMS, INTRODUCTION, MEANINGS, PARTS
 
 
@@ -41,7 +44,8 @@ def reference() -> str:
     """The whole page. Raises ReferenceGapError."""
     used: set[str] = set()
     parts: dict[str, inspect.StructType] = {}
-    sections = [_forms(), _metadata(used, parts), *(_section(kind, used, parts) for kind in KINDS)]
+    sections = [_forms(), mistakes_everywhere(), _metadata(used, parts)]
+    sections += [_section(kind, used, parts) for kind in KINDS]
     sections.append(_shared(used, parts))
     unused = sorted(MEANINGS.keys() - used)
     if unused:
@@ -80,13 +84,18 @@ def _section(kind: str, used: set[str], parts: dict[str, inspect.StructType]) ->
     texts = [f"## {kind}\n\n`apiVersion: {API_VERSIONS[kind]}`\n\n{ABOUT[kind]}", _table(rows)]
     if refused:
         texts.append(f"Of Gateway API but not of the mesh, so refused: {', '.join(f'`{path}`' for path in refused)}.\n")
+    texts += [text for text in (mistakes_of(kind), differences_of(kind)) if text]
     return "\n".join(texts)
 
 
 def _table(rows: Sequence[Row]) -> str:
     lines = ["| field | what it may be | default | meaning |", "|---|---|---|---|"]
-    lines += [f"| `{row.path}` | {row.form} | {row.default} | {row.meaning} |" for row in rows]
+    lines += [f"| `{row.path}` | {_cell(row.form)} | {row.default} | {_cell(row.meaning)} |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _rows(struct: inspect.StructType, path: str, used: set[str], parts: dict[str, inspect.StructType]) -> Iterator[Row]:
@@ -96,7 +105,7 @@ def _rows(struct: inspect.StructType, path: str, used: set[str], parts: dict[str
             continue
         name = f"{struct.cls.__name__}.{field.encode_name}"
         used.add(name)
-        if name not in MEANINGS:
+        if not MEANINGS.get(name):
             raise ReferenceGapError(f"the field {name} has no meaning: write one")
         place = _join(path, field.encode_name) + ("[]" if bare.is_list else "")
         yield Row(place, _form(bare), _default(name, field), MEANINGS[name])
@@ -163,7 +172,11 @@ def _default(name: str, field: inspect.Field) -> str:
     if name in DEFAULTS:
         return DEFAULTS[name]
     value = field.default
-    return f"`{value}`" if value is not NODEFAULT and isinstance(value, str | int) and value != "" else ""
+    if isinstance(value, bool):
+        return f"`{value}`".lower()
+    if value is not NODEFAULT and isinstance(value, str | int):
+        return f"`{value}`" if value != "" else '`""`'
+    return "those below" if isinstance(value, msgspec.Struct) else "none"
 
 
 def _join(path: str, name: str) -> str:

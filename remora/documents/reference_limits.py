@@ -71,7 +71,7 @@ DEFAULTS: dict[str, str] = {
     "Limit.burst": "as `requests`",
     "Limit.matches": "everything",
     "Limit.keys": "one bucket for all",
-    "LimitKey.name": "",
+    "LimitKey.name": "of the header",
     "RateLimitPolicySpec.external": "none",
     "External.failOpen": "`true`",
 }
@@ -84,7 +84,7 @@ MEANINGS: dict[str, str] = {
     "RateLimitPolicySpec.limits": "all that hold",
     "Limit.name": "shown with the document's, as `prices/customer`, in answers and metrics",
     "Limit.requests": "how many in `per`",
-    "Limit.per": "",
+    "Limit.per": "in what time `requests` come again, evenly",
     "Limit.burst": "how many at once, after a time of rest",
     "Limit.matches": "which requests count: any one of these",
     "Limit.keys": "what requests are counted apart by; with several, by all together. A request that lacks one of them "

@@ -37,8 +37,8 @@ MEANINGS: dict[str, str] = {
     "DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS, before any message); `Timeout`: no answer in time. All "
     "after the retries",
     "Fallback.answer": "this, to HTTP requests",
-    "StaticAnswer.status": "",
-    "StaticAnswer.headers": "",
+    "StaticAnswer.status": "of the answer",
+    "StaticAnswer.headers": "of the answer; `content-type` for one",
     "StaticAnswer.body": "at most 64 KiB",
     "Fallback.service": "an instance of this service, of the policy's namespace, is asked instead, past its routes. "
     "After `Failure` and `Timeout` only for requests that may be executed twice (but for failed connects), and "

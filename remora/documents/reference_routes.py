@@ -214,7 +214,7 @@ MEANINGS: dict[str, str] = {
     "ReferenceGrantSpec.to": "what they may send requests to; at least one",
     "GrantFrom.kind": "of the routes",
     "GrantFrom.namespace": "of the routes",
-    "GrantFrom.group": "",
+    "GrantFrom.group": "of `kind`",
     "GrantTo.kind": "must be `Service`",
     "GrantTo.name": "one service",
     "GrantTo.group": 'must be `""`',

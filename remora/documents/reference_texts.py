@@ -103,7 +103,7 @@ MEANINGS: dict[str, str] = {
     "ServiceEndpointsSpec.service": "the service, of the document's namespace",
     "ServiceEndpointsSpec.endpoints": "its instances",
     "StaticEndpoint.address": "where it is",
-    "StaticEndpoint.port": "",
+    "StaticEndpoint.port": "where it listens",
     "StaticEndpoint.protocol": "what it speaks; `auto`: what the caller spoke; `h2`, `grpc`: HTTP/2 in clear text; "
     "`tcp`: bytes that nobody reads into",
     "StaticEndpoint.version": "makes it an instance of `SERVICE-VERSION` too",

@@ -47,7 +47,7 @@ class _Counted:
             return Account("rate limit", tuple(says), config.origin, missed=missed)
         left = self.limit.tokens(key, now) + _ROUNDING_S
         if left >= 1.0:
-            return Account("rate limit", tuple(says), config.origin, f"room for {math.floor(left)} at once")
+            return Account("rate limit", tuple(says), config.origin, f"room for {math.floor(left)} more")
         account = Account("rate limit", tuple(says), config.origin, f"used up, for {self.limit.wait_s(left):.3g} s")
         return account if config.shadow else account.stopping(Stopped(RATE_LIMITED, _detail(config)))
 
@@ -160,7 +160,7 @@ def told_of(config: RateLimit) -> list[str]:
     """What the document says, for people."""
     says = [f"at most {config.requests} in {config.per_s:g} s, {config.size} at once"]
     if config.matches:
-        says.append(f"for {Matcher(config.matches).told()}")
+        says.append(f"where {Matcher(config.matches).told()}")
     if config.keys:
         says.append("apart by " + ", ".join(key.name or key.kind for key in config.keys))
     if config.scope == "service":

@@ -16,7 +16,7 @@ def render_history(found: Sequence[Happened], paint: Paint) -> str:
 
 
 def _lines(told: Happened, paint: Paint) -> Iterator[str]:
-    yield paint.bold(f"{told.method} {told.authority}{told.path}")
+    yield paint.bold(f"{told.method} http://{told.authority}{told.path}")
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(told.at)) + f".{int(told.at % 1 * 1000):03d} UTC"
     by = "" if told.worker is None else f", worker {told.worker}"
     yield paint.dim(f"  ended {when}, after {seconds(told.seconds)}, {told.direction}{by}")

@@ -17,9 +17,7 @@ def limits_there(subject: Subject) -> Iterator[Rule]:
     found = subject.service.limits.enforced(at_callers=False)
     for limit in found.limits:
         missed = Matcher(limit.matches).missed(subject.head)
-        yield Rule(
-            "rate limit", (limit.name, *told_of(limit), _THERE), From.of(limit.origin, rules=True), missed=missed
-        )
+        yield Rule("rate limit", (limit.name, *told_of(limit), _THERE), From.of(limit.origin), missed=missed)
     for external in found.external:
         asked = f"{external.host}:{external.port} is asked"
         yield Rule("rate limit service", (external.name, asked, _THERE), From.of(external.origin))

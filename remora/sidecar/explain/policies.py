@@ -17,6 +17,7 @@ from remora.sidecar.explain.numbers import count, limit, percent, seconds
 from remora.sidecar.explain.subject import Subject
 from remora.sidecar.explain.values import Failing, From, Rule
 from remora.sidecar.policy.retry import is_safe
+from remora.sidecar.wire.heads import RequestHead
 
 Describer = Callable[[Subject], Iterator[Rule]]
 
@@ -105,6 +106,8 @@ def balancer(subject: Subject) -> Iterator[Rule]:
     """How one of the endpoints is chosen."""
     policy = subject.policy.balancer
     says = [policy.kind.replace("_", " ")]
+    if policy.kind in ("least_request", "peak_ewma"):
+        says.append("of two drawn the one with the lower score")
     if policy.hash_on:
         says.append("by " + ", else ".join(f"{key.source} {key.name}".strip() for key in policy.hash_on))
     if policy.bounded_load is not None:
@@ -212,15 +215,11 @@ def gates(subject: Subject) -> Iterator[Rule]:
     """What limits, faults and the like say themselves."""
     for gate in subject.gates:
         for account in gate.explain(subject.head):
-            yield Rule(
-                account.name,
-                account.says,
-                From.of(account.origin, rules=True),
-                account.now if subject.live else "",
-                account.missed,
-                None if account.stopped is None else failing_of(account.stopped.failure, account.stopped.detail),
-                account.chance,
-            )
+            stopped = account.stopped
+            failing = None if stopped is None else failing_of(stopped.failure, stopped.detail, subject.head)
+            now = account.now if subject.live else ""
+            source = From.of(account.origin)
+            yield Rule(account.name, account.says, source, now, account.missed, failing, account.chance)
 
 
 def forbidden_faults(subject: Subject) -> Iterator[Rule]:
@@ -229,7 +228,7 @@ def forbidden_faults(subject: Subject) -> Iterator[Rule]:
         return
     for fault in subject.service.faults:
         missed = "this sidecar lets no fault have an effect (--faults off)"
-        yield Rule("fault", (InjectedFault(fault).told(),), From.of(fault.origin, rules=True), missed=missed)
+        yield Rule("fault", (InjectedFault(fault).told(),), From.of(fault.origin), missed=missed)
 
 
 def _unless(default: bool, policy: ServicePolicy) -> From:
@@ -238,12 +237,13 @@ def _unless(default: bool, policy: ServicePolicy) -> From:
 
 
 def _of_route(subject: Subject) -> From:
-    return From.of(subject.route.route.origin, rules=True)
+    return From.of(subject.route.route.origin)
 
 
-def failing_of(failure: Failure, sentence: str) -> Failing:
-    """What a failure is answered with."""
-    return Failing(failure.flag, failure.status, failure.code, sentence)
+def failing_of(failure: Failure, sentence: str, head: RequestHead) -> Failing:
+    """What `head` is answered."""
+    grpc_status = GRPC_STATUS_NAMES[failure.grpc_status] if head.is_grpc else ""
+    return Failing(failure.flag, failure.status, failure.code, sentence, grpc_status)
 
 
 DESCRIBERS: tuple[Describer, ...] = (

@@ -56,20 +56,21 @@ def _outside(base: Explanation, head: RequestHead, view: View, bound: ServiceNam
         found = f"{name} is not in use here yet: at the first request control is asked for it"
         return replace(base, found=found, now=("the request waits for control's word, then it is decided",))
     if bound is not None:
-        return fails(replace(base, found=f"there is no service {bound}"), failures.NO_ENDPOINT, service=bound)
+        base = replace(base, found=f"there is no service {bound}")
+        return fails(base, head, failures.NO_ENDPOINT, service=bound)
     found = f"{authority or 'an empty authority'} names no service of the mesh"
     base = replace(base, found=found)
     if view.outbound_policy == "registry-only":
-        return fails(base, failures.NOT_IN_REGISTRY, authority=authority)
+        return fails(base, head, failures.NOT_IN_REGISTRY, authority=authority)
     try:
         host, port = split_authority(authority)
     except ValueError:
         host, port = "", None
     if not host:
-        return fails(base, failures.BAD_AUTHORITY, authority=authority)
+        return fails(base, head, failures.BAD_AUTHORITY, authority=authority)
     port = port or 80
     if port in view.own_ports and host in LOOPBACK:
-        return fails(base, failures.LOOP, authority=authority)
+        return fails(base, head, failures.LOOP, authority=authority)
     return replace(base, now=(f"it goes past the mesh, to {host} port {port}, as it is",))
 
 
@@ -84,7 +85,7 @@ def _in_mesh(base: Explanation, service: CompiledService, head: RequestHead, vie
         route = CompiledRoute(0, default_route(service.service.name), service.service)
     if route is None:
         method, path = head.method.decode("latin-1"), head.path.partition(b"?")[0].decode("latin-1")
-        return fails(base, failures.NO_ROUTE, service=base.service, method=method, path=path)
+        return fails(base, head, failures.NO_ROUTE, service=base.service, method=method, path=path)
     base = replace(base, route=route.name)
     answer = None if route.filters is None else route.filters.answer(head)
     if answer is not None:
@@ -108,7 +109,7 @@ def _to_backends(
     backends = backends_of(route, head, view)
     base = replace(base, backends=backends)
     if not route.backends and not any(backend.chosen for backend in backends):
-        return fails(base, failures.NO_BACKEND, service=base.service, route=route.name)
+        return fails(base, head, failures.NO_BACKEND, service=base.service, route=route.name)
     # Where chance decides, rules are told of the backend that gets the most.
     main = max(backends, key=lambda backend: (backend.chosen, backend.weight))
     subject = _subject(service, route, ServiceName(main.service), head, view)

@@ -21,7 +21,7 @@ def render(explanation: Explanation, paint: Paint) -> str:
 
 def _lines(told: Explanation, paint: Paint) -> Iterator[str]:
     asked = told.asked
-    yield paint.bold(f"{asked.method} {asked.authority}{asked.path}") + (", inbound" if asked.inbound else "")
+    yield paint.bold(f"{asked.method} http://{asked.authority}{asked.path}") + (", inbound" if asked.inbound else "")
     yield from (paint.dim(f"  {name}: {value}") for name, value in asked.headers)
     revision = f", revision {told.revision}" if told.revision else ""
     yield paint.dim(f"  configuration from {told.config}{revision}")
@@ -37,8 +37,13 @@ def _lines(told: Explanation, paint: Paint) -> Iterator[str]:
     if told.rules:
         yield ""
         several = sum(backend.weight > 0 for backend in told.backends) > 1
-        yield paint.bold("what applies") + (f"  to what goes to {told.ruled}" if several else "")
-        yield from _rules(told.rules, paint)
+        yield paint.bold("what applies") + (f" to what goes to {told.ruled}" if several else "")
+        yield from _rules([rule for rule in told.rules if not rule.missed], paint)
+    missed = [rule for rule in told.rules if rule.missed]
+    if missed:
+        yield ""
+        yield paint.bold("what does not apply to this request")
+        yield from _rules(missed, paint)
     yield ""
     colour = paint.bad if told.failing else paint.good
     for sentence in told.now:
@@ -77,11 +82,13 @@ def _route(route: Considered, paint: Paint) -> Iterator[str]:
 def _backend(backend: BackendFacts, paint: Paint, told: Explanation) -> Iterator[str]:
     usable = sum(endpoint.usable for endpoint in backend.endpoints)
     if backend.chosen:
-        share = "all such requests"
-    elif backend.weight:
-        share = f"{percent(backend.share)}, by chance" if backend.share < 1 else "not for this user"
-    else:
+        share = "all such requests" if backend.share in (0.0, 1.0) else f"{percent(backend.share)}, this user is in it"
+    elif not backend.weight:
         share = "weight 0: nothing"
+    elif any(each.chosen for each in told.backends):
+        share = f"{percent(backend.share)}, this user is not in it"
+    else:
+        share = f"{percent(backend.share)}, by chance"
     health = f"{usable} of {count(len(backend.endpoints), 'endpoint')} usable" if backend.endpoints else "no endpoint"
     state = health if usable else paint.bad(health)
     if not told.live and not any(each.endpoints for each in told.backends):
@@ -129,7 +136,7 @@ def _wrapped(rule: Rule, width: int, paint: Paint) -> Iterator[str]:
         lines.append(paint.dim(f"({source})"))
     yield from lines
     if rule.missed:
-        yield from textwrap.wrap(f"not for this request: {rule.missed}", width)
+        yield from textwrap.wrap(f"because: {rule.missed}", width)
     if rule.now:
         now = textwrap.wrap(f"now: {rule.now}", width)
         yield from map(paint.bad, now) if rule.failing else now

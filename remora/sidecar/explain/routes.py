@@ -29,7 +29,7 @@ def _held_against(routes: tuple[CompiledRoute, ...], head: RequestHead) -> Itera
         found = found or not why
         asks_for = " and ".join(each.text for each in conditions) or "any request"
         done = tuple(filters.told(compiled.route.filters)) if outcome == "chosen" else ()
-        yield Considered(compiled.name, From.of(compiled.route.origin, rules=True), asks_for, outcome, why, done)
+        yield Considered(compiled.name, From.of(compiled.route.origin), asks_for, outcome, why, done)
 
 
 def _conditions(compiled: CompiledRoute) -> tuple[Condition, ...]:
@@ -43,4 +43,4 @@ def _for_others(route: Route) -> Considered:
         why = f"it is for callers of namespace {route.consumers}"
     else:
         why = "this caller's namespace has routes of its own to the service, and they alone count"
-    return Considered(route.name, From.of(route.origin, rules=True), "", "for others", (why,))
+    return Considered(route.name, From.of(route.origin), "", "for others", (why,))

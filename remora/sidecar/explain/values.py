@@ -38,9 +38,15 @@ class From(Fact, frozen=True):
     """Index in the document."""
 
     @classmethod
-    def of(cls, origin: Origin | None, *, rules: bool = False) -> From:
-        """`rules`: the document has several."""
-        return cls() if origin is None else cls(str(origin), origin.revision, origin.rule if rules else None)
+    def of(cls, origin: Origin | None) -> From:
+        """None: it is a default."""
+        if origin is None:
+            return cls()
+        return cls(str(origin), origin.revision, origin.rule if origin.kind in _OF_RULES else None)
+
+
+_OF_RULES = frozenset(("FaultPolicy", "GRPCRoute", "HTTPRoute"))
+"""Kinds whose documents have several of what is told of, without a name for each."""
 
 
 class Considered(Fact, frozen=True):
@@ -104,8 +110,16 @@ class Failing(Fact, frozen=True):
 
     flag: str
     status: int
+    """Of HTTP."""
     code: str
     sentence: str
+    grpc_status: str = ""
+    """Of a gRPC call; empty: it is none."""
+
+    @property
+    def answer(self) -> str:
+        """For people."""
+        return f"gRPC {self.grpc_status}" if self.grpc_status else str(self.status)
 
 
 class Rule(Fact, frozen=True):

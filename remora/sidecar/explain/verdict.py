@@ -14,11 +14,12 @@ from remora.sidecar.explain.numbers import percent
 from remora.sidecar.explain.policies import failing_of
 from remora.sidecar.explain.subject import Subject, View
 from remora.sidecar.explain.values import BackendFacts, Explanation, Failing, Rule
+from remora.sidecar.wire.heads import RequestHead
 
 
-def fails(base: Explanation, failure: Failure, **details: object) -> Explanation:
+def fails(base: Explanation, head: RequestHead, failure: Failure, **details: object) -> Explanation:
     """The mesh answers it itself."""
-    return _fails_with(base, failing_of(failure, failure.sentence.format(**details)))
+    return _fails_with(base, failing_of(failure, failure.sentence.format(**details), head))
 
 
 def judged(base: Explanation, subject: Subject, view: View) -> Explanation:
@@ -26,11 +27,11 @@ def judged(base: Explanation, subject: Subject, view: View) -> Explanation:
     each backend that is possible."""
     possible = [each for each in base.backends if each.chosen] or [each for each in base.backends if each.weight]
     if subject.service.policy.fallback is None and not any(_is_known(backend, view) for backend in possible):
-        return fails(base, failures.NO_ENDPOINT, service=possible[0].service)
+        return fails(base, subject.head, failures.NO_ENDPOINT, service=possible[0].service)
     for rule in base.rules:
         if rule.failing is not None and rule.chance >= 1.0:
             return _fallen(_fails_with(base, rule.failing), subject)
-    against = [_objection(backend, view) for backend in possible]
+    against = [_objection(backend, subject.head, view) for backend in possible]
     if all(against):
         return _fallen(_fails_with(base, next(each for each in against if each)), subject)
     there = (_destination(backend, objection, view) for backend, objection in zip(possible, against, strict=True))
@@ -38,7 +39,7 @@ def judged(base: Explanation, subject: Subject, view: View) -> Explanation:
 
 
 def _fails_with(base: Explanation, failing: Failing) -> Explanation:
-    now = f"the sidecar answers {failing.status} itself: {failing.sentence}"
+    now = f"the sidecar answers {failing.answer} itself: {failing.sentence}"
     return replace(base, failing=failing, now=(now,))
 
 
@@ -50,7 +51,7 @@ def _is_known(backend: BackendFacts, view: View) -> bool:
     return not view.knows_endpoints or service in view.table.snapshot.endpoints
 
 
-def _objection(backend: BackendFacts, view: View) -> Failing | None:
+def _objection(backend: BackendFacts, head: RequestHead, view: View) -> Failing | None:
     """What stands against attempts now: a breaker, a cap, or that there is nobody to ask."""
     service = ServiceName(backend.service)
     cluster = view.cluster(service)
@@ -58,9 +59,9 @@ def _objection(backend: BackendFacts, view: View) -> Failing | None:
     if found is not None:
         failure = failures.OF_LIMIT[found.limit]
         details = {"document": found.document, "most": found.most, "wait_s": found.wait_s}
-        return failing_of(failure, failure.sentence.format(service=service, **details))
+        return failing_of(failure, failure.sentence.format(service=service, **details), head)
     if view.knows_endpoints and not any(endpoint.usable for endpoint in backend.endpoints):
-        return failing_of(failures.NO_ENDPOINT, failures.NO_ENDPOINT.sentence.format(service=service))
+        return failing_of(failures.NO_ENDPOINT, failures.NO_ENDPOINT.sentence.format(service=service), head)
     return None
 
 
@@ -88,14 +89,14 @@ def _on_the_way(rules: tuple[Rule, ...]) -> Iterator[str]:
             yield f"on purpose ({rule.source.document}): {rule.says[0]}"
         elif rule.failing is not None:
             failing = rule.failing
-            yield f"{percent(rule.chance)} of such requests are answered {failing.status}: {failing.sentence}"
+            yield f"{percent(rule.chance)} of such requests are answered {failing.answer}: {failing.sentence}"
 
 
 def _destination(backend: BackendFacts, objection: Failing | None, view: View) -> str:
     chance = "" if backend.chosen else f" ({percent(backend.share)} of such requests)"
     usable = [endpoint for endpoint in backend.endpoints if endpoint.usable]
     if objection is not None:
-        return f"what is for {backend.service}{chance} is answered {objection.status}: {objection.sentence}"
+        return f"what is for {backend.service}{chance} is answered {objection.answer}: {objection.sentence}"
     if not view.knows_endpoints:
         return f"it goes to {backend.service}{chance}; the file does not say where its instances are"
     if backend.session:

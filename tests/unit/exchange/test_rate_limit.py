@@ -146,7 +146,7 @@ def test_it_says_when_it_is_used_up() -> None:
     sidecar = Sidecar(limit("hour", requests=10, per_s=3600.0), limit("tried", 1, per_s=3600.0, shadow=True))
     sidecar.now = time.monotonic()
     hour, tried = sidecar.gate.explain(head)
-    assert (hour.now, hour.chance, tried.now) == ("room for 10 at once", 0.0, "room for 1 at once")
+    assert (hour.now, hour.chance, tried.now) == ("room for 10 more", 0.0, "room for 1 more")
     assert sidecar.passed(20) == 10
     hour, tried = sidecar.gate.explain(head)
     assert hour.now == "used up, for 360 s"

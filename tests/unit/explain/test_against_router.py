@@ -224,6 +224,8 @@ def test_texts_stand_in_for_answers_of_http_alone(content_type: str, status: int
     asked = Asked("POST", "shop", "/a.B/C", (("content-type", content_type),))
     told = explain(asked, View.of(mesh_of(service, "allow-any"), "file", faults=True))
     assert (None if told.failing is None else told.failing.status) == status
+    if told.failing is not None:
+        assert told.now[0].startswith("the sidecar answers gRPC UNAVAILABLE itself")
     other = ServicePolicy(fallback=Fallback(on=("timeout",), answer=StaticAnswer(204)))
     told = explain(
         asked, View.of(mesh_of(msgspec.structs.replace(service, policy=other), "allow-any"), "file", faults=True)
