@@ -177,6 +177,39 @@ spec:
             "filters[0].requestMirror.fraction",
             "not both",
         ),
+        (
+            "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: a, kind: Pod}}}]",
+            "filters[0].requestMirror.backendRef.kind",
+            "to Services only",
+        ),
+        (
+            "filters: [{type: RequestMirror, requestMirror: "
+            "{backendRef: {name: a}, fraction: {numerator: 3, denominator: 2}}}]",
+            "filters[0].requestMirror.fraction.numerator",
+            "more than the denominator",
+        ),
+        ("filters: [{type: CORS, cors: {}}]", "filters[0].cors.allowOrigins", "allows nobody"),
+        (
+            "filters: [{type: RequestRedirect, requestRedirect: {}}, {type: URLRewrite, urlRewrite: {hostname: a}}]",
+            "filters[0].type",
+            "cannot be in one rule",
+        ),
+        (
+            "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {}}]",
+            "filters[0].requestHeaderModifier",
+            "at least one of set, add and remove",
+        ),
+        (
+            "filters: [{type: URLRewrite, urlRewrite: "
+            "{path: {type: ReplaceFullPath, replaceFullPath: /b, replacePrefixMatch: /a}}}]",
+            "filters[0].urlRewrite.path.replacePrefixMatch",
+            "does not go with type ReplaceFullPath",
+        ),
+        (
+            "sessionPersistence: {type: Header, absoluteTimeout: 1h, cookieConfig: {lifetimeType: Permanent}}",
+            "sessionPersistence.cookieConfig",
+            "does not go with type Header",
+        ),
         ("sessionPersistence: {sessionName: 'a b'}", "sessionPersistence.sessionName", "a name of letters"),
         (
             "sessionPersistence: {cookieConfig: {lifetimeType: Permanent}}",
@@ -201,6 +234,36 @@ spec:
 def test_faults_of_rules(rule: str, path: str, said: str) -> None:
     found = faults(RULE.format(f"backendRefs: [{{name: a}}]\n    {rule}"))
     assert said in found[f"spec.rules[0].{path}"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "said"),
+    [
+        ("matches: [{method: GET}]", "backendRefs", "nothing could answer"),
+        ("backendRefs: [{name: a, filters: [{type: CORS, cors: {allowOrigins: ['*']}}]}]", "0].type", "move it up"),
+        ("backendRefs: [{name: a, filters: [{type: RequestRedirect, requestRedirect: {}}]}]", "0].type", "move it up"),
+        (
+            "matches: [{path: {type: Exact, value: /a}}]\n    backendRefs: [{name: a, filters: [{type: URLRewrite, "
+            "urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /b}}}]}]",
+            "backendRefs[0].filters[0]",
+            "needs matches of type PathPrefix",
+        ),
+        ("name: a\n    backendRefs: [{name: a}]\n  - name: a\n    backendRefs: [{name: a}]", "[1].name", "twice"),
+    ],
+)
+def test_faults_of_backends(rule: str, path: str, said: str) -> None:
+    ((place, message),) = faults(RULE.format(rule)).items()
+    assert place.endswith(path)
+    assert said in message
+
+
+def test_a_route_without_rules_is_none() -> None:
+    assert "at least one rule" in faults(RULE.replace("rules:\n  - {}", "rules: []").format())["spec.rules"]
+
+
+def test_one_try_may_have_an_end_where_the_request_has_none() -> None:
+    timeouts = "timeouts: {request: 0s, backendRequest: 2s}"
+    assert not parse_text(RULE.format(f"backendRefs: [{{name: a}}]\n    {timeouts}")).errors
 
 
 @pytest.mark.parametrize(
