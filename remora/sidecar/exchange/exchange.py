@@ -114,13 +114,16 @@ class Exchange(FallingBack):
         retry = decision.retry
         if self.head.grpc_timeout is not None or retry.tells_timeout:
             self.decision = decision = self._take_timeout(decision, self.head.grpc_timeout)
+        self._limit_time(decision)
+        if retry.hedging is not None and decision.persistence is None:
+            self.hedges = Hedges(retry.hedging, decision.cluster.budget, self.on_hedge_due)
+        self._set_out()
+
+    def _limit_time(self, decision: Decision) -> None:
         if self._request_ended:
             self.limit_total(decision.request_timeout_s)
         else:
             self.limit_silence(decision.idle_timeout_s)
-        if retry.hedging is not None and decision.persistence is None:
-            self.hedges = Hedges(retry.hedging, decision.cluster.budget, self.on_hedge_due)
-        self._set_out()
 
     def _take_timeout(self, decision: Decision, grpc_timeout: bytes | None) -> Decision:
         """Go by how long the caller waits, and tell the next server (docs/decisions/0015).

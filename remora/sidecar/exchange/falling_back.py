@@ -33,6 +33,10 @@ class FallingBack(Answering):
         """It has fallen back."""
 
     @abstractmethod
+    def _limit_time(self, decision: Decision) -> None:
+        """From now on the request has the time that the decision gives it."""
+
+    @abstractmethod
     def _be_edited(self) -> None:
         """The request is to be as its filters make it from here on."""
 
@@ -96,8 +100,5 @@ class FallingBack(Answering):
         self._downstream.resume()
         self.decision = other
         self._per_try_s = other.retry.per_try_s
-        if self._request_ended:
-            self.limit_total(other.request_timeout_s)
-        else:
-            self.limit_silence(other.idle_timeout_s)
+        self._limit_time(other)
         self._pass(other.gates)

@@ -70,9 +70,12 @@ class TunnelExchange(Exchange):
         if self.head.upgrade is None and decision.idle_timeout_s:
             decision = decision.with_idle_timeout(max(decision.idle_timeout_s, CONNECT_IDLE_S))
         self.decision = decision
+        self._limit_time(decision)
+        self._set_out()
+
+    def _limit_time(self, decision: Decision) -> None:
         # What the downstream has to say comes later: the total counts from now on.
         self.limit_total(decision.request_timeout_s)
-        self._set_out()
 
     def _mirror(self, passage: Passage) -> None:
         """What goes through tunnels is not copied."""

@@ -208,6 +208,19 @@ async def test_what_never_went_there_says_nothing_of_the_service(kept_back: bool
     assert played.gates.heard == (0, 0)
 
 
+async def test_a_tunnel_that_falls_back_has_the_time_of_a_new_request() -> None:
+    played = FallingPlay(service=OTHER)
+    exchange = played.ask(end=False, upgrade=b"websocket")
+    played.asked.handler.on_head(ResponseHead(503, []), True)
+    assert 14 < exchange.time_left() <= 15
+    played.other.handler.on_head(ResponseHead(101, []), False)
+    assert (played.downstream.heads[-1].status, played.kind) == (101, b"service")
+    assert (played.gates.heard, played.others.heard) == ((0, 1), (1, 0))
+    exchange.on_reset(ResetReason.CANCELLED)
+    assert not any(cluster.active for cluster in played.clusters)
+    assert (played.gates.heard, played.others.heard) == ((0, 1), (1, 0)), "each has heard once"
+
+
 async def test_an_answer_without_content_has_no_length() -> None:
     played = FallingPlay(answer=StaticAnswer(204))
     played.ask()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from remora.model.policies import Balancer, Breaker, Hedging, RetryPolicy, ServicePolicy
+from remora.model.policies import AdaptiveConcurrency, Balancer, Breaker, Hedging, RetryPolicy, ServicePolicy
+from remora.sidecar.exchange.concurrency_gate import ConcurrencyGate
 from remora.sidecar.exchange.decision import Decision
-from remora.sidecar.exchange.failures import CONCURRENCY_LIMIT, CONNECT_FAILURE, RATE_LIMITED, Failure, answer
-from remora.sidecar.exchange.gate import Stopped
+from remora.sidecar.exchange.failures import CONCURRENCY_LIMIT, CONNECT_FAILURE, Failure, answer
 from remora.sidecar.exchange.unprocessed import UNPROCESSED_FIELD, telling
 from remora.sidecar.policy.breaker import BreakerState
+from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.wire.heads import RequestHead, ResponseHead, field_value
 from remora.sidecar.wire.stream import ResetReason
 from tests.unit.exchange.played import Play, Upstream
-from tests.unit.exchange.test_falling_back import Watching
 
 QUICK = RetryPolicy(attempts=1, backoff_base_s=0.0001)
 SPAN = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
@@ -92,14 +92,15 @@ async def test_an_instance_that_is_full_is_not_broken() -> None:
 
 
 async def test_what_a_gate_stops_is_told_to_who_asked() -> None:
-    for failure in (CONCURRENCY_LIMIT, RATE_LIMITED):
-        played = play()
-        assert isinstance(played.answer, Decision)
-        played.answer = played.answer.with_gates((Watching(Stopped(failure, "no")),))
-        played.ask(b"POST", trace_parent=SPAN)
-        assert field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD) == b"b" * 16
-        played.ask(b"POST")
-        assert field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD) is None, "there is no span to tell"
+    played = play()
+    gate = ConcurrencyGate("shop.default", AdaptiveConcurrency(1, 1), Metrics())
+    gate.enter(RequestHead(b"GET", b"/", b"shop", []), 1.0, 0.0)
+    assert isinstance(played.answer, Decision)
+    played.answer = played.answer.with_gates((gate,))
+    played.ask(b"POST", trace_parent=SPAN)
+    assert field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD) == b"b" * 16
+    played.ask(b"POST")
+    assert field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD) is None, "there is no span to tell"
 
 
 async def test_what_may_have_been_executed_is_not_told() -> None:
