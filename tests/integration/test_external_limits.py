@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.support.limiter import running_limiter
 from tests.support.mesh import metric
 from tests.support.ports import free_port
 from tests.support.process import running_sidecar
+from tests.support.waiting import until
 
 DESCRIPTORS = [
     {"entries": [{"key": "user", "type": "Header", "name": "x-user"}, {"key": "path", "type": "Path"}]},
@@ -34,7 +37,11 @@ OVER = RateLimitResponse(
         ),
         RateLimitResponse.DescriptorStatus(code=RateLimitResponse.OK),
     ],
-    response_headers_to_add=[HeaderValue(key="X-Plan", value="basic"), HeaderValue(key="bad", value="a\r\nb: c")],
+    response_headers_to_add=[
+        HeaderValue(key="X-Plan", value="basic"),
+        HeaderValue(key="bad", value="a\r\nb: c"),
+        HeaderValue(key="Content-Length", value="1"),
+    ],
 )
 
 
@@ -58,10 +65,13 @@ async def test_the_service_decides_and_says_why(tmp_path: Path) -> None:
             limiter.over["bob"] = OVER
             plan = HeaderValue(key="x-plan", value="gold")
             limiter.over["ann"] = RateLimitResponse(
-                overall_code=RateLimitResponse.OK, request_headers_to_add=[plan], response_headers_to_add=[plan]
+                overall_code=RateLimitResponse.OK,
+                request_headers_to_add=[plan, HeaderValue(key="transfer-encoding", value="chunked")],
+                response_headers_to_add=[plan],
             )
             async with client.get(url, headers={"x-user": "ann"}) as fine:
                 assert (fine.status, await fine.text()) == (200, "gold")
+                assert fine.headers["x-plan"] == "gold"
             async with client.post(url, headers={"x-user": "bob"}, data=b"x" * 100_000) as refused:
                 assert refused.status == 429
                 assert refused.headers["x-mesh-error"] == "rate_limited"
@@ -107,8 +117,32 @@ async def test_without_an_answer_the_document_decides(tmp_path: Path, fail_open:
             limiter.silent = False
             if broken == "silent":
                 config.write_text(config.read_text().replace("20ms", "2s"))
-                sidecar.process.send_signal(1)
+                sidecar.process.send_signal(signal.SIGHUP)
                 async with client.get(sidecar.url("inbound")) as response:
+                    assert response.status == 200
+
+
+async def test_a_new_document_leaves_questions_their_answers(tmp_path: Path) -> None:
+    async with running_limiter() as (limiter, address), running_backend(tell_plan) as app:
+        limiter.silent = True
+        config = documents.write(tmp_path / "mesh.yaml", policy(address, timeout="60s", failOpen=False))
+        async with (
+            running_sidecar(app.address, "--service", "shop", "--config", str(config)) as sidecar,
+            aiohttp.ClientSession() as client,
+            asyncio.timeout(20),
+        ):
+            first = asyncio.create_task(client.get(sidecar.url("inbound")))
+            await until(lambda: len(limiter.asked) == 1)
+            config.write_text(config.read_text().replace("domain: shop", "domain: other"))
+            sidecar.process.send_signal(signal.SIGHUP)
+            others = []
+            while limiter.asked[-1].domain != "other":
+                others.append(asyncio.create_task(client.get(sidecar.url("inbound"))))
+                asked = len(limiter.asked)
+                await until(lambda: len(limiter.asked) > asked)  # noqa: B023
+            limiter.speaks.set()
+            for answer in (first, *others):
+                async with await answer as response:
                     assert response.status == 200
 
 

@@ -22,6 +22,8 @@ class Limiter(grpc.GenericRpcHandler):
         self.asked: list[RateLimitRequest] = []
         self.over: dict[str, RateLimitResponse] = {}
         self.silent = False
+        self.speaks = asyncio.Event()
+        """Ends the silence."""
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         if details.method != "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit":
@@ -35,7 +37,7 @@ class Limiter(grpc.GenericRpcHandler):
     async def judge(self, request: RateLimitRequest, context: grpc.aio.ServicerContext) -> RateLimitResponse:
         self.asked.append(request)
         if self.silent:
-            await asyncio.Event().wait()
+            await self.speaks.wait()
         for descriptor in request.descriptors:
             for entry in descriptor.entries:
                 if entry.value in self.over:

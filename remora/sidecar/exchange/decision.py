@@ -109,6 +109,12 @@ class Decision:
         copy.gates = gates
         return copy
 
+    def with_answer_fields(self, fields: Fields) -> Decision:
+        """The same with `fields` added to the answer."""
+        copy = self.copy()
+        copy.add_to_answer(fields)
+        return copy
+
     def with_request_timeout(self, seconds: float) -> Decision:
         """The same with another total."""
         copy = self.copy()

@@ -18,7 +18,7 @@ from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.attempt import Attempt
 from remora.sidecar.exchange.decision import Decision, Discovery, LocalAnswer, Refusal
 from remora.sidecar.exchange.falling_back import FallingBack
-from remora.sidecar.exchange.gate import Asked, Delayed, Gate, Stopped
+from remora.sidecar.exchange.gate import Asked, Delayed, Gate, Granted, Stopped
 from remora.sidecar.exchange.grpc_timeout import format_grpc_timeout, parse_grpc_timeout
 from remora.sidecar.exchange.hedges import Hedges
 from remora.sidecar.exchange.passage import Passage
@@ -174,26 +174,40 @@ class Exchange(FallingBack):
     def _stop(self, stopped: Stopped) -> None:
         decision = self.decision
         assert decision is not None, "gates are those of a decision"
-        self._refuse(stopped.failure, stopped.detail, decision.service, decision.route, stopped.fields)
+        fields = stopped.fields
+        if stopped.wait_s:
+            fields = [*failures.retry_after(self.head, stopped.wait_s), *fields]
+        self._refuse(stopped.failure, stopped.detail, decision.service, decision.route, fields)
 
     def _hold(self, verdict: Delayed | Asked, passage: Passage) -> None:
         """Wait, as a gate says, before the next one."""
         if isinstance(verdict, Asked):
-            asyncio.get_running_loop().create_task(self._wait_for(verdict, passage))
+            passage.held = verdict.answer
+            verdict.answer.add_done_callback(self._on_told)
         else:
             passage.flag = verdict.flag
-            asyncio.get_running_loop().call_later(verdict.seconds, self._go_on, passage, verdict.then)
+            passage.held = asyncio.get_running_loop().call_later(verdict.seconds, self._go_on, passage, verdict.then)
 
-    async def _wait_for(self, asked: Asked, passage: Passage) -> None:
-        self._go_on(passage, await asked.answer)
+    def _on_told(self, answer: asyncio.Future[Stopped | Granted | None]) -> None:
+        passage = self._passage
+        if passage is not None and passage.held is answer:  # its time is not over, and it goes nowhere else
+            self._go_on(passage, answer.result())
 
-    def _go_on(self, passage: Passage, stopped: Stopped | None) -> None:
-        if self.done or self._passage is not passage:
-            return  # its time was over; it may go elsewhere now
-        if stopped is not None:
-            self._stop(stopped)
-        else:
-            self._set_out()
+    def _go_on(self, passage: Passage, verdict: Stopped | Granted | None) -> None:
+        passage.held = None
+        if isinstance(verdict, Stopped):
+            self._stop(verdict)
+            return
+        if verdict is not None:
+            self._grant(verdict)
+        self._set_out()
+
+    def _grant(self, granted: Granted) -> None:
+        decision = self.decision
+        assert decision is not None, "gates are those of a decision"
+        self.head.fields = [*self.head.fields, *granted.request_fields]
+        if granted.answer_fields:
+            self.decision = decision.with_answer_fields(granted.answer_fields)
 
     def _new_attempt(self, endpoint: UpstreamEndpoint) -> Attempt:
         return Attempt(self, endpoint)

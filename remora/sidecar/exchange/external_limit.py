@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING
 
 from remora.model.limits import DescriptorEntry, ExternalLimit
 from remora.sidecar.exchange.failures import LIMITER_FAILED, RATE_LIMITED_ELSEWHERE
-from remora.sidecar.exchange.gate import Account, Asked, Gate, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Asked, Gate, Granted, Stopped, Verdict
+from remora.sidecar.exchange.rate_limit import policy_field, used_up_field
 from remora.sidecar.routing.limit_keys import key_value
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.telemetry.shadow import Shadow
@@ -30,7 +30,6 @@ LOG_EVERY_S = 10.0
 MAX_ASKED = 1000
 """Questions that wait for an answer at a time. More are not asked: that is as if there had been no answer."""
 
-
 _KIND = "rate limit service"
 
 Descriptors = list[tuple[tuple[str, str], ...]]
@@ -39,12 +38,13 @@ Descriptors = list[tuple[tuple[str, str], ...]]
 class Limiter:
     """One rate limit service, as one document wants it asked."""
 
-    __slots__ = ("_asked", "_client", "_logged_at", "_metrics", "_shadow", "config")
+    __slots__ = ("_asked", "_client", "_closing", "_logged_at", "_metrics", "_shadow", "config")
 
     def __init__(self, config: ExternalLimit, metrics: Metrics) -> None:
         self.config = config
         self._metrics = metrics
         self._client: RateLimitServiceClient | None = None
+        self._closing = False
         self._asked = 0
         """Questions that wait for an answer."""
         self._logged_at = float("-inf")
@@ -72,7 +72,7 @@ class Limiter:
         asked = "; ".join(", ".join(f"{key}={value}" for key, value in entries) for entries in descriptors)
         return Account(_KIND, (*says, f"about {asked}"), config.origin, f"{self._asked} questions wait")
 
-    async def ask(self, head: RequestHead, descriptors: Descriptors) -> Stopped | None:
+    async def ask(self, descriptors: Descriptors) -> Stopped | Granted | None:
         """What becomes of the request; in shadow mode nothing does."""
         from remora.sidecar.ratelimit.client import RateLimitServiceClient, RateLimitServiceError
 
@@ -83,30 +83,35 @@ class Limiter:
             self._client = RateLimitServiceClient(config.host, config.port, config.domain, config.timeout_s)
         self._asked += 1
         try:
-            return self._judged(head, await self._client.ask(descriptors))
+            return self._judged(await self._client.ask(descriptors))
         except RateLimitServiceError as error:
             return self._failed(str(error))
+        except Exception as error:  # a fault of ours must not leave the request waiting
+            log.exception("Rate limit service %s:%d could not be asked.", self.config.host, self.config.port)
+            return self._failed(repr(error))
         finally:
             self._asked -= 1
+            if self._closing:
+                self.close()
 
     def close(self) -> None:
-        """Those that still wait have no answer."""
-        if self._client is not None:
+        """Close the connection, once those that still wait have their answer."""
+        self._closing = True
+        if self._client is not None and not self._asked:
             self._client.close()
             self._client = None
 
-    def _judged(self, head: RequestHead, answer: Answer) -> Stopped | None:
+    def _judged(self, answer: Answer) -> Stopped | Granted | None:
         config = self.config
         if not answer.is_over:
-            if answer.request_fields and not config.shadow:
-                head.fields = [*head.fields, *answer.request_fields]
-            return None
+            told = answer.request_fields or answer.response_fields
+            return Granted(answer.request_fields, answer.response_fields) if told and not config.shadow else None
         detail = RATE_LIMITED_ELSEWHERE.sentence.format(service=config.service, limit=config.name)
         self._metrics.count_ratelimited(config.service, config.name, "shadow" if config.shadow else "enforce")
         if config.shadow:
             self._shadow.note(time.monotonic(), detail)
             return None
-        return Stopped(RATE_LIMITED_ELSEWHERE, detail, _told(config.name, answer))
+        return Stopped(RATE_LIMITED_ELSEWHERE, detail, _told(config.name, answer), _wait_s(answer))
 
     def _failed(self, reason: str) -> Stopped | None:
         config = self.config
@@ -129,7 +134,7 @@ class ExternalLimitGate(Gate):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._limiters: tuple[Limiter, ...] = ()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     def configure(self, limits: tuple[ExternalLimit, ...]) -> None:
         """Follow the documents; what stays as it is keeps its connection."""
@@ -145,20 +150,19 @@ class ExternalLimitGate(Gate):
         return Limiter(config, self._metrics)
 
     def enter(self, head: RequestHead, now: float, random: float) -> Verdict:  # noqa: ARG002
-        answer: asyncio.Future[Stopped | None] | None = None
         asked: list[tuple[Limiter, Descriptors]] = []
         for limiter in self._limiters:
             descriptors = limiter.descriptors(head)
             if not descriptors:
                 continue
             if limiter.config.shadow:
-                self._start(self._ask([(limiter, descriptors)], head, None))
+                self._start(limiter.ask(descriptors))
             else:
                 asked.append((limiter, descriptors))
         if not asked:
             return None
-        answer = asyncio.get_running_loop().create_future()
-        self._start(self._ask(asked, head, answer))
+        answer: asyncio.Future[Stopped | Granted | None] = asyncio.get_running_loop().create_future()
+        self._start(_ask(asked, answer))
         return Asked(answer)
 
     def explain(self, head: RequestHead) -> Sequence[Account]:
@@ -168,21 +172,31 @@ class ExternalLimitGate(Gate):
         for limiter in self._limiters:
             limiter.close()
 
-    def _start(self, asking: Coroutine[object, object, None]) -> None:
+    def _start(self, asking: Coroutine[object, object, object]) -> None:
         task = asyncio.get_running_loop().create_task(asking)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _ask(
-        self,
-        asked: list[tuple[Limiter, Descriptors]],
-        head: RequestHead,
-        future: asyncio.Future[Stopped | None] | None,
-    ) -> None:
-        """All at the same time; the first in their order that stops the request counts."""
-        said = await asyncio.gather(*(limiter.ask(head, descriptors) for limiter, descriptors in asked))
-        if future is not None and not future.done():
-            future.set_result(next((stopped for stopped in said if stopped is not None), None))
+
+async def _ask(asked: list[tuple[Limiter, Descriptors]], future: asyncio.Future[Stopped | Granted | None]) -> None:
+    """All at the same time; the first in their order that stops the request counts."""
+    said = await asyncio.gather(*(limiter.ask(descriptors) for limiter, descriptors in asked))
+    if not future.done():
+        future.set_result(_together(said))
+
+
+def _together(said: Sequence[Stopped | Granted | None]) -> Stopped | Granted | None:
+    """One verdict of those of all limiters."""
+    for verdict in said:
+        if isinstance(verdict, Stopped):
+            return verdict
+    granted = [verdict for verdict in said if isinstance(verdict, Granted)]
+    if not granted:
+        return None
+    return Granted(
+        [field for each in granted for field in each.request_fields],
+        [field for each in granted for field in each.answer_fields],
+    )
 
 
 def make_external_limit_gate(
@@ -214,14 +228,17 @@ def _value(entry: DescriptorEntry, head: RequestHead) -> str:
 
 
 def _told(name: str, answer: Answer) -> Fields:
-    """What the service wants said, and when to come back, unless it says that itself."""
-    fields: Fields = list(answer.response_fields)
-    reset_s = max((exceeded.reset_s for exceeded in answer.exceeded), default=0.0)
-    if reset_s > 0 and field_value(fields, b"retry-after") is None:
-        fields.append((b"retry-after", b"%d" % max(1, math.ceil(reset_s))))
-    for exceeded in answer.exceeded:
-        if exceeded.requests and exceeded.window_s and field_value(fields, b"ratelimit-policy") is None:
-            policy = b'"%b";q=%d;w=%d' % (name.encode(), exceeded.requests, exceeded.window_s)
-            fields.append((b"ratelimit-policy", policy))
-            fields.append((b"ratelimit", b'"%b";r=0;t=%d' % (name.encode(), max(1, math.ceil(exceeded.reset_s)))))
-    return fields
+    """What the service wants said, and of which limit, unless it says that itself."""
+    fields = answer.response_fields
+    exceeded = next((each for each in answer.exceeded if each.requests and each.window_s), None)
+    if exceeded is None or field_value(fields, b"ratelimit-policy") is not None:
+        return fields
+    policy = policy_field(name, exceeded.requests, exceeded.window_s)
+    return [*fields, policy, used_up_field(name, exceeded.reset_s)]
+
+
+def _wait_s(answer: Answer) -> float:
+    """When to come back, unless the service says that itself."""
+    if field_value(answer.response_fields, b"retry-after") is not None:
+        return 0.0
+    return max((exceeded.reset_s for exceeded in answer.exceeded), default=0.0)

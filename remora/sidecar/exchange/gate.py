@@ -27,7 +27,9 @@ class Stopped:
     detail: str
     """The sentence for people."""
     fields: Fields = dataclasses.field(default_factory=list)
-    """Added to the answer, such as Retry-After."""
+    """Added to the answer."""
+    wait_s: float = 0.0
+    """After so many seconds another try may go better; 0: nobody knows."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,10 +43,20 @@ class Delayed:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Asked:
-    """Somebody else is asked; the future's result is None to go on."""
+class Granted:
+    """The request goes on, with more fields."""
 
-    answer: asyncio.Future[Stopped | None]
+    request_fields: Fields
+    """Added to the request."""
+    answer_fields: Fields
+    """Added to its answer."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody else is asked; without a Stopped the request goes on. It is cancelled when nobody waits any more."""
+
+    answer: asyncio.Future[Stopped | Granted | None]
 
 
 Verdict = Stopped | Delayed | Asked | None

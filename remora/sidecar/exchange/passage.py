@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 
-from remora.sidecar.exchange.gate import Gate, Stopped, Verdict
+from remora.sidecar.exchange.gate import Gate, Granted, Stopped, Verdict
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.stream import RequestHandler, ResetReason
@@ -14,7 +15,7 @@ from remora.sidecar.wire.stream import RequestHandler, ResetReason
 class Passage:
     """That of one request to one service. Gates and mirrors see the request as it came: it is edited after them."""
 
-    __slots__ = ("_entered", "_gates", "copies", "flag", "is_edited")
+    __slots__ = ("_entered", "_gates", "copies", "flag", "held", "is_edited")
 
     def __init__(self, gates: tuple[Gate, ...], *, is_edited: bool = False) -> None:
         self._gates = gates
@@ -26,6 +27,8 @@ class Passage:
         """They go to mirrors."""
         self.flag = ""
         """How it counts if it goes well: what a gate has done to it."""
+        self.held: asyncio.TimerHandle | asyncio.Future[Stopped | Granted | None] | None = None
+        """What a gate has it wait for."""
 
     def enter(self, head: RequestHead) -> Verdict:
         """Pass the gates that are left, up to one that holds it up; None: there is no other."""
@@ -39,7 +42,10 @@ class Passage:
         return None
 
     def leave(self, outcome: Outcome, started: float) -> None:
-        """Tell the gates that it has passed how it went, once; it began at `started`."""
+        """Wait no more, and tell the gates that it has passed how it went, once; it began at `started`."""
+        held, self.held = self.held, None
+        if held is not None:
+            held.cancel()
         entered, self._entered = self._entered, 0
         now = time.monotonic()
         for gate in self._gates[:entered]:

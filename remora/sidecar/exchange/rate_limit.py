@@ -1,8 +1,7 @@
 """The gate of a service's rate limits: a request takes a token of each that counts it, or goes no further.
 
 Tokens are taken of all limits or, when one has none, of none: who is refused by one does not use up the others. The
-answer tells of the limit that lasts longest (Retry-After, RFC 9110 §10.2.3; RateLimit and RateLimit-Policy,
-draft-ietf-httpapi-ratelimit-headers-10).
+answer tells of the limit that lasts longest (RateLimit and RateLimit-Policy, draft-ietf-httpapi-ratelimit-headers-11).
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from remora.sidecar.routing.limit_keys import joined_values
 from remora.sidecar.routing.match import Matcher
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.telemetry.shadow import Shadow
-from remora.sidecar.wire.heads import Fields, RequestHead
+from remora.sidecar.wire.heads import RequestHead
 
 
 class _Counted:
     """A limit in use."""
 
-    __slots__ = ("config", "fields", "limit", "matcher", "shadow")
+    __slots__ = ("config", "field", "limit", "matcher", "shadow")
 
     def __init__(self, config: RateLimit, limit: Limit, metrics: Metrics) -> None:
         self.config = config
         self.limit = limit
         self.matcher = Matcher(config.matches)
-        self.fields = _policy_field(config)
+        self.field = _policy_field(config)
         self.shadow = Shadow(config.service, "ratelimit", metrics, config.name)
 
     def account(self, head: RequestHead, now: float) -> Account:
@@ -66,17 +65,21 @@ class _Counted:
 class RateLimitGate(Gate):
     """All limits of a service that are enforced on one side."""
 
-    __slots__ = ("_enforced", "_metrics", "_parts", "_shadowed")
+    __slots__ = ("_enforced", "_limits", "_metrics", "_parts", "_shadowed")
 
     def __init__(self, metrics: Metrics, parts: int) -> None:
         """`parts`: how many processes like this one share what is to be enforced here."""
         self._metrics = metrics
         self._parts = parts
+        self._limits: tuple[RateLimit, ...] = ()
         self._enforced: tuple[_Counted, ...] = ()
         self._shadowed: tuple[_Counted, ...] = ()
 
     def configure(self, limits: tuple[RateLimit, ...], now: float) -> None:
         """Follow the documents; limits that stay keep their tokens."""
+        if limits == self._limits:
+            return
+        self._limits = limits
         before = {_identity(counted.config): counted.limit for counted in (*self._enforced, *self._shadowed)}
         found = [
             _Counted(config, self._limit(config, before.get(_identity(config)), now), self._metrics)
@@ -129,7 +132,7 @@ class RateLimitGate(Gate):
     def _stopped(self, counted: _Counted, wait_s: float) -> Stopped:
         config = counted.config
         self._metrics.count_ratelimited(config.service, config.name, "enforce")
-        return Stopped(RATE_LIMITED, _detail(config), [*retry_fields(config.name, wait_s), counted.fields])
+        return Stopped(RATE_LIMITED, _detail(config), [used_up_field(config.name, wait_s), counted.field], wait_s)
 
     def _note(self, counted: _Counted, now: float) -> None:
         config = counted.config
@@ -170,19 +173,23 @@ def told_of(config: RateLimit) -> list[str]:
     return says
 
 
-def retry_fields(name: str, wait_s: float) -> Fields:
-    """When to come back, in whole seconds, and that there is nothing left until then."""
-    seconds = max(1, math.ceil(wait_s))
-    return [(b"retry-after", b"%d" % seconds), (b"ratelimit", b'"%b";r=0;t=%d' % (name.encode(), seconds))]
+def used_up_field(name: str, wait_s: float) -> tuple[bytes, bytes]:
+    """That there is nothing left for so long, in whole seconds."""
+    return b"ratelimit", b'"%b";r=0;t=%d' % (name.encode(), max(1, math.ceil(wait_s)))
+
+
+def policy_field(name: str, quota: int, window_s: int) -> tuple[bytes, bytes]:
+    """So many requests in so many seconds."""
+    return b"ratelimit-policy", b'"%b";q=%d;w=%d' % (name.encode(), quota, window_s)
 
 
 def _policy_field(config: RateLimit) -> tuple[bytes, bytes]:
     """The limit as it was written; the draft's windows are whole seconds."""
     window_s = math.ceil(config.per_s)
-    quota = round(config.requests * window_s / config.per_s)
-    return b"ratelimit-policy", b'"%b";q=%d;w=%d' % (config.name.encode(), quota, window_s)
+    return policy_field(config.name, round(config.requests * window_s / config.per_s), window_s)
 
 
-def _identity(config: RateLimit) -> tuple[QuotaKey, bool, bool]:
-    """With what tokens are kept: a limit that begins to count by keys begins anew, and so does one that is enforced."""
-    return (config.service, config.name), bool(config.keys), config.shadow
+def _identity(config: RateLimit) -> tuple[QuotaKey, bool, bool, str]:
+    """With what tokens are kept: a limit that begins to count by keys begins anew, and so does one that is enforced, or
+    shared."""
+    return (config.service, config.name), bool(config.keys), config.shadow, config.scope

@@ -17,7 +17,7 @@ from grpclib.exceptions import GRPCError
 from remora.proto.channel import CALL_ERRORS, OpenChannel
 from remora.proto.isolated import isolated
 from remora.proto.ratelimit.rls_pb2 import HeaderValue, RateLimitDescriptor, RateLimitRequest, RateLimitResponse
-from remora.sidecar.wire.heads import Fields
+from remora.sidecar.wire.heads import HOP_BY_HOP, LIFTED, Fields
 
 METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 CONNECT_TIMEOUT_S = 5.0
@@ -53,7 +53,7 @@ class Answer:
     is_over: bool
     exceeded: tuple[Exceeded, ...]
     response_fields: Fields
-    """For the answer to a request that is over."""
+    """For the answer to the request, whoever makes it."""
     request_fields: Fields
     """For a request that goes on."""
 
@@ -73,7 +73,7 @@ class RateLimitServiceClient:
         )
         self._domain = domain
         self._timeout_s = timeout_s
-        self._connecting: asyncio.Task[object] | None = None
+        self._connecting: asyncio.Task[None] | None = None
 
     async def ask(self, descriptors: list[Descriptor]) -> Answer:
         """Raises RateLimitServiceError."""
@@ -104,6 +104,7 @@ class RateLimitServiceClient:
         connecting = self._connecting
         if connecting is None or (connecting.done() and not self._channel._connected):
             connecting = self._connecting = asyncio.get_running_loop().create_task(self._connect())
+            connecting.add_done_callback(_look)
         if not connecting.done():
             await asyncio.wait((connecting,))
         if not connecting.cancelled():
@@ -112,6 +113,12 @@ class RateLimitServiceClient:
     async def _connect(self) -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await self._channel.__connect__()
+
+
+def _look(connecting: asyncio.Task[None]) -> None:
+    """Those who wait may be gone by now; asyncio would complain that nobody looked."""
+    if not connecting.cancelled():
+        connecting.exception()
 
 
 def _answer(response: RateLimitResponse) -> Answer:
@@ -132,11 +139,13 @@ def _answer(response: RateLimitResponse) -> Answer:
 
 
 def _fields(headers: Iterable[HeaderValue]) -> Fields:
-    """As they may stand in a head: what would end a line, or begin a pseudo field, is left out."""
+    """As they may stand in a head: what would end a line, begin a pseudo field, or say how the message is framed or
+    where it goes, is left out."""
     found = ((header.key.lower().encode(), header.raw_value or header.value.encode()) for header in headers)
-    return [(name, value) for name, value in found if _is_name(name) and _is_value(value)]
+    return [(name, value) for name, value in found if _is_name(name) and _is_value(value) and name not in _OURS]
 
 
+_OURS = HOP_BY_HOP | LIFTED | {b"host", b"te", b"trailer"}
 _is_name = re.compile(rb"[a-z0-9!#$%&'*+\-.^_`|~]+").fullmatch
 _is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch
 

@@ -53,10 +53,10 @@ def test_over_the_limit_is_refused_with_all_that_a_client_needs() -> None:
     assert (stopped.failure.flag, stopped.failure.status, stopped.failure.grpc_status) == ("RL", 429, 8)
     assert stopped.detail == "shop.default takes 10 requests in 60 s (limit shop/all): come back later"
     assert dict(stopped.fields) == {
-        b"retry-after": b"6",
         b"ratelimit": b'"shop/all";r=0;t=6',
         b"ratelimit-policy": b'"shop/all";q=10;w=60',
     }
+    assert stopped.wait_s == pytest.approx(6.0)
     assert sidecar.metrics.ratelimited == {("shop.default", "shop/all", "enforce"): 1}
     sidecar.now = 6.0
     assert sidecar.passed(2) == 1
