@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from remora.model.limits import RateLimit
 
 T = TypeVar("T")
 
@@ -13,6 +16,8 @@ QuotaKey = tuple[str, str]
 IDLE_SHARE = 0.02
 """Of the limit: what all that want next to nothing have together at least, so that the first request somewhere finds a
 token."""
+EQUAL_SHARE = 0.25
+"""Of a limit that counts by key: what is shared equally whatever is demanded."""
 
 
 def max_min_shares(limit: float, demands: Mapping[T, float]) -> dict[T, float]:
@@ -35,13 +40,18 @@ def max_min_shares(limit: float, demands: Mapping[T, float]) -> dict[T, float]:
     return {who: min((part + spare) / limit, 1.0) for who, part in shares.items()}
 
 
-def proportional_shares(demands: Mapping[T, float]) -> dict[T, float]:
-    """Shares in proportion to demands, or equal ones where nothing is demanded; they add up to 1, and none is nothing.
+def shares_by_key(demands: Mapping[T, float]) -> dict[T, float]:
+    """The share of each of a limit that counts by key, by what it demands of all keys together; they add up to 1.
 
-    For parts of one whole, of which no one has a claim of its own.
+    Each key has the limit for itself, and nobody tells how each key's requests are spread: taken to be as all are, most
+    of the limit goes where they come. The rest is shared equally, for keys that are new somewhere.
     """
-    total = sum(demands.values())
+    equal, total = 1.0 / len(demands), sum(demands.values())
     if not total:
-        return {who: 1.0 / len(demands) for who in demands}
-    idle = IDLE_SHARE / len(demands)
-    return {who: idle + (1.0 - IDLE_SHARE) * demand / total for who, demand in demands.items()}
+        return dict.fromkeys(demands, equal)
+    return {who: EQUAL_SHARE * equal + (1.0 - EQUAL_SHARE) * demand / total for who, demand in demands.items()}
+
+
+def split(limit: RateLimit, part: float, demands: Mapping[T, float]) -> dict[T, float]:
+    """The shares of those that enforce `part` of a limit together, by what each demands in requests per second."""
+    return shares_by_key(demands) if limit.keys else max_min_shares(limit.rate * part, demands)

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from remora.model.base import Struct
-from remora.model.limits import Fault, ServiceLimits
+from remora.model.limits import Fault, RateLimit, ServiceLimits
 from remora.model.names import ServiceName, version_service
 from remora.model.policies import ServicePolicy
 from remora.model.routes import Route
@@ -81,11 +81,11 @@ class Snapshot(Struct, frozen=True):
         found = self.services.get(versioned) if versioned is not None else None
         return found or self.services.get(service)
 
-    def shared_limits(self, own: Service | None) -> frozenset[QuotaKey]:
-        """The limits that a sidecar enforces together with others; `own`: what holds for requests to its app."""
+    def enforced_limits(self, own: Service | None) -> dict[QuotaKey, RateLimit]:
+        """The limits that a sidecar enforces; `own`: what holds for requests to its app."""
         held = [limit for service in self.services.values() for limit in service.limits.limits if limit.at_callers]
         held += [limit for limit in (own.limits.limits if own is not None else ()) if not limit.at_callers]
-        return frozenset((limit.service, limit.name) for limit in held if limit.scope == "service")
+        return {(limit.service, limit.name): limit for limit in held}
 
     def with_parts(
         self,

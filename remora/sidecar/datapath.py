@@ -90,6 +90,8 @@ class DataPath:
         self._router: InboundRouter | None = None
         self._app_gates = app_gates(metrics, workers=options.workers)
         self._quotas: tuple[Quota, ...] = ()
+        self._shares: dict[QuotaKey, float] = {}
+        """What was leased last. Limits that a document makes anew, or brings back, begin with it."""
         self._inbound: Listener | None = None
         self._outbound: list[Listener] = []
 
@@ -148,15 +150,20 @@ class DataPath:
 
     def lease(self, shares: Mapping[QuotaKey, float]) -> None:
         """From now on these parts of shared limits are ours."""
-        now = time.monotonic()
-        for quota in self._quotas:
-            share = shares.get(quota.key)
-            if share is not None:
-                quota.limit.lease(share, now)
+        self._shares |= shares
+        self._use_shares()
 
     def _find_quotas(self) -> None:
         gates = (*self._mesh.service_gates, *self._app_gates)
         self._quotas = tuple(quota for gate in gates for quota in gate.quotas())
+        self._use_shares()
+
+    def _use_shares(self) -> None:
+        now = time.monotonic()
+        for quota in self._quotas:
+            share = self._shares.get(quota.key, quota.limit.share)
+            if share != quota.limit.share:
+                quota.limit.lease(share, now)
 
     def _use_inbound(self, snapshot: Snapshot) -> None:
         """What the app's own service says of requests to it."""
@@ -164,7 +171,7 @@ class DataPath:
         if router is None or not options.service:
             return
         service = service_name(options.service, options.namespace)
-        own = snapshot.inbound(service, options.version)
+        own = options.own_service(snapshot)
         self._app_gates.update({} if own is None else {service: own})
         router.use(self._app_gates.of(service))
 

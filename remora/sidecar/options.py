@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from remora.model.address import Address
-from remora.model.names import ServiceName
-from remora.model.snapshot import Protocol
+from remora.model.names import ServiceName, service_name
+from remora.model.snapshot import Protocol, Service, Snapshot
 from remora.sidecar.listener.forwarding import PRIVATE_NETWORKS, Network
 from remora.sidecar.listener.outbound import OutboundPolicy
 from remora.sidecar.probe.probes import Check
@@ -63,3 +63,9 @@ class Options:
     """Whether FaultPolicies have an effect here."""
     workers: int = 1
     """Processes that carry traffic. 1: this one, which then does all."""
+
+    def own_service(self, snapshot: Snapshot) -> Service | None:
+        """What holds for requests to the app; None: nothing is said of it."""
+        if not self.service:
+            return None
+        return snapshot.inbound(service_name(self.service, self.namespace), self.version)

@@ -1,18 +1,21 @@
 """Limits that several sidecars enforce together: who needs how much, and who gets how much.
 
 Sidecars tell control what they need. Each control writes what those connected to it need into the store, under a lease,
-and sees there what those of the others need; so all split alike, by `max_min_shares`, and send each sidecar its part
-when that has moved. No request waits for any of this.
+and sees there what those of the others need; so all split alike (`remora/model/shares.py`), and send each sidecar its
+part when that has moved. No request waits for any of this, and no sidecar here for a slow store.
 
 While demands move, controls may split by slightly different ones for as long as news takes to pass the store: a part of
-a second, in which the parts may be a little more, or less, than the whole.
+a second, in which the parts may be a little more, or less, than the whole. So they may be where a sidecar is new, until
+the next round. What a control that ends has written stays until its lease is over: its sidecars are with others soon,
+and keep what they have on their way; each is counted once, by its name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 
@@ -20,8 +23,9 @@ from remora.control.push.connection import Connection
 from remora.control.store.errors import LeaseGone, StoreError
 from remora.control.store.interface import Event, EventKind, LeaseId, Store
 from remora.control.store.keys import QuotaStoreKey, parse_key
+from remora.model.limits import RateLimit
 from remora.model.names import ServiceName
-from remora.model.shares import QuotaKey, max_min_shares
+from remora.model.shares import QuotaKey, split
 from remora.model.snapshot import Service
 from remora.proto.mesh.v1 import discovery_pb2 as pb
 
@@ -31,13 +35,16 @@ ROUND_S = 0.5
 """How often shares are worked out and demand is written, while there is any."""
 TTL_S = 10
 """A control that is gone is believed for so long."""
-RENEW_ROUNDS = 6
+RENEW_S = 3.0
 MOVED = 0.01
 """A share that changes by less than this part of itself is not sent."""
 TOLD = 0.03
-"""A demand that changes by less than this part of itself is not written."""
+"""A demand that changes by less than this part of itself, and TOLD_OF_LIMIT of the limit, is not written."""
+TOLD_OF_LIMIT = 0.005
 MAX_QUOTAS = 1000
 """Of one sidecar."""
+MAX_RATE = 1e9
+"""Requests per second: no sidecar has so many."""
 
 Node = str
 Demands = dict[QuotaKey, dict[Node, float]]
@@ -59,7 +66,12 @@ class Quotas:
     """All quotas, as this control sees them. Lives on the event loop; idle while nobody has any."""
 
     def __init__(
-        self, store: Store, env: str, control_id: str, service: Callable[[ServiceName], Service | None]
+        self,
+        store: Store,
+        env: str,
+        control_id: str,
+        service: Callable[[ServiceName], Service | None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`service`: the catalog's."""
         self._store = store
@@ -74,18 +86,36 @@ class Quotas:
         """As of the last round, and who came since."""
         self._sent: dict[Connection, dict[QuotaKey, tuple[float, int]]] = {}
         self._written: Demands = {}
+        self._clock = clock
         self._lease: LeaseId | None = None
-        self._renewed = 0
+        self._renewed_at = 0.0
         self._failing = False
         self._woken = asyncio.Event()
+        self._settling: asyncio.TimerHandle | None = None
+
+    def settle(self, delay_s: float) -> None:
+        """For so long, leave sidecars that have a configuration alone: see `SETTLE_S` of the server. Those that come
+        first would have all, while those that are yet to come keep what they have."""
+        self._settling = asyncio.get_running_loop().call_later(delay_s, self._settled)
+
+    def _settled(self) -> None:
+        self._settling = None
+
+    def close(self) -> None:
+        """Settle no more."""
+        if self._settling is not None:
+            self._settling.cancel()
 
     def told(self, connection: Connection, demand: pb.Demand) -> None:
         """What a sidecar needs now."""
-        now = {(quota.service, quota.limit): max(quota.rate, 0.0) for quota in demand.quotas[:MAX_QUOTAS]}
+        now = {(quota.service, quota.limit): _sane(quota.rate) for quota in demand.quotas[:MAX_QUOTAS]}
         if not now:
             self.left(connection)
             return
         self._here[connection] = now
+        sent = self._sent.get(connection, {})
+        for key in sent.keys() - now.keys():
+            del sent[key]
         self._welcome(connection, now)
         self._woken.set()
 
@@ -117,27 +147,30 @@ class Quotas:
 
     async def run(self) -> None:
         """Share, round by round, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self._share_if_any))
+            group.create_task(self._repeat(self.write))
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:
             await self._woken.wait()
-            if not self._here and not self._written:
-                self._woken.clear()
-                continue
             try:
-                await self.round()
+                await step()
             except Exception:  # a fault of ours in one round must not end all that follow
                 log.exception("Shared limits could not be split; sidecars keep the parts that they have.")
             await asyncio.sleep(ROUND_S)
 
-    async def round(self) -> None:
-        """Split by what is known now, and let the others know."""
-        self.share()
-        await self._write()
+    async def _share_if_any(self) -> None:
+        if self._here:
+            self.share()
+        elif not self._written:
+            self._woken.clear()
 
     def share(self) -> None:
         """Split all quotas that sidecars here have a part in, and send what has moved."""
         demands = self._demands()
         self._participants = {key: len(by_node) for key, by_node in demands.items()}
-        shares = {key: max_min_shares(self._limit(key), by_node) for key, by_node in demands.items()}
+        shares = {key: self._split(key, by_node) for key, by_node in demands.items()}
         for connection, mine in self._here.items():
             node = connection.hello.node
             self._send(connection, {key: (shares[key][node], len(shares[key])) for key in mine})
@@ -147,7 +180,7 @@ class Quotas:
         found: Demands = {}
         for connection, mine in self._here.items():
             for key, rate in mine.items():
-                found.setdefault(key, {})[connection.hello.node] = round(rate, 3)
+                found.setdefault(key, {})[connection.hello.node] = round(rate, 6)
         return found
 
     def _demands(self) -> Demands:
@@ -159,13 +192,20 @@ class Quotas:
                     found[key] = by_node | found[key]
         return found
 
-    def _limit(self, key: QuotaKey) -> float:
-        """In requests per second. A limit that is not known yet is split as if all needed more than it."""
+    def _limit(self, key: QuotaKey) -> RateLimit | None:
         service = self._service(ServiceName(key[0]))
         limits = () if service is None else service.limits.limits
-        return next((limit.rate for limit in limits if limit.name == key[1]), 1e-3)
+        return next((limit for limit in limits if limit.name == key[1]), None)
+
+    def _split(self, key: QuotaKey, by_node: Mapping[Node, float]) -> dict[Node, float]:
+        limit = self._limit(key)
+        if limit is None:  # not known yet, or no more
+            return dict.fromkeys(by_node, 1.0 / len(by_node))
+        return split(limit, 1.0, by_node)
 
     def _send(self, connection: Connection, shares: Mapping[QuotaKey, tuple[float, int]]) -> None:
+        if self._settling is not None and connection.hello.revision:
+            return
         sent = self._sent.setdefault(connection, {})
         if all(_is_near(sent.get(key), found) for key, found in shares.items()):
             return
@@ -177,16 +217,14 @@ class Quotas:
         # All of them each time: a message that still waits is replaced.
         connection.reply("shares", pb.ControlMessage(shares=pb.Shares(quotas=quotas)))
 
-    async def _write(self) -> None:
+    async def write(self) -> None:
+        """Let other controls know what is needed here, if that is news to them."""
         demands = self.demands()
-        self._renewed += 1
         try:
-            if _is_news(demands, self._written):
+            if self._lease is not None and self._clock() - self._renewed_at >= RENEW_S:
+                await self._renew(self._lease)
+            if self._is_news(demands):
                 await self._put(demands)
-            elif self._lease is not None and self._renewed >= RENEW_ROUNDS:
-                self._renewed = 0
-                if await self._store.keep_alive(self._lease) <= 0:
-                    self._lease, self._written = None, {}
         except StoreError as error:
             if not self._failing:
                 log.warning("What sidecars need of shared limits cannot be told to other controls: %s", error)
@@ -194,12 +232,20 @@ class Quotas:
         else:
             self._failing = False
 
+    async def _renew(self, lease: LeaseId) -> None:
+        asked_at = self._clock()
+        if await self._store.keep_alive(lease) > 0:
+            self._renewed_at = asked_at
+        else:
+            self._lease, self._written = None, {}
+
     async def _put(self, demands: Demands) -> None:
         if not demands:
             await self._store.delete(self._key)
             self._written = {}
             return
         if self._lease is None:
+            self._renewed_at = self._clock()
             self._lease = await self._store.grant(TTL_S)
         records = [_Record(key[0], key[1], by_node) for key, by_node in sorted(demands.items())]
         try:
@@ -209,30 +255,23 @@ class Quotas:
             return
         self._written = demands
 
-    async def stop(self) -> None:
-        """Take back what was written: sidecars that go to other controls are counted there."""
-        if self._lease is None:
-            return
-        lease, self._lease = self._lease, None
-        try:
-            await self._store.revoke(lease)
-        except StoreError as error:
-            log.debug("The lease of demands was not revoked and runs out: %s", error)
-
-
-def _is_news(demands: Demands, written: Demands) -> bool:
-    """Whether others would split in another way."""
-    if demands.keys() != written.keys():
-        return True
-    for key, by_node in demands.items():
-        told = written[key]
-        if by_node.keys() != told.keys() or any(_has_moved(rate, told[node]) for node, rate in by_node.items()):
+    def _is_news(self, demands: Demands) -> bool:
+        """Whether others would split in another way."""
+        if demands.keys() != self._written.keys():
             return True
-    return False
+        for key, by_node in demands.items():
+            told, limit = self._written[key], self._limit(key)
+            room = 0.0 if limit is None else TOLD_OF_LIMIT * limit.rate
+            if by_node.keys() != told.keys():
+                return True
+            if any(abs(rate - told[node]) > room + TOLD * told[node] for node, rate in by_node.items()):
+                return True
+        return False
 
 
-def _has_moved(rate: float, told: float) -> bool:
-    return abs(rate - told) > 0.2 + TOLD * told
+def _sane(rate: float) -> float:
+    """Of what may be no number at all."""
+    return rate if 0.0 <= rate <= MAX_RATE else 0.0
 
 
 def _is_near(before: tuple[float, int] | None, now: tuple[float, int]) -> bool:

@@ -85,6 +85,7 @@ class PushServer:
         if self._service.refusal:
             self._service.refusal = ""
             self._hub.settle(self._settle_s)
+            self._quotas.settle(self._settle_s)
 
     def changed(self, services: Iterable[ServiceName], endpoint_sets: Iterable[ServiceName]) -> None:
         """The catalog has new parts of these. Called on the loop after each change."""
@@ -103,6 +104,7 @@ class PushServer:
         """End all streams cleanly, so that the sidecars go to another replica, and close."""
         self._service.refusal = "this control is stopping"
         self._hub.close()
+        self._quotas.close()
         await self._stop_sharing()
         deadline = time.monotonic() + timeout_s
         for connection in self._hub.connections:
@@ -124,7 +126,6 @@ class PushServer:
             return
         self._sharing.cancel()
         await asyncio.wait([self._sharing])
-        await self._quotas.stop()
 
 
 class _Server(Server):

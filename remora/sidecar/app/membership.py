@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from remora.model.address import Address
-from remora.model.names import service_name
 from remora.model.shares import QuotaKey
 from remora.model.snapshot import Endpoint, Snapshot
 from remora.sidecar.options import Options
@@ -88,10 +87,8 @@ class Membership:
         """Share the limits that `snapshot` wants shared."""
         if self._quotas is None:
             return
-        options, own = self._options, None
-        if options.service:
-            own = snapshot.inbound(service_name(options.service, options.namespace), options.version)
-        self._quotas.follow(snapshot.shared_limits(own))
+        limits = snapshot.enforced_limits(self._options.own_service(snapshot))
+        self._quotas.follow({key: limit.rate for key, limit in limits.items() if limit.scope == "service"})
 
     async def leave(self) -> None:
         """Take the registration back. Waits for control's answer only while there is a control to give one."""

@@ -39,10 +39,13 @@ class Limit:
 
     def configure(self, rate: float, burst: float, max_keys: int, now: float) -> None:
         """Go on under other numbers with the tokens that there are. Keys stay keys."""
+        if self._keyed is not None:
+            self._keyed.max_keys = max_keys
+        if rate == self._rate and burst == self._burst:
+            return
         self._rate, self._burst = rate, burst
         self._one.configure(rate * self.share, self._part(), now)
         if self._keyed is not None:
-            self._keyed.max_keys = max_keys
             self._keyed.configure(rate * self.share, self._part(), now)
 
     def lease(self, share: float, now: float) -> None:

@@ -53,14 +53,16 @@ class QuotaAgent:
         self._away_since = clock()
         self._timer: asyncio.TimerHandle | None = None
 
-    def follow(self, keys: frozenset[QuotaKey]) -> None:
-        """From now on these are shared."""
-        if keys == self._demands.keys():
+    def follow(self, limits: Mapping[QuotaKey, float]) -> None:
+        """From now on these are shared; they let so many requests per second through."""
+        for key in limits.keys() & self._demands.keys():
+            self._demands[key].follow(limits[key])
+        if limits.keys() == self._demands.keys():
             return
-        self._demands = {key: self._demands.get(key) or Demand() for key in keys}
-        self._shares = {key: share for key, share in self._shares.items() if key in keys}
+        self._demands = {key: self._demands.get(key) or Demand(limit) for key, limit in limits.items()}
+        self._shares = {key: share for key, share in self._shares.items() if key in limits}
         self._tell()
-        if keys and self._timer is None:
+        if limits and self._timer is None:
             self._seen_at = self._clock()
             self._arm()
 

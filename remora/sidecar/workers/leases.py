@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from remora.model.shares import QuotaKey, proportional_shares
+from remora.model.limits import RateLimit
+from remora.model.shares import QuotaKey, split
 from remora.sidecar.source.demand import Demand
 
 MOVED = 0.02
@@ -19,17 +20,33 @@ class Leases:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
+        self._limits: Mapping[QuotaKey, RateLimit] = {}
         self._demands: dict[QuotaKey, dict[int, Demand]] = {}
         self._shares: dict[QuotaKey, float] = {}
         self._wanted: dict[QuotaKey, int] = {}
         self._told: dict[int, dict[QuotaKey, float]] = {}
 
+    def follow(self, limits: Mapping[QuotaKey, RateLimit]) -> None:
+        """From now on workers enforce these."""
+        before, self._limits, self._demands = self._demands, limits, {}
+        for key, limit in limits.items():
+            by_worker = before.get(key) or {number: Demand(limit.rate) for number in range(self._workers)}
+            for demand in by_worker.values():
+                demand.follow(limit.rate)
+            self._demands[key] = by_worker
+        self._shares = {
+            key: share for key, share in self._shares.items() if key in limits and limits[key].scope == "service"
+        }
+        for told in self._told.values():
+            for key in told.keys() - limits.keys():
+                del told[key]
+
     def reported(self, worker: int, wanted: Mapping[QuotaKey, int], seconds: float) -> None:
         """What a worker's requests needed of all its limits in the last `seconds`, above 0."""
         for key, count in wanted.items():
-            by_worker = self._demands.setdefault(key, {number: Demand() for number in range(self._workers)})
-            by_worker[worker].observe(count, seconds)
-            self._wanted[key] = self._wanted.get(key, 0) + count
+            if key in self._demands:
+                self._demands[key][worker].observe(count, seconds)
+                self._wanted[key] = self._wanted.get(key, 0) + count
 
     def started(self, worker: int) -> None:
         """A new process takes the place of a worker: it knows nothing yet."""
@@ -49,8 +66,9 @@ class Leases:
         told = self._told.setdefault(worker, {})
         found: dict[QuotaKey, float] = {}
         for key, by_worker in self._demands.items():
-            parts = proportional_shares({number: demand.rate for number, demand in by_worker.items()})
-            part = parts[worker] * self._shares.get(key, 1.0)
+            share = self._shares.get(key, 1.0)
+            parts = split(self._limits[key], share, {number: demand.rate for number, demand in by_worker.items()})
+            part = parts[worker] * share
             if key not in told or abs(part - told[key]) > MOVED * told[key]:
                 found[key] = told[key] = part
         return found

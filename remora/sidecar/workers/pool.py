@@ -82,6 +82,7 @@ class WorkerPool:
                 f"revision {snapshot.revision} has {len(configuration)} bytes, over the {MAX_MESSAGE} that workers take"
             )
         self._snapshot, self._configuration = snapshot, configuration
+        self._leases.follow(snapshot.enforced_limits(self._options.own_service(snapshot)))
         for seat in self._seats:
             seat.configure(configuration)
         self._checks.update(snapshot)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remora.model.shares import IDLE_SHARE, max_min_shares, proportional_shares
+from remora.model.shares import EQUAL_SHARE, IDLE_SHARE, max_min_shares, shares_by_key
 
 limits = st.floats(0.01, 1e6)
 demands = st.dictionaries(st.integers(0, 50), st.floats(0, 1e7), min_size=1, max_size=40)
@@ -52,9 +52,14 @@ def test_by_hand() -> None:
 
 
 @given(demands)
-def test_proportional_parts_are_the_whole_too(wanted: dict[int, float]) -> None:
-    shares = proportional_shares(wanted)
+def test_parts_by_key_are_the_whole_too_and_everybody_has_some(wanted: dict[int, float]) -> None:
+    shares = shares_by_key(wanted)
     assert sum(shares.values()) == pytest.approx(1.0)
-    assert min(shares.values()) > 0
+    assert min(shares.values()) >= EQUAL_SHARE / len(wanted) * 0.999
     most = max(wanted, key=wanted.__getitem__)
     assert shares[most] == max(shares.values())
+
+
+def test_parts_by_key_follow_where_requests_come() -> None:
+    assert shares_by_key({"a": 30, "b": 10}) == pytest.approx({"a": 0.6875, "b": 0.3125})
+    assert shares_by_key({"a": 0, "b": 0}) == {"a": 0.5, "b": 0.5}

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from random import Random
 
 import pytest
 
 from remora.control.push.connection import Connection
 from remora.control.push.quota import ROUND_S, TTL_S, Quotas
 from remora.control.push.resources import Resources
-from remora.control.store.interface import Event, EventKind, Revision
+from remora.control.store.interface import Event, EventKind, LeaseId, Revision
 from remora.control.store.memory import MemoryStore
 from remora.model.base import Origin
-from remora.model.limits import RateLimit, ServiceLimits
+from remora.model.limits import LimitKey, RateLimit, ServiceLimits
 from remora.model.shares import QuotaKey
 from remora.model.snapshot import Service
 from remora.proto.mesh.v1 import discovery_pb2 as pb
 from remora.sidecar.policy.limit import Limit
 from remora.sidecar.source.quota import KEPT_S, REPORT_S, QuotaAgent
 from tests.support.push import PlainCatalog, name
+from tests.support.waiting import until
 
 ORIGIN = Origin("RateLimitPolicy", "default", "shop")
 LIMIT = RateLimit(name("shop"), "shop/all", ORIGIN, 100, burst=20, scope="service")
@@ -26,19 +30,27 @@ KEY: QuotaKey = (LIMIT.service, LIMIT.name)
 STEP_S = 0.01
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Control:
     """One of several, on a store of all."""
 
-    def __init__(self, store: MemoryStore, control_id: str) -> None:
+    def __init__(self, store: MemoryStore, control_id: str, clock: Clock, limit: RateLimit) -> None:
         self.store = store
         self.catalog = PlainCatalog()
-        self.catalog.put(Service(name("shop"), limits=ServiceLimits((LIMIT,))))
-        self.quotas = Quotas(store, "test", control_id, self.catalog.service)
+        self.catalog.put(Service(name("shop"), limits=ServiceLimits((limit,))))
+        self.quotas = Quotas(store, "test", control_id, self.catalog.service, clock)
         self._keys: set[str] = set()
 
     async def round(self) -> None:
         await self._watch()
-        await self.quotas.round()
+        self.quotas.share()
+        await self.quotas.write()
 
     async def _watch(self) -> None:
         """As a watch would have it."""
@@ -50,26 +62,20 @@ class Control:
         self._keys = set(found)
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Sidecar:
     """Its limit, its agent, and its stream to a control."""
 
-    def __init__(self, node: str, clock: Clock, control: Control) -> None:
-        self.limit = Limit(LIMIT.rate, LIMIT.size, 0)
+    def __init__(self, node: str, clock: Clock, control: Control, limit: RateLimit = LIMIT) -> None:
+        self.limit = Limit(limit.rate, limit.size, 0)
         self.clock = clock
         self.node = node
+        self.revision = 0
         self.passed = 0
         self._due = 0.0
         self.agent = QuotaAgent(
             lambda: {KEY: self.limit.take_wanted()}, lambda shares: self.lease(shares[KEY]) if shares else None, clock
         )
-        self.agent.follow(frozenset((KEY,)))
+        self.agent.follow({KEY: limit.rate})
         self.connect(control)
 
     def lease(self, share: float) -> None:
@@ -77,7 +83,9 @@ class Sidecar:
 
     def connect(self, control: Control) -> None:
         self.control = control
-        self.connection = Connection(pb.Hello(node=self.node), "test", Resources(control.catalog))
+        self.connection = Connection(
+            pb.Hello(node=self.node, revision=self.revision), "test", Resources(control.catalog)
+        )
         self.agent.connected(lambda _, message: control.quotas.told(self.connection, message.demand))
         self.hear()
 
@@ -99,19 +107,24 @@ class Sidecar:
 
 
 class Mesh:
-    def __init__(self) -> None:
+    def __init__(self, limit: RateLimit = LIMIT) -> None:
         self.clock = Clock()
         self.store = MemoryStore()
-        self.controls = [Control(self.store, "a"), Control(self.store, "b")]
+        self.controls = [Control(self.store, control, self.clock, limit) for control in ("a", "b")]
         homes = (self.controls[0], self.controls[0], self.controls[1])
-        self.sidecars = [Sidecar(f"shop-{number}", self.clock, home) for number, home in enumerate(homes)]
+        self.sidecars = [Sidecar(f"shop-{number}", self.clock, home, limit) for number, home in enumerate(homes)]
 
     async def run(self, seconds: float, *rates: float) -> int:
         """How many pass in so many seconds, at these rates of requests."""
+        return await self.play(seconds, lambda: rates)
+
+    async def play(self, seconds: float, rates: Callable[[], Sequence[float]]) -> int:
+        """As `run`, with rates that are asked for at each step."""
         before = sum(sidecar.passed for sidecar in self.sidecars)
         for step in range(round(seconds / STEP_S)):
             self.clock.now += STEP_S
-            for sidecar, rate in zip(self.sidecars, rates, strict=True):
+            self.store.advance(STEP_S)
+            for sidecar, rate in zip(self.sidecars, rates(), strict=True):
                 sidecar.serve(rate)
             if step % round(REPORT_S / STEP_S) == 0:
                 for sidecar in self.sidecars:
@@ -188,8 +201,7 @@ async def test_a_control_that_is_gone_is_believed_until_its_lease_ends() -> None
     mesh.controls.pop(0)
     await mesh.run(2, 100, 100, 100)
     assert mesh.shares[2] == pytest.approx(1 / 3, abs=0.02)
-    mesh.store.advance(TTL_S + 1)
-    await mesh.run(2, 100, 100, 100)
+    await mesh.run(TTL_S, 100, 100, 100)
     assert mesh.shares[2] == 1.0
 
 
@@ -197,7 +209,7 @@ async def test_without_the_store_each_control_shares_among_its_own() -> None:
     mesh = Mesh()
     await mesh.run(4, 100, 100, 100)
     mesh.store.set_available(False)
-    await mesh.controls[0].quotas.round()
+    await mesh.controls[0].quotas.write()
     mesh.store.set_available(True)
     assert await mesh.run(10, 100, 100, 100) == pytest.approx(1000, rel=0.05)
 
@@ -213,7 +225,6 @@ async def test_nothing_is_written_while_nothing_moves_and_nothing_is_left_behind
         sidecar.leave()
     await control.round()
     assert not (await mesh.store.list("/mesh/test/quotas/a")).entries
-    await control.quotas.stop()
 
 
 async def test_what_cannot_be_read_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
@@ -232,3 +243,110 @@ async def test_who_is_new_has_an_equal_part_at_once() -> None:
     mesh.sidecars.append(late)
     assert await mesh.run(5, 100, 100, 100, 100) == pytest.approx(500, rel=0.06)
     assert mesh.shares == pytest.approx([1 / 4] * 4, abs=0.02)
+
+
+async def test_demand_that_never_rests_keeps_its_lease() -> None:
+    mesh, random = Mesh(), Random(1)
+    await mesh.run(4, 100, 100, 100)
+
+    def noise() -> list[float]:
+        return [random.choice((0, 300)) for _ in mesh.sidecars]
+
+    for _ in range(3 * TTL_S):
+        await mesh.play(1, noise)
+        assert len((await mesh.store.list("/mesh/test/quotas/")).entries) == 2
+
+
+async def test_requests_here_and_there_of_less_than_a_slow_limit_pass() -> None:
+    mesh, random = Mesh(RateLimit(name("shop"), "shop/all", ORIGIN, 30, per_s=60.0, scope="service")), Random(0)
+    asked = 0
+
+    def now_and_then() -> list[float]:
+        nonlocal asked
+        came = [random.random() < 0.4 / 3 * STEP_S for _ in mesh.sidecars]
+        asked += sum(came)
+        return [1.0 / STEP_S if each else 0.0 for each in came]
+
+    passed = await mesh.play(600, now_and_then)
+    assert asked > 200
+    assert passed >= 0.97 * asked
+
+
+async def test_a_limit_by_key_goes_where_requests_come() -> None:
+    by_key = RateLimit(name("shop"), "shop/all", ORIGIN, 100, burst=20, keys=(LimitKey("path"),), scope="service")
+    mesh = Mesh(by_key)
+    await mesh.run(4, 1600, 300, 100)
+    assert mesh.shares == pytest.approx([0.683, 0.196, 0.121], abs=0.02)
+
+
+async def test_what_is_no_rate_counts_as_none() -> None:
+    mesh = Mesh()
+    for rate in (math.nan, math.inf, -1.0):
+        quota = pb.QuotaDemand(service=KEY[0], limit=KEY[1], rate=rate)
+        mesh.controls[0].quotas.told(mesh.sidecars[0].connection, pb.Demand(quotas=[quota]))
+        assert mesh.controls[0].quotas.demands()[KEY]["shop-0"] == 0.0
+
+
+async def test_a_limit_that_comes_back_is_shared_anew() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 100, 100, 100)
+    sidecar = mesh.sidecars[0]
+    sidecar.agent.follow({})
+    sidecar.limit.lease(1.0, mesh.clock.now)
+    sidecar.agent.follow({KEY: LIMIT.rate})
+    await mesh.run(1, 100, 100, 100)
+    assert mesh.shares == pytest.approx([1 / 3] * 3, abs=0.02)
+
+
+async def test_a_control_that_has_just_started_leaves_parts_as_they_are() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 100, 100, 100)
+    for sidecar in mesh.sidecars:
+        sidecar.leave()
+    late = Control(MemoryStore(), "c", mesh.clock, LIMIT)
+    mesh.controls = [late]
+    late.quotas.settle(0.01)
+    for sidecar in mesh.sidecars:
+        sidecar.revision = 7
+        sidecar.connect(late)
+        await mesh.run(1, 100, 100, 100)
+        assert mesh.shares == pytest.approx([1 / 3] * 3, abs=0.02)
+    newcomer = Sidecar("shop-new", mesh.clock, late)
+    assert newcomer.limit.share == pytest.approx(1 / 4)
+    await asyncio.sleep(0.02)
+    mesh.sidecars[0].leave()
+    await mesh.run(1, 100, 100, 100)
+    assert mesh.shares[1:] == pytest.approx([0.5] * 2, abs=0.02), "who is new wants nothing"
+
+
+class SlowStore(MemoryStore):
+    """Takes nothing until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def grant(self, ttl_s: int) -> LeaseId:
+        self.asked.set()
+        await self.answers.wait()
+        return await super().grant(ttl_s)
+
+
+async def test_a_slow_store_keeps_no_sidecar_waiting() -> None:
+    store, clock = SlowStore(), Clock()
+    control = Control(store, "a", clock, LIMIT)
+    rounds = asyncio.create_task(control.quotas.run())
+    try:
+        first = Sidecar("shop-0", clock, control)
+        await store.asked.wait()
+        second = Sidecar("shop-1", clock, control)
+        async with asyncio.timeout(10):
+            while first.limit.share != second.limit.share:
+                await first.connection.woken()
+                first.hear()
+        assert first.limit.share == pytest.approx(1 / 2)
+        store.answers.set()
+        await until(lambda: bool(control.quotas._written))
+    finally:
+        rounds.cancel()
+        await asyncio.wait([rounds])

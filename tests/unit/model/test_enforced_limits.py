@@ -1,4 +1,4 @@
-"""Which limits a sidecar enforces together with others."""
+"""Which limits a sidecar enforces."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ def limited(service: ServiceName, **limits: dict[str, object]) -> Service:
 
 
 def test_those_of_its_app_and_those_that_callers_enforce() -> None:
-    shared = {"scope": "service"}
-    prices = limited(PRICES, mine={**shared, "at_callers": True}, theirs=shared, alone={"at_callers": True})
-    shop = limited(SHOP, mine=shared, theirs={**shared, "at_callers": True}, alone={})
+    prices = limited(PRICES, mine={"at_callers": True, "scope": "service"}, theirs={})
+    shop = limited(SHOP, mine={}, theirs={"at_callers": True})
     snapshot = Snapshot(1, {PRICES: prices})
-    assert snapshot.shared_limits(shop) == {(PRICES, "p/mine"), (SHOP, "p/mine")}
-    assert snapshot.shared_limits(None) == {(PRICES, "p/mine")}
-    assert Snapshot().shared_limits(None) == frozenset()
+    assert snapshot.enforced_limits(shop).keys() == {(PRICES, "p/mine"), (SHOP, "p/mine")}
+    assert snapshot.enforced_limits(None) == {(PRICES, "p/mine"): prices.limits.limits[0]}
+    assert Snapshot().enforced_limits(None) == {}
