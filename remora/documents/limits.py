@@ -13,7 +13,13 @@ from remora.model.base import Origin
 from remora.model.limits import DescriptorEntry, ExternalLimit, LimitKey, LimitKeyKind, RateLimit, ServiceLimits
 from remora.model.names import ServiceName, service_name, split_authority
 
-_KINDS: dict[str, LimitKeyKind] = {"Header": "header", "Path": "path", "Method": "method", "SourceAddress": "address"}
+_KINDS: dict[str, LimitKeyKind] = {
+    "Header": "header",
+    "Path": "path",
+    "Method": "method",
+    "Peer": "peer",
+    "SourceAddress": "address",
+}
 
 
 def targets(policy: RateLimitPolicy) -> tuple[ServiceName, ...]:

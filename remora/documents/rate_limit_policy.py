@@ -29,7 +29,7 @@ ServerAddress = Annotated[
     ),
 ]
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
-KeyType = Literal["Header", "Path", "Method", "SourceAddress"]
+KeyType = Literal["Header", "Path", "Method", "Peer", "SourceAddress"]
 
 
 class LimitKey(DocumentPart, frozen=True):
@@ -52,7 +52,7 @@ class Limit(DocumentPart, frozen=True):
 
 class Entry(DocumentPart, frozen=True):
     key: Word
-    type: Literal["Value", "Header", "Path", "Method", "SourceAddress"] = "Value"
+    type: Literal["Value", "Header", "Path", "Method", "Peer", "SourceAddress"] = "Value"
     value: Word | None = None
     name: FieldName | None = None
 

@@ -11,7 +11,7 @@ that count it, and uses up none if one has no room. Each limit is a token bucket
 
 What is too much is answered by the sidecar, with the flag `RL`: 429 with `Retry-After`, `RateLimit` and
 `RateLimit-Policy` ([draft-ietf-httpapi-ratelimit-headers](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/)),
-gRPC calls with RESOURCE_EXHAUSTED. `mesh_ratelimited_total` counts it.
+gRPC calls with RESOURCE_EXHAUSTED and `grpc-retry-pushback-ms`. `mesh_ratelimited_total` counts it.
 
 ```yaml
 apiVersion: mesh.remora.dev/v1alpha1
@@ -35,10 +35,15 @@ spec:
 ```
 
 With `scope: Service` all that enforce a limit together let `requests` through: control splits it among them by what
-each needs, and moves the parts as needs move, within about a second. No request waits for that. When control is away
-each keeps its part, after a minute an equal one. A part is of rate and burst. Of a limit with keys each lets its part
-through for each key, so a key whose requests reach few instances has less than the limit; so it is with the workers of
-a sidecar (`--workers`), whatever the scope.
+each needs, and moves the parts as needs move, within about a second, or some twenty requests of a slow limit. No
+request waits for that; until the parts have followed, some of the limit may stay unused. A sidecar that comes has its
+part at once, the others yield it within half a second. When control is away each keeps its part, after a minute an
+equal one. Without control (`--config` alone) each has all.
+
+A part is of rate and burst, and of at least one request at once. Of a limit with keys each lets its part through for
+each key. Most of that goes where requests come, a quarter to all equally: that is exact enough when the requests of
+each key are spread as all are; a key whose requests reach few instances has less than the limit. So it is with the
+workers of a sidecar (`--workers`), whatever the scope.
 
 A limit with keys has a bucket for each value. When it has `maxKeys`, keys whose bucket is full again are forgotten; if
 there are none, new keys share one bucket until there are: a flood of keys costs no memory and buys nobody more than the
@@ -91,8 +96,9 @@ MEANINGS: dict[str, str] = {
     "is not counted",
     "Limit.scope": "`Instance`: each sidecar that enforces it lets so many through. `Service`: all together do",
     "Limit.maxKeys": "how many values of keys are told apart at a time",
-    "LimitKey.type": "`Path` is without the query. `SourceAddress` is the first of `X-Forwarded-For`, as far as who "
-    "says so is trusted, else that of the connection",
+    "LimitKey.type": "`Path` is without the query. `Peer` is who is connected, told by the address, so each instance "
+    "of a caller is one (with `enforcedBy: Callers`: the caller's own app). `SourceAddress` is the first of "
+    "`X-Forwarded-For`, as far as who says so is trusted, else that of the connection",
     "LimitKey.name": "of the header",
     "RateLimitPolicySpec.external": "a rate limit service that is asked about each request",
     "External.address": "where it listens for gRPC, in clear text",

@@ -8,8 +8,8 @@ from remora.model.base import Origin, Struct
 from remora.model.names import ServiceName
 from remora.model.routes import RouteMatch
 
-LimitKeyKind = Literal["header", "path", "method", "address"]
-"""`path`: without the query; `address`: the address that the request came from."""
+LimitKeyKind = Literal["header", "path", "method", "peer", "address"]
+"""`path`: without the query; `peer`: who is connected; `address`: the address that the request came from first."""
 
 LimitScope = Literal["instance", "service"]
 

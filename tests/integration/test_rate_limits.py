@@ -114,6 +114,21 @@ async def test_callers_at_one_address_are_one(tmp_path: Path) -> None:
         assert await statuses(client, url, 3, headers={"X-Forwarded-For": "192.0.2.1, 10.0.0.1"}) == [200, 200, 429]
 
 
+async def test_a_peer_is_one_whoever_it_asks_for(tmp_path: Path) -> None:
+    limit = {"name": "peer", "requests": 2, **SLOW, "keys": [{"type": "Peer"}]}
+    config = documents.write(tmp_path / "mesh.yaml", documents.rate_limit_policy("shop", limit))
+    async with (
+        running_backend(answer) as app,
+        running_sidecar(app.address, "--service", "shop", "--config", str(config)) as sidecar,
+        aiohttp.ClientSession() as client,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))) as other,
+    ):
+        url = sidecar.url("inbound")
+        assert await statuses(client, url, 2, headers={"X-Forwarded-For": "192.0.2.1"}) == [200, 200]
+        assert await statuses(client, url, 1, headers={"X-Forwarded-For": "192.0.2.2"}) == [429]
+        assert await statuses(other, url, 3) == [200, 200, 429]
+
+
 async def test_grpc_calls_are_told_in_their_way(tmp_path: Path) -> None:
     limit = {"name": "all", "requests": 1, **SLOW}
     config = documents.write(tmp_path / "mesh.yaml", documents.rate_limit_policy("echo", limit))

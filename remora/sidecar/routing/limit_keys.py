@@ -22,7 +22,10 @@ def key_value(key: LimitKey, head: RequestHead) -> bytes | None:
         return request_field(head, key.name.encode())
     if key.kind == "path":
         return head.path.partition(b"?")[0]
-    return head.method if key.kind == "method" else source_address(head) or None
+    if key.kind == "method":
+        return head.method
+    # A caller that proves who it is would be told by that; none does yet.
+    return (head.peer.encode() if key.kind == "peer" else source_address(head)) or None
 
 
 def joined_values(keys: tuple[LimitKey, ...], head: RequestHead) -> bytes | None:

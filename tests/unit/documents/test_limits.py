@@ -42,7 +42,7 @@ def test_a_limit_in_full() -> None:
         "burst": 10,
         "scope": "Service",
         "matches": [{"path": {"type": "Exact", "value": "/a"}}],
-        "keys": [{"type": "Header", "name": "X-User"}, {"type": "SourceAddress"}],
+        "keys": [{"type": "Header", "name": "X-User"}, {"type": "SourceAddress"}, {"type": "Peer"}],
         "maxKeys": 5,
     }
     found = compiled(documents.rate_limit_policy("shop", limit, enforcedBy="Callers", enforcement="Shadow"))
@@ -54,7 +54,7 @@ def test_a_limit_in_full() -> None:
         90.0,
         burst=10,
         matches=(RouteMatch(PathMatch("exact", "/a")),),
-        keys=(LimitKey("header", "x-user"), LimitKey("address")),
+        keys=(LimitKey("header", "x-user"), LimitKey("address"), LimitKey("peer")),
         max_keys=5,
         scope="service",
         at_callers=True,
@@ -103,7 +103,7 @@ def test_several_policies_of_a_service_all_hold() -> None:
             {"name": "a", "requests": 1, "matches": [{"path": {"type": "RegularExpression", "value": "("}}]},
             "spec.limits[0].matches[0].path.value: '(' is not a regular expression of RE2",
         ),
-        ({"name": "a", "requests": 1, "keys": [{"type": "Peer"}]}, "spec.limits[0].keys[0].type: unknown value 'Peer'"),
+        ({"name": "a", "requests": 1, "keys": [{"type": "Name"}]}, "spec.limits[0].keys[0].type: unknown value 'Name'"),
     ],
 )
 def test_what_is_wrong_with_a_limit_is_told(limit: dict[str, Any], expected: str) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from remora.model.base import Origin
-from remora.model.limits import LimitKey, RateLimit
+from remora.model.limits import LimitKey, LimitKeyKind, RateLimit
 from remora.model.names import ServiceName
 from remora.model.routes import PathMatch, RouteMatch
 from remora.sidecar.exchange.gate import Stopped
@@ -78,8 +78,9 @@ def test_each_key_has_its_own_and_who_has_none_is_not_counted() -> None:
     assert sidecar.passed(9) == 9
 
 
-def test_addresses_are_told_apart() -> None:
-    sidecar = Sidecar(limit(keys=(LimitKey("address"),)))
+@pytest.mark.parametrize("kind", ["peer", "address"])
+def test_addresses_are_told_apart(kind: LimitKeyKind) -> None:
+    sidecar = Sidecar(limit(keys=(LimitKey(kind),)))
     for address in ("10.0.0.1", "10.0.0.2"):
         head = RequestHead(b"GET", b"/", b"shop", [], peer=address)
         verdicts = [sidecar.gate.enter(head, 0.0, 0.0) for _ in range(3)]
