@@ -114,6 +114,7 @@ class RetryBudget(DocumentPart, frozen=True):
 
     percent: Percent | None = None
     minimum: BudgetMinimum | None = None
+    minimum_per_second: BudgetMinimum | None = None
 
 
 class Retry(DocumentPart, frozen=True):

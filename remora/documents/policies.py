@@ -112,6 +112,7 @@ def _budget(budget: documents.RetryBudget) -> RetryBudget:
     return RetryBudget(
         share=default.share if budget.percent is None else budget.percent / 100,
         minimum=default.minimum if budget.minimum is None else budget.minimum,
+        minimum_per_s=default.minimum_per_s if budget.minimum_per_second is None else budget.minimum_per_second,
     )
 
 

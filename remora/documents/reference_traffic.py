@@ -56,6 +56,7 @@ DEFAULTS: dict[str, str] = {
     "Backoff.max": f"`{_RETRY.backoff_cap_s * 1000:g}ms`",
     "RetryBudget.percent": f"`{_RETRY.budget.share * 100:g}`",
     "RetryBudget.minimum": f"`{_RETRY.budget.minimum}`",
+    "RetryBudget.minimumPerSecond": f"`{_RETRY.budget.minimum_per_s}`",
     "Balancer.panicThreshold": f"`{Balancer().panic_share * 100:g}`",
     "PolicyTimeouts.connect": f"`{_TIMEOUTS.connect_s:g}s`",
     "PolicyTimeouts.request": f"`{_TIMEOUTS.request_s:g}s`",
@@ -105,8 +106,8 @@ MEANINGS: dict[str, str] = {
     "Retry.codes": "HTTP statuses worth a retry",
     "Retry.grpcStatuses": "gRPC statuses worth a retry",
     "Retry.conditions": "failures of a try that count, beside statuses; what may have been executed is tried again "
-    "only where that is safe; `RefusedStream` takes in what an instance's sidecar has turned away, `Reset` a try "
-    "without an answer in time",
+    "only where that is safe; `ConnectFailure` and `RefusedStream` take in what an instance's sidecar could not give "
+    "to its app, or has turned away, `Reset` a try without an answer in time",
     "Retry.idempotencyHeader": "a request with this header is safe to execute twice, whatever its method; "
     '`""`: no header says so',
     "Retry.perTryTimeout": "of one try, from the end of the request to the answer's beginning; of hedged tries, the "
@@ -115,9 +116,11 @@ MEANINGS: dict[str, str] = {
     "`grpc-retry-pushback-ms`)",
     "Backoff.base": "up to so long before the first retry, twice as long before the next",
     "Backoff.max": "never longer",
-    "Retry.budget": "how many requests may be retried or hedged at a time",
-    "RetryBudget.percent": "of the requests in flight that are not being retried",
-    "RetryBudget.minimum": "so many in any case",
+    "Retry.budget": "how much retries and hedges of one caller's sidecar may add to the load; both limits hold",
+    "RetryBudget.percent": "requests that are being retried at a time, of those in flight that are not; and retries "
+    "made in 10 s, of the requests that began in them",
+    "RetryBudget.minimum": "so many requests may be retried at a time in any case",
+    "RetryBudget.minimumPerSecond": "so many retries may be made in a second in any case, on average over 10 s",
     "Retry.safeMethods": "what may be executed twice though its method does not say so",
     "TrafficPolicySpec.outlier": "when an instance that fails is left out for a while",
     "Outlier.consecutiveFailures": "so many failures in a row at one instance: 5xx, no connection, a reset, no answer "

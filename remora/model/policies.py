@@ -51,10 +51,13 @@ class Locality(Struct, frozen=True):
 
 
 class RetryBudget(Struct, frozen=True):
-    """Retries under way are at most this share of the requests in flight, or `minimum` where that is more."""
+    """How much retries may add: at any time to the requests in flight, over some seconds to those that begin."""
 
     share: float = 0.2
     minimum: int = 3
+    """So many requests may be retried at a time in any case."""
+    minimum_per_s: int = 1
+    """So many retries may be made in a second in any case."""
 
 
 class Hedging(Struct, frozen=True):

@@ -19,14 +19,13 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import documents
-from tests.support.backend import running_backend
+from tests.support.backend import Backend, running_backend
 from tests.support.process import Command, running_sidecar
 
 BROKEN_OFF = 0
 """Stands for the status of an answer that ended in the middle."""
 EJECTED_AFTER = 5
 """Failures in a row."""
-CALLERS = 100
 NORMAL_S = 0.05
 
 Fault = Callable[["App", web.Request], Awaitable[web.StreamResponse]]
@@ -53,10 +52,13 @@ class App:
 class Drill:
     """The mesh around three apps."""
 
-    def __init__(self, apps: list[App], sidecars: list[Command], caller: Command) -> None:
+    def __init__(
+        self, apps: list[App], backends: list[Backend], sidecars: list[Command], callers: list[Command]
+    ) -> None:
         self.apps = apps
+        self.backends = backends
         self.sidecars = sidecars
-        self.caller = caller
+        self.callers = callers
         self._ids = 0
 
     @property
@@ -65,17 +67,17 @@ class Drill:
         return Counter(each for app in self.apps for each in app.executed)
 
     async def send(self, method: str, requests: int, at_once: int = 1) -> Counter[int]:
-        """Statuses of so many requests, of which so many are under way at a time."""
+        """Statuses of so many requests, of which so many are under way at a time, from all callers in turn."""
         statuses: Counter[int] = Counter()
         left = iter(range(requests))
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(self.caller.url("outbound:orders"), connector=connector) as client:
+        async with AsyncExitStack() as stack:
 
-            async def go_on() -> None:
+            async def go_on(caller: Command) -> None:
+                client = await stack.enter_async_context(aiohttp.ClientSession(caller.url("outbound:orders")))
                 for _ in left:
                     statuses[await self._ask(client, method)] += 1
 
-            await asyncio.gather(*[go_on() for _ in range(at_once)])
+            await asyncio.gather(*[go_on(self.callers[number % len(self.callers)]) for number in range(at_once)])
         return statuses
 
     async def _ask(self, client: aiohttp.ClientSession, method: str) -> int:
@@ -88,21 +90,20 @@ class Drill:
             return BROKEN_OFF
 
     async def counted(self, metric: str) -> Counter[str]:
-        """What the caller's sidecar has counted, by reason."""
-        async with aiohttp.ClientSession() as client, client.get(self.caller.url("metrics") + "/metrics") as response:
-            families = text_string_to_metric_families(await response.text())
-            return Counter(
-                {
-                    sample.labels.get("reason", ""): int(sample.value)
-                    for family in families
-                    for sample in family.samples
-                    if sample.name == metric
-                }
-            )
+        """What the callers' sidecars have counted, by reason."""
+        counted: Counter[str] = Counter()
+        async with aiohttp.ClientSession() as client:
+            for caller in self.callers:
+                async with client.get(caller.url("metrics") + "/metrics") as response:
+                    for family in text_string_to_metric_families(await response.text()):
+                        for sample in family.samples:
+                            if sample.name == metric:
+                                counted[sample.labels.get("reason", "")] += int(sample.value)
+        return counted
 
 
 @asynccontextmanager
-async def drilled(tmp_path: Path, **policy: Any) -> AsyncIterator[Drill]:
+async def drilled(tmp_path: Path, callers: int = 1, **policy: Any) -> AsyncIterator[Drill]:
     apps = [App(name) for name in "abc"]
     async with AsyncExitStack() as stack:
         backends = [await stack.enter_async_context(running_backend(app.handle)) for app in apps]
@@ -115,9 +116,9 @@ async def drilled(tmp_path: Path, **policy: Any) -> AsyncIterator[Drill]:
             documents.traffic_policy("orders", **policy),
         )
         flags = ("--config", str(config), "--outbound", "orders=127.0.0.1:0")
-        caller = await stack.enter_async_context(running_sidecar(None, *flags))
+        calling = [stack.enter_async_context(running_sidecar(None, *flags)) for _ in range(callers)]
         try:
-            yield Drill(apps, list(sidecars), caller)
+            yield Drill(apps, backends, list(sidecars), list(await asyncio.gather(*calling)))
         finally:
             for app in apps:
                 app.release.set()
@@ -153,6 +154,10 @@ async def reset_in_the_middle(app: App, request: web.Request) -> web.StreamRespo
 
 
 async def answer_503(app: App, request: web.Request) -> web.StreamResponse:
+    return web.Response(status=503)
+
+
+async def answer_503_late(app: App, request: web.Request) -> web.StreamResponse:
     await asyncio.sleep(NORMAL_S)
     return web.Response(status=503)
 
@@ -197,7 +202,7 @@ async def test_one_hangs(tmp_path: Path, method: str) -> None:
 
 @METHODS
 async def test_one_resets_before_it_answers(tmp_path: Path, method: str) -> None:
-    """Its own sidecar tries once more what is safe, since the app may just have closed an idle connection."""
+    """Its own sidecar does not try again: that is for the caller's, at another one."""
     async with drilled(tmp_path) as drill:
         failing = drill.apps[0]
         failing.fault = reset_before_an_answer
@@ -205,9 +210,9 @@ async def test_one_resets_before_it_answers(tmp_path: Path, method: str) -> None
         assert (await drill.counted("mesh_ejections_total")).total() == 1
         if method == "GET":
             assert statuses == {200: 60}
-            assert len(failing.executed) == 2 * EJECTED_AFTER
+            assert len(failing.executed) == EJECTED_AFTER
             assert await drill.counted("mesh_retries_total") == {"retriable status": EJECTED_AFTER}
-            assert drill.executed.total() == 60 + 2 * EJECTED_AFTER
+            assert drill.executed.total() == 60 + EJECTED_AFTER
         else:
             assert statuses == {200: 60 - EJECTED_AFTER, 503: EJECTED_AFTER}
             assert not await drill.counted("mesh_retries_total")
@@ -228,16 +233,31 @@ async def test_one_resets_in_the_middle_of_its_answers(tmp_path: Path, method: s
 
 
 @METHODS
-async def test_one_refuses_connections(tmp_path: Path, method: str) -> None:
-    """Nothing was sent, so a POST too goes elsewhere."""
+@pytest.mark.parametrize("at_once", [1, 30])
+async def test_one_refuses_connections(tmp_path: Path, method: str, at_once: int) -> None:
+    """Nothing was sent, so a POST too goes elsewhere; and so do all that come at once: no app gets more for that."""
     async with drilled(tmp_path) as drill:
         drill.sidecars[0].process.kill()
         await drill.sidecars[0].process.wait()
-        assert await drill.send(method, 60) == {200: 60}
+        assert await drill.send(method, 60, at_once) == {200: 60}
         assert drill.executed == once(60)
         retries = await drill.counted("mesh_retries_total")
         assert set(retries) == {"connect failure"}
-        assert 1 <= retries.total() <= EJECTED_AFTER
+        assert 1 <= retries.total() <= max(EJECTED_AFTER, at_once)
+
+
+@METHODS
+@pytest.mark.parametrize("at_once", [1, 30])
+async def test_one_app_is_gone_behind_its_sidecar(tmp_path: Path, method: str, at_once: int) -> None:
+    """Its sidecar says that the app was not given the request."""
+    async with drilled(tmp_path) as drill:
+        await drill.backends[0].stop()
+        assert await drill.send(method, 60, at_once) == {200: 60}
+        assert drill.executed == once(60)
+        retries = await drill.counted("mesh_retries_total")
+        assert set(retries) == {"connect failure"}
+        assert EJECTED_AFTER <= retries.total() <= max(EJECTED_AFTER, at_once)
+        assert (await drill.counted("mesh_ejections_total")).total() == 1
 
 
 @METHODS
@@ -291,17 +311,29 @@ async def test_one_takes_ten_times_as_long(tmp_path: Path, method: str) -> None:
             assert seconds >= slow_s
 
 
-@METHODS
-@pytest.mark.parametrize(("fault", "per_try", "status"), [(answer_503, "0s", 503), (hang, "250ms", 504)])
+@pytest.mark.parametrize(
+    ("method", "fault", "callers", "at_once"),
+    [
+        ("GET", answer_503, 1, 1),
+        ("GET", answer_503, 1, 3),
+        ("GET", answer_503, 4, 4),
+        ("GET", answer_503, 1, 100),
+        ("GET", answer_503_late, 4, 8),
+        ("GET", answer_503_late, 1, 100),
+        ("GET", hang, 4, 100),
+        ("POST", answer_503, 1, 3),
+        ("POST", hang, 1, 100),
+    ],
+)
 async def test_a_storm_of_retries_is_held_to_a_fifth(
-    tmp_path: Path, method: str, fault: Fault, per_try: str, status: int
+    tmp_path: Path, method: str, fault: Fault, callers: int, at_once: int
 ) -> None:
-    """All instances fail. Without the budget each request would be executed three times."""
-    requests = 6 * CALLERS
-    async with drilled(tmp_path, retry={"perTryTimeout": per_try}) as drill:
+    """All instances fail, at once, late or never. Without the budget each request would be executed three times."""
+    requests, status = 600, 504 if fault is hang else 503
+    async with drilled(tmp_path, callers, retry={"perTryTimeout": "250ms" if fault is hang else "0s"}) as drill:
         for app in drill.apps:
             app.fault = fault
-        assert await drill.send(method, requests, at_once=CALLERS) == {status: requests}
+        assert await drill.send(method, requests, at_once) == {status: requests}
         load = drill.executed.total()
         if method == "GET":
             assert requests < load <= 1.2 * requests

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from remora.sidecar.policy.keep_alive import FRESH_S
 from remora.sidecar.upstream.pool import Pool
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.http1.client import Http1ClientConnection
@@ -257,3 +258,27 @@ async def test_a_close_behind_the_request_proves_nothing() -> None:
             (await writers.get()).transport.abort()
             await until(lambda: heard.reset is not None)  # noqa: B023
             assert heard.reset is ResetReason.PEER_RESET
+
+
+@pytest.mark.parametrize(
+    ("idle_s", "reads", "reason"),
+    [
+        (2 * FRESH_S, False, ResetReason.CLOSING),
+        (2 * FRESH_S, True, ResetReason.PEER_RESET),
+        (0.0, False, ResetReason.PEER_RESET),
+    ],
+)
+async def test_a_reset_of_what_had_been_idle_may_be_a_close(idle_s: float, reads: bool, reason: ResetReason) -> None:
+    """A server that closes sends a reset if a request is unread; one that has read it ends the stream in order."""
+    writers: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    async with used_once(writers) as (pool, reader):
+        await asyncio.sleep(idle_s)
+        connection = pool.take()
+        assert connection is not None
+        heard = Heard()
+        connection.open(RequestHead(b"GET", b"/", b"a", []), True, heard)
+        if reads:
+            await reader.readuntil(b"\r\n\r\n")
+        (await writers.get()).transport.abort()
+        await until(lambda: heard.reset is not None)
+        assert heard.reset is reason

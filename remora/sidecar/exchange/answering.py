@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.failures import Failure
-from remora.sidecar.exchange.tries import Tries
+from remora.sidecar.exchange.racing import Racing
 from remora.sidecar.exchange.unprocessed import telling
 from remora.sidecar.telemetry.grpc import CallCounter
 from remora.sidecar.telemetry.metrics import STATUS_CLASSES, grpc_status_name
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _NO_FIELDS: Fields = []
 
 
-class Answering(Tries):
+class Answering(Racing):
     """The answer of one request, and how it is counted."""
 
     __slots__ = (
@@ -41,7 +41,7 @@ class Answering(Tries):
     )
 
     def __init__(self, proxy: Proxy, downstream: RequestStream, head: RequestHead, end: bool) -> None:
-        Tries.__init__(self, proxy, downstream, head, end)
+        Racing.__init__(self, proxy, downstream, head, end)
         self._came_in = head.trace_parent
         self._status = 0
         self._grpc_status: bytes | None = None

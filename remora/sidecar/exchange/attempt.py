@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from remora.sidecar.exchange import failures
-from remora.sidecar.exchange.unprocessed import is_busy, is_unprocessed
+from remora.sidecar.exchange.unprocessed import is_busy, told_by
 from remora.sidecar.policy.breaker import REFUSED
 from remora.sidecar.policy.outcome import FAILED_GRPC, TURNED_AWAY_GRPC, Outcome
 from remora.sidecar.policy.retry import AttemptFailure
@@ -168,15 +168,15 @@ class Attempt:
         self._over = True
         self.endpoint.end(self._ticket, outcome)
 
-    def _on_failure_seen(self, fields: Fields) -> bool:
+    def _on_failure_seen(self, fields: Fields) -> AttemptFailure | None:
         """An answer with these fields is a failure. The breaker hears of it before it is decided whether there is
-        another attempt. Whether the request provably has not been processed."""
-        unprocessed = is_unprocessed(fields, self._exchange.head.trace_parent)
-        self._verdict = Outcome.UNKNOWN if unprocessed and is_busy(fields) else Outcome.FAILED
+        another attempt. Gives how the attempt has failed if the request provably has not been processed."""
+        told = told_by(fields, self._exchange.head.trace_parent)
+        self._verdict = Outcome.UNKNOWN if told is not None and is_busy(fields) else Outcome.FAILED
         if self._ticket != REFUSED:
             ticket, self._ticket = self._ticket, REFUSED
             self.endpoint.judge(ticket, self._verdict)
-        return unprocessed
+        return told
 
     # ── ResponseHandler ──
 
@@ -187,33 +187,33 @@ class Attempt:
         if head.status < 200:
             exchange.forward_head(head, False)
             return
-        unprocessed = head.status >= 500 and self._on_failure_seen(head.fields)
+        told = self._on_failure_seen(head.fields) if head.status >= 500 else None
         if self._begun:
             self._note_latency(turned_away=self._verdict is not None or head.status == 429)
         if exchange.is_grpc:
-            self._on_grpc_head(head, end, unprocessed)
+            self._on_grpc_head(head, end, told)
             return
-        failure = exchange.retries_status(head, unprocessed)
+        failure = exchange.retries_status(head, told)
         if failure is not None:
             self._retry(failure, head.fields, end, f"answered {head.status}")
         elif self._verdict is None or not self._gives_way(end):
             self._forward_head(head, end)
 
-    def _on_grpc_head(self, head: ResponseHead, end: bool, unprocessed: bool) -> None:
+    def _on_grpc_head(self, head: ResponseHead, end: bool, told: AttemptFailure | None) -> None:
         exchange = self._exchange
         status = field_value(head.fields, b"grpc-status") if end else None
         if status in FAILED_GRPC:
-            unprocessed = self._on_failure_seen(head.fields)
+            told = self._on_failure_seen(head.fields)
         elif self._begun and status == TURNED_AWAY_GRPC:
             self._note_latency(turned_away=True)
         failure = None
         if status is not None:
-            failure = exchange.retries_grpc_status(status, head.fields, unprocessed)
+            failure = exchange.retries_grpc_status(status, head.fields, told)
         if failure is None and head.status != 200:
-            failure = exchange.retries_status(head, unprocessed)
+            failure = exchange.retries_status(head, told)
         if failure is not None:
-            told = f"answered {head.status}" if status is None else f"gRPC {grpc_status_name(status)}"
-            self._retry(failure, head.fields, end, told)
+            result = f"answered {head.status}" if status is None else f"gRPC {grpc_status_name(status)}"
+            self._retry(failure, head.fields, end, result)
         elif self._verdict is not None and self._gives_way(end):
             return
         elif end or not exchange.is_safe or not exchange.body_ended:
@@ -241,7 +241,7 @@ class Attempt:
         elif self._begun and status == TURNED_AWAY_GRPC:
             self._note_latency(turned_away=True)
         if self._held_head is not None:
-            failure = None if status is None else exchange.retries_grpc_status(status, trailers, False)
+            failure = None if status is None else exchange.retries_grpc_status(status, trailers, None)
             if failure is not None:
                 self._retry(failure, trailers, True, f"gRPC {grpc_status_name(status)}")
                 return
@@ -254,13 +254,16 @@ class Attempt:
     def on_reset(self, reason: ResetReason) -> None:
         if self._over:
             return
-        self._end(Outcome.UNKNOWN if reason in _NOT_ITS_FAULT else Outcome.FAILED)
         exchange = self._exchange
+        is_proven = reason is not ResetReason.CLOSING
+        if not is_proven:
+            reason = ResetReason.STALE if exchange.is_safe else ResetReason.PEER_RESET
+        self._end(Outcome.UNKNOWN if reason in _NOT_ITS_FAULT else Outcome.FAILED)
         exchange.note(self, reason.value)
         if self._forwarding:
             exchange.break_off(failures.UPSTREAM_RESET)
         elif reason is ResetReason.STALE:
-            exchange.resend(self.endpoint)
+            exchange.resend(self.endpoint, may_be_executed=not is_proven)
         elif reason is ResetReason.REFUSED:
             exchange.on_attempt_failed(self.endpoint, AttemptFailure.REFUSED, reason.value)
         elif reason is ResetReason.PROTOCOL_ERROR:
@@ -322,8 +325,8 @@ class Attempt:
         if self._stream is not None and not self._exchange.body_ended:
             self._stream.reset(ResetReason.CANCELLED)
 
-    def _retry(self, failure: AttemptFailure, fields: Fields, ended: bool, told: str) -> None:
-        self._exchange.note(self, told)
+    def _retry(self, failure: AttemptFailure, fields: Fields, ended: bool, result: str) -> None:
+        self._exchange.note(self, result)
         self._end(Outcome.OK if self._verdict is None else self._verdict)
         if not ended and self._stream is not None:
             self._stream.reset(ResetReason.CANCELLED)

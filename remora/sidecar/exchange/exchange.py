@@ -2,9 +2,10 @@
 
     head ─► decide ─► gates ─► attempt ─► (retry ─► attempt …) ─► answer forwarded or made ─► counted
 
-It is in layers, each a base of the next, so that a request is one object: time (`clock.py`), attempts (`tries.py`),
-answers (`answering.py`), and here its way in, what the downstream says, and its end. Once an answer is being forwarded
-it only passes data on. Both sides' backpressure goes straight through.
+It is in layers, each a base of the next, so that a request is one object: time (`clock.py`), attempts (`tries.py`, and
+`racing.py` for those beside each other), answers (`answering.py`), what takes their place (`falling_back.py`), and here
+its way in, what the downstream says, and its end. Once an answer is being forwarded it only passes data on. Both sides'
+backpressure goes straight through.
 """
 
 from __future__ import annotations

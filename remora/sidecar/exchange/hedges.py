@@ -37,6 +37,7 @@ class Hedges:
     def add(self, attempt: Attempt) -> None:
         """It is about to start."""
         self._budget.take()
+        self._budget.spend(attempt.began)
         self.left -= 1
         self.rivals.append(attempt)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from remora.sidecar.policy.retry_budget import Budget
@@ -44,12 +45,17 @@ class Repeats:
         self.handle: asyncio.TimerHandle | None = None
         """Of the wait before the next one."""
 
-    def wait(self, budget: Budget, seconds: float, then: Callable[[], None]) -> None:
-        """Do `then`, which begins the next attempt, after `seconds`."""
+    def charge(self, budget: Budget) -> None:
+        """The next attempt costs a retry."""
         if self._budget is None:
             self._budget = budget
             budget.take()
-        budget.waiting += 1
+        budget.spend(time.monotonic())
+
+    def wait(self, seconds: float, then: Callable[[], None]) -> None:
+        """Do `then`, which begins the next attempt, after `seconds`."""
+        if self._budget is not None:
+            self._budget.waiting += 1
         self.retries += 1
         self.handle = asyncio.get_running_loop().call_later(seconds, self._go_on, then)
 
@@ -58,14 +64,16 @@ class Repeats:
         then()
 
     def _stop_waiting(self) -> None:
-        if self.handle is not None and self._budget is not None:
-            self.handle.cancel()
-            self.handle = None
+        if self.handle is None:
+            return
+        self.handle.cancel()
+        self.handle = None
+        if self._budget is not None:
             self._budget.waiting -= 1
 
     @property
     def has_place(self) -> bool:
-        """Whether the request is being retried already, as far as the budget goes."""
+        """Whether the request has its place in the budget already."""
         return self._budget is not None
 
     def end(self) -> None:

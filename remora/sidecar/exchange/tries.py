@@ -14,13 +14,20 @@ from typing import TYPE_CHECKING
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.clock import RequestClock
 from remora.sidecar.exchange.failures import Failure
-from remora.sidecar.exchange.hedges import Hedges
 from remora.sidecar.exchange.repeats import MAX_RESENDS, Repeats, with_one_more_attempt
 from remora.sidecar.exchange.replay import REPLAY_BYTES, Replay
 from remora.sidecar.exchange.story import Story
 from remora.sidecar.exchange.try_timer import TryTimer
 from remora.sidecar.policy.outcome import FAILED_GRPC, Outcome
-from remora.sidecar.policy.retry import UNPROCESSED, AttemptFailure, backoff_s, is_safe, may_retry, wait_asked_for
+from remora.sidecar.policy.retry import (
+    UNPROCESSED,
+    AttemptFailure,
+    backoff_s,
+    is_condition,
+    is_safe,
+    may_retry,
+    wait_asked_for,
+)
 from remora.sidecar.upstream.endpoint import UpstreamEndpoint
 from remora.sidecar.upstream.room import Limit, Objection
 from remora.sidecar.wire.heads import Fields, RequestHead, ResponseHead
@@ -36,9 +43,6 @@ MAX_ASKED_WAIT_S = 60.0
 
 _LEAST_FAILURE = 500
 """Of HTTP's statuses."""
-
-HEDGE = "hedge"
-"""How one is counted among the retries."""
 
 _NO_FIELDS: Fields = []
 
@@ -58,7 +62,6 @@ class Tries(RequestClock):
         "decision",
         "done",
         "head",
-        "hedges",
         "is_grpc",
         "repeats",
         "replay",
@@ -87,8 +90,6 @@ class Tries(RequestClock):
         self._per_try_s = 0.0
         """Limit of one try; 0: none."""
         self._try_timer: TryTimer | None = None
-        self.hedges: Hedges | None = None
-        """Set if the request may be hedged."""
         self.story: Story | None = None
         """Of attempts that have not simply succeeded, if any."""
 
@@ -116,6 +117,8 @@ class Tries(RequestClock):
             if objection is not None:
                 self._stop_for(objection)
                 return
+        if repeats is None:
+            cluster.budget.on_request(self.started)
         persistence = decision.persistence
         if persistence is not None and repeats is None and persistence.endpoint is not None:
             self._attempt_at(persistence.endpoint)
@@ -148,19 +151,22 @@ class Tries(RequestClock):
         self._stop_for(decision.cluster.over(limit))
 
     def _attempt_at(self, endpoint: UpstreamEndpoint) -> None:
+        self._attempt = attempt = self._prepare(endpoint)
+        if self._per_try_s:
+            self._time_try()
+        attempt.start(self._proxy.protocol)
+
+    def _prepare(self, endpoint: UpstreamEndpoint) -> Attempt:
+        """An attempt that is told how long its caller still waits, and reads no faster than its downstream."""
         head = self.head
         if head.grpc_timeout is not None:
             head.grpc_timeout = self.grpc_timeout_left(head.grpc_timeout, of_total=not self.is_grpc)
-        self._attempt = attempt = self._new_attempt(endpoint)
-        if self.repeats is not None:
+        attempt = self._new_attempt(endpoint)
+        if self._attempt is not None or self.repeats is not None:
             attempt.began = time.monotonic()
         if self._blocked:
             attempt.pause()
-        if self._per_try_s:
-            self._time_try()
-        if self.hedges is not None:
-            self._hedge_later(self.hedges)
-        attempt.start(self._proxy.protocol)
+        return attempt
 
     def _time_try(self) -> None:
         """The time of one try counts from the end of the request on."""
@@ -175,8 +181,6 @@ class Tries(RequestClock):
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.give_up(Outcome.FAILED)
-            if self.hedges is not None:
-                self.hedges.give_up(Outcome.FAILED)
             self.on_attempt_failed(attempt.endpoint, AttemptFailure.TIMEOUT, AttemptFailure.TIMEOUT.value)
 
     @property
@@ -203,34 +207,43 @@ class Tries(RequestClock):
         head = self.head
         return decision is not None and is_safe(decision.retry, head.method, head.path, head.fields)
 
-    def retries_status(self, head: ResponseHead, unprocessed: bool) -> AttemptFailure | None:
-        """As what an answer of HTTP is given up for another attempt; None: it is not. `unprocessed`: it proves that the
-        request has not been processed."""
+    @property
+    @abstractmethod
+    def _has_rivals(self) -> bool:
+        """Whether several attempts are in flight: what has failed is no answer then."""
+
+    @abstractmethod
+    def _others_go_on(self) -> bool:
+        """Whether other attempts are in flight, in place of one that has come to nothing."""
+
+    def retries_status(self, head: ResponseHead, told: AttemptFailure | None) -> AttemptFailure | None:
+        """As what an answer of HTTP is given up for another attempt; None: it is not. `told`: why the request provably
+        has not been processed."""
         decision = self.decision
         if head.status >= _LEAST_FAILURE and self._has_rivals:
             return AttemptFailure.STATUS
-        if decision is None or not (unprocessed or head.status in decision.retry.codes):
+        if decision is None or (told is None and head.status not in decision.retry.codes):
             return None
-        return self._retries_answer(head.fields, head.status in decision.retry.codes, unprocessed)
+        return self._retries_answer(head.fields, head.status in decision.retry.codes, told)
 
-    def retries_grpc_status(self, status: bytes, fields: Fields, unprocessed: bool) -> AttemptFailure | None:
+    def retries_grpc_status(self, status: bytes, fields: Fields, told: AttemptFailure | None) -> AttemptFailure | None:
         """The same of an answer of gRPC `status`; `fields` are its last ones."""
         decision = self.decision
         if status in FAILED_GRPC and self._has_rivals:
             return AttemptFailure.STATUS
         if decision is None or not status.isdigit():
             return None
-        return self._retries_answer(fields, int(status) in decision.retry.grpc_statuses, unprocessed)
+        return self._retries_answer(fields, int(status) in decision.retry.grpc_statuses, told)
 
-    def _retries_answer(self, fields: Fields, retriable: bool, unprocessed: bool) -> AttemptFailure | None:
+    def _retries_answer(self, fields: Fields, retriable: bool, told: AttemptFailure | None) -> AttemptFailure | None:
         """Whether the policy, the budget and the server let an answer with these fields be tried again, or it is being
         tried elsewhere already. `retriable`: its status may be."""
         decision = self.decision
         failure = AttemptFailure.STATUS if retriable else None
         if retriable and self._has_rivals:
             return failure
-        if unprocessed and decision is not None and decision.retry.on_refused:
-            failure = AttemptFailure.REFUSED
+        if told is not None and decision is not None and is_condition(decision.retry, told):
+            failure = told
         if failure is None or not self._can_retry(failure, judged=1):
             return None
         wait_s = wait_asked_for(fields, time.time())
@@ -246,7 +259,13 @@ class Tries(RequestClock):
         cluster = decision.cluster
         if cluster.is_shut:
             return False
-        if (repeats is not None and repeats.has_place) or cluster.budget.has_room(cluster.active - judged):
+        return failure is AttemptFailure.CONNECT or self._has_budget(decision, cluster.active - judged)
+
+    def _has_budget(self, decision: Decision, others: int) -> bool:
+        """Whether the budget lets another attempt be made, while `others` are in flight."""
+        budget, repeats = decision.cluster.budget, self.repeats
+        has_place = (repeats is not None and repeats.has_place) or budget.has_place(others)
+        if has_place and budget.has_retries(time.monotonic()):
             return True
         self._proxy.metrics.count_retry_denied(decision.service)
         return False
@@ -259,14 +278,15 @@ class Tries(RequestClock):
         if self._others_go_on():
             return
         self._attempt = None
-        repeats = self._repeat()
-        repeats.tried = (*repeats.tried, endpoint)
+        repeats = self._tried(endpoint)
         repeats.may_be_executed |= failure not in UNPROCESSED
         wait_s = wait_asked_for(fields, time.time()) if fields else None
         if wait_s is None:
             wait_s = backoff_s(decision.retry, repeats.retries, random.random())
         self._proxy.metrics.count_retry(decision.service, failure.value)
-        repeats.wait(decision.cluster.budget, wait_s, self._try_again)
+        if failure is not AttemptFailure.CONNECT:
+            repeats.charge(decision.cluster.budget)
+        repeats.wait(wait_s, self._try_again)
 
     def _repeat(self) -> Repeats:
         """Be ready for another attempt, which takes the body anew."""
@@ -275,6 +295,12 @@ class Tries(RequestClock):
             self.repeats = Repeats()
         return self.repeats
 
+    def _tried(self, *endpoints: UpstreamEndpoint) -> Repeats:
+        """Be ready for another attempt, elsewhere than there."""
+        repeats = self._repeat()
+        repeats.tried = (*repeats.tried, *endpoints)
+        return repeats
+
     def _try_again(self) -> None:
         if self.done:
             return
@@ -282,9 +308,9 @@ class Tries(RequestClock):
             self.head.fields = with_one_more_attempt(self.head.fields)
         self._try()
 
-    def resend(self, endpoint: UpstreamEndpoint) -> None:
-        """The attempt met a connection that was closing, and nothing of it arrived: that is no try, so another is made
-        at once."""
+    def resend(self, endpoint: UpstreamEndpoint, *, may_be_executed: bool = False) -> None:
+        """The attempt met a connection that was closing, and nothing of it arrived, or at least it looks so: that is no
+        try, so another is made at once."""
         decision, repeats = self.decision, self.repeats
         assert decision is not None, "only decided requests are attempted"
         if self._others_go_on():
@@ -295,7 +321,9 @@ class Tries(RequestClock):
         if self._committed or (repeats is not None and repeats.resends >= MAX_RESENDS):
             self.on_attempt_failed(endpoint, AttemptFailure.REFUSED, ResetReason.STALE.value)
             return
-        self._repeat().resends += 1
+        repeats = self._repeat()
+        repeats.resends += 1
+        repeats.may_be_executed |= may_be_executed
         self._proxy.metrics.count_retry(decision.service, ResetReason.STALE.value)
         self._attempt_at(endpoint)
 
@@ -317,80 +345,12 @@ class Tries(RequestClock):
         if not self._others_go_on():
             self.fail(failures.UPSTREAM_PROTOCOL)
 
-    # ── hedges ──
-
-    def _hedge_later(self, hedges: Hedges) -> None:
-        """Unless there is an answer by then. The delay counts from the end of the request on."""
-        if hedges.left and self._request_ended:
-            self._proxy.timers.start(hedges.timer, hedges.policy.delay_s)
-
-    def on_hedge_due(self) -> None:
-        """The answer keeps its caller waiting."""
-        hedges, decision, attempt = self.hedges, self.decision, self._attempt
-        if hedges is None or decision is None or attempt is None or self._committed or not self.is_safe:
-            return
-        cluster = decision.cluster
-        if not cluster.budget.has_room(cluster.active - 1):
-            self._proxy.metrics.count_retry_denied(decision.service)
-            return
-        if cluster.traffic.active >= cluster.traffic.asks_from:
-            return
-        tried = () if self.repeats is None else self.repeats.tried
-        taken = (*tried, attempt.endpoint, *[rival.endpoint for rival in hedges.rivals])
-        endpoint = cluster.pick(taken, decision.key)
-        if endpoint is None or endpoint in taken:
-            return
-        self._proxy.metrics.count_retry(decision.service, HEDGE)
-        if self.is_grpc:
-            self.head.fields = with_one_more_attempt(self.head.fields)
-        rival = self._new_attempt(endpoint)
-        rival.began = time.monotonic()
-        hedges.add(rival)
-        if self._blocked:
-            rival.pause()
-        self._hedge_later(hedges)
-        rival.start(self._proxy.protocol)
-
-    @property
-    def _has_rivals(self) -> bool:
-        """Whether several attempts are in flight: what has failed is no answer then."""
-        return self.hedges is not None and bool(self.hedges.rivals)
-
-    def _others_go_on(self) -> bool:
-        """Whether other attempts are in flight, in place of one that has come to nothing."""
-        hedges, attempt = self.hedges, self._attempt
-        if hedges is None or not hedges.rivals or attempt is None:
-            return False
-        racing = [each for each in (attempt, *hedges.rivals) if not each.is_over]
-        over = [each.endpoint for each in (attempt, *hedges.rivals) if each.is_over]
-        repeats = self._repeat()
-        repeats.tried = (*repeats.tried, *over)
-        self._attempt = racing[0] if racing else None
-        hedges.keep(racing[1:])
-        return bool(racing)
-
-    def _settle(self, hedges: Hedges) -> None:
-        """One of the attempts has an answer to forward: the others are given up."""
-        self._proxy.timers.cancel(hedges.timer)
-        attempt, rivals = self._attempt, hedges.rivals
-        hedges.keep([])
-        if attempt is None:
-            return
-        for each in (attempt, *rivals):
-            if each.is_forwarding:
-                self._attempt = each
-            else:
-                each.give_up(Outcome.UNKNOWN)
-
     def _end_tries(self, outcome: Outcome) -> None:
         """No attempt is wanted any more; `outcome` is that of those in flight."""
         if self._try_timer is not None:
             self._proxy.timers.cancel(self._try_timer)
         if self.repeats is not None:
             self.repeats.end()
-        if self.hedges is not None:
-            self._proxy.timers.cancel(self.hedges.timer)
-            self.hedges.give_up(outcome)
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.give_up(outcome)

@@ -6,13 +6,15 @@ app that passes on what another one was told does not say so by mistake. See doc
 
 from __future__ import annotations
 
-from remora.sidecar.exchange.failures import CONCURRENCY_LIMIT
+from remora.sidecar.exchange.failures import CONCURRENCY_LIMIT, CONNECT_FAILURE
+from remora.sidecar.policy.retry import AttemptFailure
 from remora.sidecar.wire.heads import Fields, field_value
 from remora.sidecar.wire.problem import ERROR_FIELD
 
 UNPROCESSED_FIELD = b"x-mesh-unprocessed"
 
 _BUSY = CONCURRENCY_LIMIT.code.encode()
+_GONE = CONNECT_FAILURE.code.encode()
 _SPAN = slice(36, 52)
 """Of a traceparent."""
 
@@ -23,10 +25,12 @@ def telling(came_in: bytes | None) -> Fields:
     return [(UNPROCESSED_FIELD, span)] if span else []
 
 
-def is_unprocessed(answer: Fields, went_in: bytes | None) -> bool:
-    """Whether the `answer` to a request that was sent with the traceparent `went_in` tells it."""
+def told_by(answer: Fields, went_in: bytes | None) -> AttemptFailure | None:
+    """How an attempt has failed whose `answer` tells it, to a request that was sent with the traceparent `went_in`."""
     told = field_value(answer, UNPROCESSED_FIELD)
-    return told is not None and went_in is not None and told == went_in[_SPAN]
+    if told is None or went_in is None or told != went_in[_SPAN]:
+        return None
+    return AttemptFailure.CONNECT if field_value(answer, ERROR_FIELD) == _GONE else AttemptFailure.REFUSED
 
 
 def is_busy(answer: Fields) -> bool:

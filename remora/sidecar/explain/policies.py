@@ -6,6 +6,7 @@ they say themselves: `Gate.explain`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from remora.model.grpc import GRPC_STATUS_NAMES
@@ -73,15 +74,20 @@ def retries(subject: Subject) -> Iterator[Rule]:
 
 def _budget(subject: Subject) -> tuple[str, ...]:
     budget = subject.policy.retry.budget
-    return (f"retries under way are at most {percent(budget.share)} of live requests, or {budget.minimum}",)
+    share = percent(budget.share)
+    return (
+        f"retried at a time: at most {share} of live requests, or {budget.minimum}",
+        f"retries over time: at most {share} of requests, or {budget.minimum_per_s} a second",
+    )
 
 
 def _budget_now(subject: Subject) -> str:
     cluster = subject.cluster
     if cluster is None:
         return ""
-    room = "" if cluster.budget.has_room(cluster.active) else ": no room for more"
-    return f"{count(cluster.budget.retrying, 'request')} being retried{room}"
+    budget = cluster.budget
+    more = budget.has_place(cluster.active) and budget.has_retries(time.monotonic())
+    return f"{count(budget.retrying, 'request')} being retried{'' if more else ': no room for more'}"
 
 
 def _retries_from(subject: Subject) -> From:

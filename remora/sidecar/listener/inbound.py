@@ -13,9 +13,10 @@ from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import RequestHead
 
 POLICY = ServicePolicy(
-    # The caller's sidecar times requests and retries statuses. What is left to us is a connection that the app closed
-    # in the moment that we used it.
-    retry=RetryPolicy(attempts=1, codes=(), grpc_statuses=()),
+    # The caller's sidecar times requests, and tries again elsewhere what may have been executed. Were we to do so too,
+    # tries would multiply, and what has made the app crash would come back to it. What is left to us is what the app
+    # has not taken: no connection, a refused stream, a connection that it closed in the moment that we used it.
+    retry=RetryPolicy(attempts=1, codes=(), grpc_statuses=(), on_reset=False),
     timeouts=Timeouts(request_s=0),
     # How much a service takes is said at its callers, and by its own limits of concurrency.
     caps=Caps(pending=0, requests=0),

@@ -49,8 +49,11 @@ def is_safe(policy: RetryPolicy, method: bytes, path: bytes, fields: Fields) -> 
 
 def may_retry(policy: RetryPolicy, failure: AttemptFailure, retries_made: int, safe: bool) -> bool:
     """Whether the policy allows one more attempt after `retries_made` retries."""
-    if retries_made >= policy.attempts or not (safe or failure in UNPROCESSED):
-        return False
+    return retries_made < policy.attempts and (safe or failure in UNPROCESSED) and is_condition(policy, failure)
+
+
+def is_condition(policy: RetryPolicy, failure: AttemptFailure) -> bool:
+    """Whether the policy lists such failures; of statuses only their codes are listed."""
     if failure is AttemptFailure.CONNECT:
         return policy.on_connect
     if failure is AttemptFailure.REFUSED:

@@ -50,6 +50,9 @@ class ResetReason(enum.Enum):
     STALE = "stale connection"
     """Provably not processed, because its connection closed in the moment of its use: it had been idle, or a GOAWAY
     leaves the stream out, or it never got onto the wire."""
+    CLOSING = "closing connection"
+    """The connection had been idle, and was reset as it was used again, before any byte of the answer. That is what
+    happens when the peer closes idle connections, but nothing proves that the request was not processed."""
     PEER_RESET = "peer reset"
     """RST_STREAM, or the connection ended in the middle of the message."""
     PROTOCOL_ERROR = "protocol error"

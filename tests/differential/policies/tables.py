@@ -99,7 +99,8 @@ def make_table(random: Random, service: str) -> Table:
 
 def policy_document(service: str, retry: Document, request: str = LONG) -> Document:
     """With what would make one request's fate depend on others' switched off."""
-    retry = {"backoff": {"base": "1ms", "max": "2ms"}, "budget": {"percent": 100, "minimum": 1000}, **retry}
+    budget = {"percent": 100, "minimum": 1000, "minimumPerSecond": 1000}
+    retry = {"backoff": {"base": "1ms", "max": "2ms"}, "budget": budget, **retry}
     return {
         "apiVersion": "mesh.remora.dev/v1alpha1",
         "kind": "TrafficPolicy",

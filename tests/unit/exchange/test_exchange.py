@@ -71,6 +71,22 @@ async def test_what_is_tried_again_after_a_reset(method: bytes, reason: ResetRea
     assert play.active == (1 if retried else 0)
 
 
+async def test_what_met_a_connection_that_was_closing_is_sent_again_where_it_was_and_costs_no_retry() -> None:
+    """Unless it may have been processed, and is not safe."""
+    play = Play()
+    play.ask()
+    first = play.asked
+    first.handler.on_reset(ResetReason.CLOSING)
+    assert play.asked is first
+    assert play.metrics.retries == {("shop.default", "stale connection"): 1}
+    assert play.cluster.budget.retrying == 0
+    play = Play()
+    play.ask(b"POST")
+    play.asked.handler.on_reset(ResetReason.CLOSING)
+    assert play.attempts == 1
+    assert play.downstream.heads[0].status == 503
+
+
 async def test_attempts_end_with_the_policy() -> None:
     play = Play()
     play.ask()

@@ -34,9 +34,11 @@ def head_of(upstream: Upstream) -> RequestHead:
     return upstream.asked[-1][0]
 
 
-@pytest.mark.parametrize("failure", [CONCURRENCY_LIMIT, CONNECT_FAILURE])
+@pytest.mark.parametrize(
+    ("failure", "reason"), [(CONCURRENCY_LIMIT, "refused stream"), (CONNECT_FAILURE, "connect failure")]
+)
 @pytest.mark.parametrize("kind", [None, b"application/grpc"])
-async def test_what_was_turned_away_goes_elsewhere(failure: Failure, kind: bytes | None) -> None:
+async def test_what_was_turned_away_goes_elsewhere(failure: Failure, reason: str, kind: bytes | None) -> None:
     played = play()
     exchange = played.ask(b"POST", content_type=kind)
     first = played.asked
@@ -46,7 +48,7 @@ async def test_what_was_turned_away_goes_elsewhere(failure: Failure, kind: bytes
     second.handler.on_head(ResponseHead(200, [(b"grpc-status", b"0")]), True)
     assert exchange.done
     assert played.downstream.heads[-1].status == 200
-    assert played.metrics.retries == {("shop.default", "refused stream"): 1}
+    assert played.metrics.retries == {("shop.default", reason): 1}
     assert played.active == 0
 
 

@@ -17,7 +17,7 @@ from remora.sidecar.wire.http1.framing import (
     tunnel_request_bytes,
 )
 from remora.sidecar.wire.http1.tunnel import ClientTunnel
-from remora.sidecar.wire.http1.unsent import has_not_arrived
+from remora.sidecar.wire.http1.unsent import CAN_PROVE, has_not_arrived
 from remora.sidecar.wire.reads import LARGE_READ_BYTES, bound_reads
 from remora.sidecar.wire.stream import (
     SOCKET_HIGH_WATER,
@@ -252,7 +252,10 @@ class Http1ClientConnection(asyncio.Protocol):
             return
         if in_order and transport is not None and has_not_arrived(transport, self._sent_before):
             handler.on_reset(ResetReason.STALE if self.reused else ResetReason.REFUSED)
+        elif self.reused and self.idle_s and not (in_order and CAN_PROVE):
+            handler.on_reset(ResetReason.CLOSING)
         else:
+            # In order, and it has arrived: the peer has read it.
             handler.on_reset(ResetReason.PEER_RESET)
 
     def connection_lost(self, exc: Exception | None) -> None:

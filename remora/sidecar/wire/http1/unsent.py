@@ -14,6 +14,8 @@ import socket
 import struct
 import sys
 
+CAN_PROVE = sys.platform == "linux"
+
 _INFO_BYTES = 128
 _ACKNOWLEDGED = struct.Struct("=Q")
 _ACKNOWLEDGED_AT = 120
@@ -26,7 +28,7 @@ def has_not_arrived(transport: asyncio.Transport, sent_before: int) -> bool:
     False where the system cannot tell.
     """
     connection = transport.get_extra_info("socket")
-    if connection is None or sys.platform != "linux":
+    if connection is None or not CAN_PROVE:
         return False
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)

@@ -44,7 +44,7 @@ def budget_scene(service: str, requests: int, minimum: int, percent: int) -> Sce
     retry = {
         "attempts": 1,
         "backoff": {"base": "1ms", "max": "2ms"},
-        "budget": {"percent": percent, "minimum": minimum},
+        "budget": {"percent": percent, "minimum": minimum, "minimumPerSecond": 1000},
     }
     budget = {"budget_percent": {"value": percent}, "min_retry_concurrency": minimum}
     return Scene(
