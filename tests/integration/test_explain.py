@@ -10,10 +10,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from remora.control.store.memory import MemoryStore
 from tests.support import documents
 from tests.support.backend import running_backend
 from tests.support.ports import free_port, free_ports
 from tests.support.process import Command, refused, running_sidecar
+from tests.support.push import endpoints_of, push_control
 
 
 async def answer(request: web.Request) -> web.StreamResponse:
@@ -233,3 +235,19 @@ async def test_policies_alone_can_be_asked_before_they_are_applied(tmp_path: Pat
     assert status == 0
     assert "it goes to shop-v2.default; the file does not say where its instances are" in page
     assert "no endpoint" not in page
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "workers"])
+async def test_control_is_asked_for_what_is_not_in_use_yet(tmp_path: Path, workers: tuple[str, ...]) -> None:
+    port = free_port()
+    async with push_control(MemoryStore()) as control:
+        control.put(endpoints_of("shop", "shop-1"))
+        flags = ("--control", str(control.address), "--state-dir", str(tmp_path), "--outbound-policy", "registry-only")
+        flags = (*flags, "--outbound-listen", f"127.0.0.1:{port}", *workers)
+        async with running_sidecar(None, *flags) as caller:
+            where = ("--admin", caller.address("admin"))
+            told = await facts("GET", "http://shop/", *where)
+            assert (told["service"], len(told["now"])) == ("shop.default", 1)
+            assert told["now"][0].startswith("it goes to shop.default, at ")
+            told = await facts("GET", "http://nobody/", *where)
+            assert told["failing"]["code"] == "not_in_registry"

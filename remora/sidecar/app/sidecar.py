@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from remora.model.address import Address
@@ -21,6 +21,7 @@ from remora.sidecar.admin.views import cluster_views
 from remora.sidecar.app.membership import Membership
 from remora.sidecar.app.state_file import state_file
 from remora.sidecar.datapath import INBOUND, DataPath, places
+from remora.sidecar.exchange.exchange import DISCOVERY_TIMEOUT_S
 from remora.sidecar.listener.listener import Listener
 from remora.sidecar.listener.outbound import Discoverer
 from remora.sidecar.options import Options
@@ -70,12 +71,14 @@ class Sidecar:
             path = DataPath(options, self._metrics)
             self._plane, self._own_ports = path, path.own_ports
             self._view = AdminView(self._metrics, lambda: cluster_views(path.app, path.clusters, path.app_limit))
-            self._view.explain = lambda query: self._explain(path, query)
+            self._view.explain = lambda query: self._explained(query, lambda: self._explain(path, query))
         else:
             self._plane, self._own_ports = workers, workers.own_ports
             workers.on_lost = self._on_lost
             self._view = AdminView(self._metrics, workers.clusters, workers)
-            self._view.explain = lambda query: workers.explain(query, self._view.snapshot_from)
+            self._view.explain = lambda query: self._explained(
+                query, lambda: workers.explain(query, self._view.snapshot_from)
+            )
         self._membership = Membership(options, self._on_pushed)
         if self._membership.health is not None:
             self._view.health = self._membership.health.state
@@ -85,8 +88,18 @@ class Sidecar:
         self._hurry = asyncio.Event()
         self._lost = False
 
-    def _explain(self, path: DataPath, query: str) -> Page:
+    async def _explained(self, query: str, answer: Callable[[], Page | Awaitable[Page]]) -> Page:
+        """The answer, after control has been asked for a service that nobody has used yet: as by a request."""
         # Loaded by the first question: most sidecars are never asked.
+        from remora.sidecar.explain.page import service_asked
+
+        source, service = self._membership.source, service_asked(query, self._options.namespace)
+        if source is not None and service is not None and source.known(service) is None:
+            await asyncio.wait((source.subscribe(service),), timeout=DISCOVERY_TIMEOUT_S)
+        page = answer()
+        return page if isinstance(page, Page) else await page
+
+    def _explain(self, path: DataPath, query: str) -> Page:
         from remora.sidecar.explain.page import explain_page
         from remora.sidecar.explain.subject import View, app_of
 

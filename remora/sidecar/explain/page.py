@@ -12,11 +12,13 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import msgspec
 
 from remora.model.happened import Happened
+from remora.model.names import ServiceName, service_of_host
 from remora.sidecar.admin.pages import Page
 from remora.sidecar.exchange.recent import Recent
 from remora.sidecar.explain.reasons import explain
 from remora.sidecar.explain.subject import View
 from remora.sidecar.explain.values import Asked, Explanation
+from remora.sidecar.routing.match import host_of
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -83,6 +85,18 @@ def answer(query: str, view: View, recent: Recent) -> Explanation | list[Happene
     """What a data path says to a query. Raises QuestionError."""
     wanted = requested_id(query)
     return recent.find(wanted) if wanted else explain(read_query(query, has_app=view.app is not None), view)
+
+
+def service_asked(query: str, namespace: str) -> ServiceName | None:
+    """The service that a query would be about, if it is about one; it may be that there is none."""
+    if requested_id(query):
+        return None
+    try:
+        asked = read_query(query)
+    except QuestionError:
+        return None
+    host = asked.service or host_of(asked.authority.encode())
+    return None if asked.inbound else service_of_host(host, namespace)
 
 
 def page_of(found: object) -> Page:

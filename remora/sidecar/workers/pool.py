@@ -129,7 +129,7 @@ class WorkerPool:
 
     async def explain(self, query: str, config: str) -> Page:
         """The page /explain: all workers are asked, since each has its own connections and memory."""
-        from remora.sidecar.explain.page import QuestionError, read_query, refusal, requested_id
+        from remora.sidecar.explain.page import QuestionError, read_query, refusal, requested_id, service_asked
         from remora.sidecar.workers.merge_told import merge_told
 
         try:
@@ -137,6 +137,10 @@ class WorkerPool:
                 read_query(query, has_app=self._options.upstream is not None)
         except QuestionError as error:
             return refusal(error)
+        service = service_asked(query, self._options.namespace)
+        if service is not None and self._discoverer is not None and self._discoverer.known(service) is False:
+            for seat in self._seats:
+                seat.answer(service, False)
         asked = {seat.number: seat.inquire(query, config) for seat in self._seats}
         if asked:
             await asyncio.wait(asked.values(), timeout=REFRESH_TIMEOUT_S)
