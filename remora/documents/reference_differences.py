@@ -7,7 +7,11 @@ _ENVOY = "envoy-differences.md"
 _ROUTES = (
     "**Gateway API**: parents are Services (GAMMA), not Gateways. A document with a fault is refused as a whole and "
     "its last good version stays; Gateway API lets a part hold. So a backend in another namespace without a "
-    "ReferenceGrant refuses the route, where Gateway API answers 500.",
+    "ReferenceGrant refuses the route, where Gateway API answers 500 (and GAMMA asks for no grant). A backend that "
+    "nobody serves yet is no fault: 503 (`UH`), or UNAVAILABLE.",
+    "**Gateway API**: a rule needs `backendRefs`, unless it redirects, and each service stands in it once. `hostnames` "
+    "narrow a route, where GAMMA has them ignored; a match of the header `Host` does so too. Filters act in one order, "
+    "whatever theirs in the list: CORS, redirect, header edits, rewrite; copies for mirrors have the rule's edits.",
 )
 
 DIFFERENCES: dict[str, tuple[str, ...]] = {

@@ -6,8 +6,8 @@ _HTTP_ROUTE = """\
 Where HTTP requests for a service go: [Gateway API](https://gateway-api.sigs.k8s.io/) as it is, with parents of kind
 Service. A service without routes sends everything to its own instances. A service with routes answers 404 (flag `NR`)
 to what none of them matches. Precedence is Gateway API's: exact path, longest regular expression, longest prefix,
-method, more headers, more query parameters, then the older document. What is otherwise in Envoy is told
-[there](envoy-differences.md).
+method, more headers, more query parameters, then the older document. A `RegularExpression` is of RE2, of at most 1 MiB
+when compiled, and matches the whole text, in a time that is linear in its length.
 
 ```yaml
 apiVersion: gateway.networking.k8s.io/v1
@@ -30,24 +30,6 @@ spec:
       timeouts: {request: 2s}
       retry: {attempts: 1, codes: [503]}
 ```
-
-What is otherwise than in Gateway API, or than it leaves open:
-
-* A route with a fault is refused as a whole, not rule by rule. A backend that is unknown is no fault: requests to it
-  are answered 503 (`UH`) until an instance comes.
-* A rule needs `backendRefs`, unless it redirects; each service stands in it once.
-* A route of callers (`parentRefs` of another namespace) takes the place of all others for its own namespace, as GAMMA
-  has it.
-* A service of another namespace needs a ReferenceGrant, as with gateways; GAMMA leaves that to the mesh. The services
-  that a route is for need none.
-* `hostnames` narrow a route, where GAMMA would have them ignored. A match of the header `Host` does too.
-* `RegularExpression` is RE2, which is linear in the length of the text, of at most 1 MiB when compiled, and matches the
-  whole text. It goes after exact paths and before prefixes.
-* Filters act in one order, whatever their order in the list: CORS, redirect, header edits, rewrite. Copies for mirrors
-  have the rule's edits too.
-* `retry` tries again only what may be executed twice, or was surely not executed: see
-  [TrafficPolicy](#trafficpolicy).
-* `timeouts.request` begins when the request has been read, and ends where an answer of unknown length begins.
 """
 
 _GRPC_ROUTE = """\
