@@ -6,7 +6,7 @@ import asyncio
 
 from remora.sidecar.exchange.decision import Decision
 from remora.sidecar.exchange.failures import RATE_LIMITED
-from remora.sidecar.exchange.gate import Asked, Gate, Granted, Stopped, Verdict
+from remora.sidecar.exchange.gate import Asked, Delayed, Gate, Granted, Stopped, Verdict
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.wire.heads import RequestHead, ResponseHead
 from remora.sidecar.wire.stream import ResetReason
@@ -16,23 +16,24 @@ from tests.unit.exchange.test_falling_back import OTHER, FallingPlay
 
 
 class Asking(Gate):
-    """Asks, and waits for what the test says."""
+    """Asks, and waits for what the test says, unless it says something itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, verdict: Verdict = None) -> None:
+        self.verdict = verdict
         self.answer: asyncio.Future[Stopped | Granted | None] = asyncio.get_running_loop().create_future()
         self.left: list[Outcome] = []
 
     def enter(self, head: RequestHead, now: float, random: float) -> Verdict:
-        return Asked(self.answer)
+        return self.verdict or Asked(self.answer)
 
     def leave(self, outcome: Outcome, now: float, seconds: float) -> None:
         self.left.append(outcome)
 
 
 class HeldPlay(Play):
-    def __init__(self) -> None:
+    def __init__(self, verdict: Verdict = None) -> None:
         super().__init__()
-        self.gate = Asking()
+        self.gate = Asking(verdict)
         assert isinstance(self.answer, Decision)
         self.answer = self.shared = self.answer.with_gates((self.gate,))
 
@@ -66,6 +67,16 @@ async def test_nobody_waits_for_a_caller_that_has_gone() -> None:
     exchange.on_reset(ResetReason.CANCELLED)
     assert played.gate.answer.cancelled()
     assert played.gate.left == [Outcome.UNKNOWN]
+
+
+async def test_a_delay_does_not_outlive_its_request() -> None:
+    played = HeldPlay(Delayed(3600.0))
+    exchange = played.ask()
+    assert exchange._passage is not None
+    held = exchange._passage.held
+    assert isinstance(held, asyncio.TimerHandle)
+    exchange.on_reset(ResetReason.CANCELLED)
+    assert held.cancelled()
 
 
 async def test_an_answer_in_the_moment_of_the_end_changes_nothing() -> None:

@@ -47,3 +47,14 @@ def test_full_buckets_make_room() -> None:
     limiter.bucket(b"b", 0.5).take(0.5)
     assert limiter.bucket(b"c", 1.2).take(1.2)
     assert len(limiter) == 2
+
+
+def test_who_was_used_longest_ago_makes_room() -> None:
+    limiter = KeyedBuckets(1.0, 1, 9)
+    for key in range(9):
+        assert limiter.bucket(b"%d" % key, 0.0).take(0.0)
+    for key in range(8):
+        assert limiter.bucket(b"%d" % key, 2.0).take(2.0)
+    assert limiter.bucket(b"new", 2.0).take(2.0), "it has the place of 8"
+    assert limiter.bucket(b"newer", 2.0).take(2.0), "for it there is none, but what new keys share"
+    assert not limiter.bucket(b"newest", 2.0).take(2.0)

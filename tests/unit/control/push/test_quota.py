@@ -195,6 +195,15 @@ async def test_a_sidecar_that_moves_to_another_control_is_counted_once() -> None
     assert mesh.shares == pytest.approx([1 / 3] * 3, abs=0.02)
 
 
+async def test_what_a_sidecar_had_that_is_gone_goes_to_the_others() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 100, 100, 100)
+    gone = mesh.sidecars.pop(0)
+    gone.leave()
+    await mesh.run(1, 100, 100)
+    assert mesh.shares == pytest.approx([1 / 2] * 2, abs=0.02)
+
+
 async def test_a_control_that_is_gone_is_believed_until_its_lease_ends() -> None:
     mesh = Mesh()
     await mesh.run(4, 100, 100, 100)
