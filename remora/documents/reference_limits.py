@@ -41,8 +41,8 @@ part at once, the others yield it within half a second. When control is away eac
 equal one. Without control (`--config` alone) each has all.
 
 A part is of rate and burst, and of at least one request at once; so a limit should let through many more than there
-are to enforce it, or some stays unused where requests come unevenly. Of a limit with keys each lets its part through for
-each key. Most of that goes where requests come, a quarter to all equally: that is exact enough when the requests of
+are to enforce it, or some stays unused where requests come unevenly. Of a limit with keys each lets its part through
+for each key. Most of that goes where requests come, a quarter to all equally: that is exact enough when the requests of
 each key are spread as all are; a key whose requests reach few instances has less than the limit. So it is with the
 workers of a sidecar (`--workers`), whatever the scope.
 

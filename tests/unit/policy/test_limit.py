@@ -43,3 +43,19 @@ def test_keys_keep_what_is_theirs_when_parts_move() -> None:
     limit.lease(0.5, 0.0)
     assert sum(limit.bucket(b"ann", 0.0).take(0.0) for _ in range(50)) == 5
     assert sum(limit.bucket(b"bob", 0.0).take(0.0) for _ in range(50)) == 10
+
+
+def test_fewer_keys_are_kept_from_now_on() -> None:
+    limit = Limit(RATE, 1, 100)
+    limit.configure(RATE, 1, 1, 0.0)
+    assert limit.bucket(b"ann", 0.0).take(0.0)
+    assert limit.bucket(b"bob", 0.0).take(0.0), "there is one bucket for all others"
+    assert not limit.bucket(b"cid", 0.0).take(0.0)
+
+
+def test_keys_go_on_at_another_rate() -> None:
+    limit = Limit(RATE, BURST, 100)
+    while limit.bucket(b"ann", 0.0).take(0.0):
+        pass
+    limit.configure(2 * RATE, BURST, 100, 0.0)
+    assert sum(limit.bucket(b"ann", 1.0).take(1.0) for _ in range(50)) == 2 * RATE
