@@ -25,7 +25,7 @@ class Failure:
     sentence: str
 
 
-NO_ROUTE = Failure("NR", 404, 12, "no_route", "no route of {service} matches {method} {path}: look at its HTTPRoutes")
+NO_ROUTE = Failure("NR", 404, 12, "no_route", "no route of {service} matches {method} {path}: look at its routes")
 NO_BACKEND = Failure(
     "NR", 500, 14, "no_backend", "route {route} of {service} sends no traffic anywhere: all weights are 0"
 )

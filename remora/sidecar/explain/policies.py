@@ -9,10 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from remora.model.grpc import GRPC_STATUS_NAMES
 from remora.model.policies import Balancer, Caps, Outlier, RetryBudget, RetryPolicy, ServicePolicy, Timeouts
 from remora.sidecar.exchange.failures import Failure
 from remora.sidecar.exchange.faults import InjectedFault
+from remora.sidecar.exchange.grpc_timeout import parse_grpc_timeout
 from remora.sidecar.explain.limits import concurrency_there, limits_there
 from remora.sidecar.explain.numbers import count, limit, percent, seconds
 from remora.sidecar.explain.subject import Subject
@@ -24,21 +27,33 @@ Describer = Callable[[Subject], Iterator[Rule]]
 
 
 def timeouts(subject: Subject) -> Iterator[Rule]:
-    """Those of the route, then those of the service."""
+    """Each with where it stands: in the route, in a policy, nowhere, or in the request itself."""
     route, policy = subject.route, subject.service.policy
-    own = []
-    if route.route.request_timeout_s is not None:
-        own.append(f"request {limit(route.route.request_timeout_s)}")
-    if route.route.per_try_timeout_s is not None:
-        own.append(f"one try {limit(route.route.per_try_timeout_s)}")
-    if own:
-        yield Rule("timeouts", tuple(own), _of_route(subject))
-    rest = [] if route.route.request_timeout_s is not None else [f"request {limit(route.request_timeout_s)}"]
-    times = policy.timeouts
-    rest.append(f"connect {limit(subject.policy.timeouts.connect_s)}, silence {limit(times.idle_s)}")
-    if route.route.per_try_timeout_s is None and route.retry.per_try_s:
-        rest.append(f"one try {seconds(route.retry.per_try_s)}")
-    yield Rule("timeouts", tuple(rest), _unless(times == Timeouts(), policy))
+    times, defaults = policy.timeouts, Timeouts()
+    of_service, of_route = From.of(policy.origin), _of_route(subject)
+    request, one_try = route.route.request_timeout_s, route.route.per_try_timeout_s
+    connect_s = subject.policy.timeouts.connect_s
+    found: dict[From, list[str]] = {}
+    for text, source in (
+        (
+            f"request {limit(route.request_timeout_s)}",
+            of_route if request is not None else _source(times.request_s == defaults.request_s, of_service),
+        ),
+        (
+            f"one try {limit(route.retry.per_try_s)}" if route.retry.per_try_s else "",
+            of_route if one_try is not None else of_service,
+        ),
+        (f"connect {limit(connect_s)}", _source(connect_s == defaults.connect_s, From.of(subject.policy.origin))),
+        (f"silence {limit(times.idle_s)}", _source(times.idle_s == defaults.idle_s, of_service)),
+    ):
+        if text:
+            found.setdefault(source, []).append(text)
+    for source, texts in found.items():
+        yield Rule("timeouts", (", ".join(texts),), source)
+    waits_s = parse_grpc_timeout(subject.head.grpc_timeout or b"")
+    if waits_s is not None:
+        says = f"the caller waits {seconds(waits_s)}: that is passed on, and nothing takes longer"
+        yield Rule("deadline", (says,), From("grpc-timeout of the request"))
 
 
 def retries(subject: Subject) -> Iterator[Rule]:
@@ -95,7 +110,16 @@ def _retries_from(subject: Subject) -> From:
     own = (route.retry_attempts, route.retry_codes, route.retry_backoff_s)
     if any(value is not None for value in own):
         return _of_route(subject)
-    return _unless(subject.route.retry == RetryPolicy(), subject.service.policy)
+    policy, default = subject.service.policy, RetryPolicy()
+    # These are told of by themselves.
+    said = msgspec.structs.replace(
+        policy.retry,
+        hedging=default.hedging,
+        per_try_s=default.per_try_s,
+        budget=default.budget,
+        tells_timeout=default.tells_timeout,
+    )
+    return _unless(said == default, policy)
 
 
 def hedging(subject: Subject) -> Iterator[Rule]:
@@ -239,7 +263,11 @@ def forbidden_faults(subject: Subject) -> Iterator[Rule]:
 
 def _unless(default: bool, policy: ServicePolicy) -> From:
     """The policy's document, unless that says nothing of it."""
-    return From() if default else From.of(policy.origin)
+    return _source(default, From.of(policy.origin))
+
+
+def _source(default: bool, document: From) -> From:
+    return From() if default else document
 
 
 def _of_route(subject: Subject) -> From:

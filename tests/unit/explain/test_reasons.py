@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from remora.model.base import Origin
 from remora.model.limits import Fault
 from remora.model.names import ServiceName, service_name
-from remora.model.policies import HashKey, ServicePolicy
+from remora.model.policies import HashKey, Hedging, RetryBudget, RetryPolicy, ServicePolicy, Timeouts
 from remora.model.routes import Backend, FieldMatch, Filters, PathMatch, Redirect, Route, RouteMatch
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
 from remora.sidecar.exchange.faults import FaultGate
@@ -176,3 +176,27 @@ def test_a_page_for_people_has_it_all() -> None:
     assert "\x1b" not in page
     coloured = render(explain(ask("/x"), view(service)), Paint(colours=True, signs=True))
     assert coloured.startswith("\x1b[1mGET http://shop/x\x1b[0m")
+
+
+def sources(told: Explanation, name: str) -> dict[str, tuple[str, ...]]:
+    """Where what is said of a rule stands: document → what it says."""
+    return {rule.source.document: rule.says for rule in told.rules if rule.name == name}
+
+
+def test_each_time_is_told_with_the_document_that_it_stands_in() -> None:
+    policy = ServicePolicy(
+        timeouts=Timeouts(connect_s=1.0),
+        retry=RetryPolicy(hedging=Hedging(0.1), budget=RetryBudget(0.1)),
+        origin=Origin("TrafficPolicy", "default", "shop", 5),
+    )
+    service = Service(SHOP, (route("one", request_timeout_s=2.0),), policy)
+    told = explain(ask(**{"grpc-timeout": "1S"}), view(service))
+    assert sources(told, "timeouts") == {
+        "HTTPRoute default/shop": ("request 2 s",),
+        "TrafficPolicy default/shop": ("connect 1 s",),
+        "defaults": ("silence 5 min",),
+    }
+    assert list(sources(told, "retry")) == ["defaults"]  # it only hedges, with a budget of its own
+    assert list(sources(told, "retry budget")) == ["TrafficPolicy default/shop"]
+    assert list(sources(told, "hedging")) == ["TrafficPolicy default/shop"]
+    assert list(sources(told, "deadline")) == ["grpc-timeout of the request"]
