@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from remora.documents.durations import seconds
-from remora.documents.load import load_file
+from remora.documents.load import conflicts, load_file
+from remora.documents.parse import parse_text
 from remora.model.names import service_name
 from remora.model.policies import RetryPolicy, Timeouts
 from remora.model.snapshot import SnapshotError
@@ -99,3 +100,10 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "expected"), [("0s", 0), ("100ms", 0.1), ("1h2m3s4ms", 3723.004)])
 def test_durations(text: str, expected: float) -> None:
     assert seconds(text) == pytest.approx(expected)
+
+
+def test_a_grant_may_be_elsewhere_unless_all_is_known() -> None:
+    parsed = parse_text(TEXT.replace("[{name: reviews-v1}]", "[{name: reviews-v1, namespace: shop}]"))
+    assert conflicts(parsed.documents, all_known=False) == ()
+    (error,) = conflicts(parsed.documents)
+    assert "no ReferenceGrant there allows HTTPRoutes of default" in error.message
