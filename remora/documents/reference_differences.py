@@ -29,8 +29,8 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
     ),
     "GRPCRoute": (
         *_ROUTES,
-        "**Gateway API**: HTTPRoutes of the service hold beside its GRPCRoutes, for what those leave; Gateway API takes "
-        "one kind for a service and ignores the other.",
+        "**Gateway API**: HTTPRoutes of the service hold beside its GRPCRoutes, for what those leave; Gateway API "
+        "takes one kind for a service and ignores the other.",
         f"**Envoy**: [the status of a unary call may come in its trailers]({_ENVOY}"
         "#the-status-of-a-unary-call-may-come-in-its-trailers), and is retried; "
         f"[a call that is out of time ends with DEADLINE_EXCEEDED]({_ENVOY}"
