@@ -25,6 +25,12 @@ log = logging.getLogger(__name__)
 
 _NO_FIELDS: Fields = []
 
+_TOO_LATE = {
+    failures.TIMEOUT.flag: "it had not ended within {seconds:g} s",
+    failures.IDLE_TIMEOUT.flag: "nothing was said for {seconds:g} s",
+}
+"""Why an answer is cut off, by flag."""
+
 
 class Answering(Racing):
     """The answer of one request, and how it is counted."""
@@ -107,7 +113,7 @@ class Answering(Racing):
         if decision.answer_fields:
             head.fields = [*head.fields, *decision.answer_fields]
         persistence, attempt = decision.persistence, self._attempt
-        if persistence is not None and attempt is not None and attempt.has_answered:
+        if persistence is not None and attempt is not None and attempt.is_forwarding:
             persistence.tell(decision.cluster.name, attempt.endpoint, head)
 
     def forward_data(self, data: bytes, end: bool) -> None:
@@ -192,7 +198,7 @@ class Answering(Racing):
         if self.done:
             return
         if self._status:
-            why = "the deadline passed" if past_deadline else f"nothing was said for {seconds:g} s"
+            why = "the deadline passed" if past_deadline else _TOO_LATE[failure.flag].format(seconds=seconds)
             self._end_early(failure, ResetReason.CANCELLED, why)
         else:
             self.fail(failure, seconds=seconds)

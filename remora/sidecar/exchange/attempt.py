@@ -65,11 +65,6 @@ class Attempt:
     # ── sending ──
 
     @property
-    def has_answered(self) -> bool:
-        """Whether the answer that is passed on is its own."""
-        return self._forwarding
-
-    @property
     def is_sending(self) -> bool:
         """Whether the request's data can be passed to it."""
         return self._stream is not None

@@ -50,11 +50,11 @@ class Racing(Tries):
         hedges, decision, attempt = self.hedges, self.decision, self._attempt
         if hedges is None or decision is None or attempt is None or self._committed or not self.is_safe:
             return
-        traffic = decision.cluster.traffic
-        if traffic.active >= traffic.asks_from:
+        cluster = decision.cluster
+        if cluster.active >= cluster.traffic.asks_from:
             return
         endpoint = self._endpoint_for_hedge(hedges, attempt)
-        if endpoint is None or not self._has_budget(decision, traffic.active - 1):
+        if endpoint is None or not self._has_budget(decision, has_place=cluster.budget.has_place(cluster.active - 1)):
             return
         self._proxy.metrics.count_retry(decision.service, HEDGE)
         if self.is_grpc:

@@ -259,13 +259,14 @@ class Tries(RequestClock):
         cluster = decision.cluster
         if cluster.is_shut:
             return False
-        return failure is AttemptFailure.CONNECT or self._has_budget(decision, cluster.active - judged)
+        if failure is AttemptFailure.CONNECT:
+            return True
+        has_place = (repeats is not None and repeats.has_place) or cluster.budget.has_place(cluster.active - judged)
+        return self._has_budget(decision, has_place=has_place)
 
-    def _has_budget(self, decision: Decision, others: int) -> bool:
-        """Whether the budget lets another attempt be made, while `others` are in flight."""
-        budget, repeats = decision.cluster.budget, self.repeats
-        has_place = (repeats is not None and repeats.has_place) or budget.has_place(others)
-        if has_place and budget.has_retries(time.monotonic()):
+    def _has_budget(self, decision: Decision, *, has_place: bool) -> bool:
+        """Whether the budget lets another attempt be made; `has_place`: it would let it be in flight now."""
+        if has_place and decision.cluster.budget.has_retries(time.monotonic()):
             return True
         self._proxy.metrics.count_retry_denied(decision.service)
         return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from remora.sidecar.wire.heads import ResponseHead
+from remora.sidecar.wire.stream import ResetReason
 from tests.support.waiting import until
 from tests.unit.exchange.played import Play
 
@@ -66,3 +68,16 @@ async def test_the_callers_deadline_cuts_all_short() -> None:
     clock.exchange.limit_silence(30.0)
     clock.exchange.heard = True
     await clock.ended_by("UT", 0.1)
+
+
+async def test_an_answer_of_known_length_has_the_total_to_its_end() -> None:
+    play = Play()
+    exchange = play.ask()
+    play.asked.handler.on_head(ResponseHead(200, [], content_length=9), False)
+    play.asked.handler.on_data(b"part", False)
+    exchange.limit_total(0.05)
+    await until(lambda: exchange.done)
+    assert play.downstream.resets == [ResetReason.CANCELLED]
+    assert [labels.flag for labels in play.counted] == ["UT"]
+    [happened] = play.recent.all()
+    assert happened.why == "it had not ended within 0.05 s"

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from remora.model.policies import Balancer, RetryPolicy, ServicePolicy
+from remora.model.policies import Balancer, RetryBudget, RetryPolicy, ServicePolicy
 from remora.sidecar.exchange import failures
 from remora.sidecar.exchange.decision import Discovery, Refusal
 from remora.sidecar.exchange.replay import REPLAY_BYTES
@@ -146,6 +146,31 @@ async def test_a_failed_connect_is_tried_elsewhere_and_told_in_the_end() -> None
     assert b"no connection to 127.0.0.1:" in play.downstream.data
     assert sum(play.metrics.retries.values()) == 2
     assert [labels.flag for labels in play.counted] == ["UF"]
+
+
+async def test_a_failed_connect_needs_no_budget() -> None:
+    policy = RetryPolicy(budget=RetryBudget(0.0, 0, 0), backoff_base_s=0.001)
+    play = Play(ServicePolicy(balancer=Balancer("round_robin"), retry=policy))
+    for upstream in play.upstreams:
+        upstream.connected = False
+    play.ask(b"POST")
+    await until(lambda: play.downstream.ended)
+    assert play.metrics.retries == {("shop.default", "connect failure"): 2}
+    assert not play.metrics.retries_denied
+    assert play.cluster.budget.retrying == play.cluster.budget.waiting == 0
+
+
+async def test_each_retry_is_paid_for() -> None:
+    """Ten within ten seconds, beyond the share: the first request takes them all."""
+    policy = RetryPolicy(attempts=10, budget=RetryBudget(0.0, 1, 1), backoff_base_s=0.0001)
+    play = Play(ServicePolicy(balancer=Balancer("round_robin"), retry=policy))
+    for attempts in (*range(1, 12), 12, 13):
+        if attempts in (1, 12, 13):
+            play.ask()
+        (await play.attempt(attempts)).handler.on_head(ResponseHead(503, []), True)
+    assert [head.status for head in play.downstream.heads] == [503] * 3
+    assert play.metrics.retries_denied == {("shop.default",): 2}
+    assert play.cluster.budget.retrying == play.cluster.budget.waiting == 0
 
 
 async def test_an_answer_cut_in_the_middle_is_cut_downstream_too() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from remora.model.policies import Balancer, Hedging, RetryBudget, RetryPolicy, ServicePolicy
+from remora.model.snapshot import Endpoint
+from remora.sidecar.exchange.grpc_timeout import parse_grpc_timeout
 from remora.sidecar.wire.heads import ResponseHead, field_value
 from remora.sidecar.wire.stream import ResetReason
+from tests.support.waiting import until
 from tests.unit.exchange.played import Play, Upstream
 
 DELAY_S = 0.001
@@ -25,6 +29,13 @@ async def hedged(played: Play) -> tuple[Upstream, Upstream]:
     await played.attempt(2)
     (second,) = (upstream for upstream in played.upstreams if upstream is not first)
     return first, second
+
+
+def add_a_third(played: Play) -> None:
+    known = [endpoint.endpoint for endpoint in played.cluster.endpoints]
+    played.cluster.update((*known, Endpoint("c", "127.0.0.1", 3)), played.policy)
+    played.upstreams.append(Upstream())
+    played.cluster.endpoints[2].pool("http1").on_connection_free(played.upstreams[2])
 
 
 def answer(upstream: Upstream, status: int = 200) -> None:
@@ -120,6 +131,60 @@ async def test_hedges_count_against_the_budget() -> None:
     exchange.on_hedge_due()
     assert played.attempts == 1
     assert played.metrics.retries_denied == {("shop.default",): 1}
+
+
+async def test_hedges_are_counted_over_time_too() -> None:
+    played = play(budget=RetryBudget(0.0, 1000, 0))
+    exchange = played.ask()
+    exchange.on_hedge_due()
+    assert played.attempts == 1
+    assert played.metrics.retries_denied == {("shop.default",): 1}
+    played = play(budget=RetryBudget(0.0, 1000, 1))
+    played.cluster.budget.spend(time.monotonic())
+    for _ in range(9):
+        played.ask().on_hedge_due()
+    assert played.metrics.retries == {("shop.default", "hedge"): 9}
+    played.ask().on_hedge_due()
+    assert played.metrics.retries == {("shop.default", "hedge"): 9}
+
+
+async def test_a_request_that_is_retried_needs_a_place_for_a_hedge_as_well() -> None:
+    played = play(attempts=1, budget=RetryBudget(0.0, 1), backoff_base_s=0.001)
+    exchange = played.ask()
+    assert exchange.hedges is not None
+    played.asked.handler.on_head(ResponseHead(503, []), True)
+    add_a_third(played)
+    await played.attempt(2)
+    exchange.on_hedge_due()
+    assert played.attempts == 2
+    assert played.cluster.budget.retrying == 1
+
+
+async def test_hedges_are_told_how_long_their_caller_still_waits() -> None:
+    played = play(safe_methods=("POST",))
+    played.ask(b"POST", content_type=b"application/grpc", grpc_timeout=b"10S")
+    first, second = await hedged(played)
+    said = [parse_grpc_timeout(upstream.asked[0][0].grpc_timeout or b"") for upstream in (first, second)]
+    assert said[1] is not None
+    assert 5.0 < said[1] < 10.0 - DELAY_S
+
+
+async def test_each_hedge_has_the_time_of_one_try_and_what_did_not_answer_is_not_asked_again() -> None:
+    played = play(attempts=1, per_try_s=30.0, backoff_base_s=0.001)
+    add_a_third(played)
+    exchange = played.ask()
+    began = exchange._try_timer
+    assert began is not None
+    played.timers.cancel(began)
+    pair = [upstream for upstream in played.upstreams if upstream.asked]
+    await until(lambda: played.attempts == 2)
+    assert began.timer is not None, "it counts from the hedge on"
+    pair = [upstream for upstream in played.upstreams if upstream.asked]
+    exchange.on_try_timeout()
+    last = await played.attempt(3)
+    assert last not in pair
+    answer(last)
+    assert played.active == played.cluster.budget.retrying == 0
 
 
 async def test_a_request_is_hedged_from_its_end_on_with_its_body() -> None:
