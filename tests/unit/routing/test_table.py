@@ -184,13 +184,13 @@ def test_an_expression_stands_in_its_place_among_paths() -> None:
 
 
 def test_who_has_routes_of_its_own_uses_no_others() -> None:
-    routes = [route("theirs", RouteMatch(), consumers="web"), route("ours", RouteMatch())]
+    routes = [route("ours", RouteMatch()), route("theirs", RouteMatch(), consumers="web")]
     service = Service(SHOP, tuple(routes))
     for namespace, expected in (("web", "theirs"), ("default", "ours"), ("", "ours")):
         found = CompiledService(service, namespace).route(ask())
         assert found is not None
         assert found.name == expected
-    alone = CompiledService(Service(SHOP, (routes[0],)), "default").route(ask())
+    alone = CompiledService(Service(SHOP, (routes[1],)), "default").route(ask())
     assert alone is not None
     assert alone.name == "default", "routes of others are as good as none"
 
