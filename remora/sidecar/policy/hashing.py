@@ -94,10 +94,7 @@ class Ring(Table):
         owners: dict[float, int] = {}
         for index, candidate in enumerate(candidates):
             for point in _points_of(candidate.key, max(1, round(scale * candidate.weight))):
-                # In a tie, which is most unlikely, the order of the candidates must not matter.
-                other = owners.get(point)
-                if other is None or candidate.key < candidates[other].key:
-                    owners[point] = index
+                owners.setdefault(point, index)
         self._points = array("d", sorted(owners))
         Table.__init__(self, [owners[point] for point in self._points])
 

@@ -129,13 +129,13 @@ def balancer_among(policy: BalancerPolicy, candidates: Sequence[UpstreamEndpoint
 
 
 def note_wellness(endpoints: Sequence[UpstreamEndpoint], now: float, *, new: bool) -> None:
-    """Note since when each is well. `new`: those that come now have begun now; else they have been there before us."""
+    """Note since when each is well. `new`: those that are well now, and were not, or were not there, have begun now;
+    else they have been there before us."""
     for endpoint in endpoints:
         if not endpoint.is_well:
             endpoint.well_since = None
-            endpoint.was_away = True
         elif endpoint.well_since is None:
-            endpoint.well_since = now if new or endpoint.was_away else float("-inf")
+            endpoint.well_since = now if new else -math.inf
 
 
 def _prepare(endpoints: Sequence[UpstreamEndpoint], policy: BalancerPolicy, now: float) -> bool:

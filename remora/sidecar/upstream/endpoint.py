@@ -56,7 +56,6 @@ class UpstreamEndpoint:
         "guard",
         "outlier",
         "unreachable_until",
-        "was_away",
         "weight",
         "well_since",
     )
@@ -77,8 +76,6 @@ class UpstreamEndpoint:
         """Set where peak EWMA chooses: somebody has to measure how long answers take."""
         self.well_since: float | None = None
         """On the monotonic clock; None: it is not well, or has not been looked at yet."""
-        self.was_away = False
-        """It has not been well at some time."""
         self.unreachable_until = 0.0
         """On the monotonic clock; 0: the last connect succeeded. Until then others are preferred."""
         self._connect_failures = 0

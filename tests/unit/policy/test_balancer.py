@@ -158,6 +158,15 @@ def test_peak_ewma_shares_by_weight_while_all_are_as_fast() -> None:
     assert abs(seen[0] / 4000 - 0.25) < 0.03
 
 
+def test_peak_ewma_lets_the_heavier_have_more_in_flight() -> None:
+    endpoints = [Endpoint(1, 1, PeakEwma()), Endpoint(3, 2, PeakEwma())]
+    for endpoint in endpoints:
+        assert endpoint.ewma is not None
+        endpoint.ewma.observe(0.0, 0.01)
+    draws = itertools.cycle([0.1, 0.9])  # both are drawn, the light one first
+    assert made("peak_ewma", endpoints, random.Random()).pick(lambda: next(draws)) == 1
+
+
 def test_levels_share_as_said_and_then_by_their_own_balancers() -> None:
     source = random.Random(7)
     groups = [[Endpoint(), Endpoint()], [Endpoint(), Endpoint(), Endpoint()]]

@@ -44,6 +44,11 @@ def fail(endpoint: UpstreamEndpoint) -> None:
     endpoint.end(endpoint.begin(), Outcome.FAILED)
 
 
+async def test_who_has_no_zone_uses_all_alike() -> None:
+    found = cluster(endpoints(x="", y="b", z="c"), ServicePolicy(locality=ZONES), "")
+    assert set(picks(found)) == {"x", "y", "z"}
+
+
 async def test_an_ejection_in_the_zone_spills_over_to_the_next() -> None:
     outlier = Outlier(consecutive=1, max_share=1.0)
     found = cluster(endpoints(x="a", y="a", z="b", w="c"), ServicePolicy(locality=ZONES, outlier=outlier))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from remora.model.base import Origin
 from remora.model.names import service_name
-from remora.model.policies import Balancer, ServicePolicy, Timeouts
+from remora.model.policies import Balancer, Fallback, ServicePolicy, Timeouts
 from remora.model.routes import Backend, Route, RouteMatch
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster, Clusters
-from remora.sidecar.upstream.endpoint import CONNECT_BACKOFF_CAP_S, Traffic, UpstreamEndpoint
+from remora.sidecar.upstream.endpoint import CONNECT_BACKOFF_BASE_S, CONNECT_BACKOFF_CAP_S, Traffic, UpstreamEndpoint
+from remora.sidecar.wire.stream import ClientConnection
+from tests.support.backend import running_raw_server
+from tests.support.waiting import until
 
 
 def endpoint(name: str, **fields: object) -> Endpoint:
@@ -86,6 +90,43 @@ def test_what_a_check_has_found_outlives_another_protocol_at_the_same_place() ->
     assert picks(found) == {"b", "c"}
     found.check("a", "")
     assert picks(found) == {"a", "b", "c"}
+    found.check("a", "It answered 503.")
+    found.update((Endpoint("a", "127.0.0.1", 9), endpoint("b"), endpoint("c")), found.policy)
+    assert picks(found) == {"a", "b", "c"}
+
+
+async def test_connections_to_those_that_are_gone_are_closed() -> None:
+    closed = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        closed.set()
+
+    async with running_raw_server(serve) as port:
+        found = cluster(Endpoint("a", "127.0.0.1", port), endpoint("b"))
+        pool = found.endpoints[0].pool("http1")
+        pool.wait(GivesBack())
+        await until(lambda: pool.take() is not None)
+        found.update((endpoint("b"),), found.policy)
+        async with asyncio.timeout(10):
+            await closed.wait()
+
+
+class GivesBack:
+    """Wants a connection and does not use it."""
+
+    def on_connection(self, connection: ClientConnection) -> None:
+        pass
+
+    def on_connect_failure(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+def test_what_all_endpoints_say_that_they_speak_is_known() -> None:
+    found = cluster(endpoint("a", protocol="h2"), endpoint("b", protocol="h2"))
+    assert found.declared == "h2"
+    found.update((endpoint("a", protocol="h2"), endpoint("b")), found.policy)
+    assert found.declared == "auto"
 
 
 def test_sessions_find_their_endpoint_while_it_is_well() -> None:
@@ -115,6 +156,32 @@ def test_a_version_has_the_policy_of_the_service_that_routes_to_it() -> None:
     assert found.policy.balancer.kind == "random"
     clusters.update(Snapshot(2, {}, {shop: endpoint_sets[shop]}))
     assert clusters.get(canary) is None
+
+
+def test_who_is_fallen_back_to_has_the_policy_of_who_falls_back() -> None:
+    shop, archive = service_name("shop"), service_name("archive")
+    policy = ServicePolicy(
+        balancer=Balancer("random"),
+        fallback=Fallback(service=archive),
+        origin=Origin("TrafficPolicy", "default", "shop"),
+    )
+    endpoint_sets = {name: EndpointSet(name, (endpoint("a"),)) for name in (shop, archive)}
+    clusters = Clusters(Metrics())
+    clusters.update(Snapshot(1, {shop: Service(shop, (), policy)}, endpoint_sets))
+    found = clusters.get(archive)
+    assert found is not None
+    assert found.policy.balancer.kind == "random"
+
+
+def test_a_connection_ends_the_backoff() -> None:
+    away = UpstreamEndpoint(endpoint("a"), Timeouts(), Traffic(lambda _: None))
+    for _ in range(5):
+        away._on_connect(False)
+    assert away.unreachable_until - time.monotonic() > 4.0
+    away._on_connect(True)
+    assert away.unreachable_until == 0.0
+    away._on_connect(False)
+    assert away.unreachable_until - time.monotonic() <= CONNECT_BACKOFF_BASE_S
 
 
 def test_an_endpoint_that_stays_away_for_long_is_tried_again_at_times() -> None:

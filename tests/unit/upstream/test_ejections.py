@@ -123,6 +123,57 @@ async def test_attempts_at_those_that_are_gone_eject_nobody() -> None:
     found.abort()
 
 
+async def test_failures_of_one_that_is_out_make_it_no_longer() -> None:
+    metrics = Metrics()
+    found = cluster("abcd", ONCE, metrics)
+    a = by_id(found)["a"]
+    fail(a)
+    back_at = a.outlier.ejected_until
+    fail(a, 5)
+    assert (a.outlier.ejected_until, a.outlier.ejections) == (back_at, 1)
+    assert metrics.ejections == {("shop.default",): 1}
+    found.abort()
+
+
+async def test_only_failures_in_a_row_eject() -> None:
+    found = cluster("ab", msgspec.structs.replace(ONCE, outlier=Outlier(consecutive=3)))
+    a = by_id(found)["a"]
+    for _ in range(5):
+        fail(a, 2)
+        a.end(a.begin(), Outcome.UNKNOWN)
+        a.end(a.begin(), Outcome.OK)
+    assert picks(found) == "ab"
+    fail(a, 3)
+    assert picks(found) == "b"
+    found.abort()
+
+
+async def test_nothing_is_left_to_wait_for_when_all_are_gone() -> None:
+    found = cluster("ab", ONCE)
+    fail(by_id(found)["a"])
+    found.drain()
+    assert found._ejections._waking is None
+
+
+async def test_success_rates_are_judged_at_the_end_of_each_interval() -> None:
+    def policy(interval_s: float) -> ServicePolicy:
+        rate = SuccessRate(interval_s, min_endpoints=3, volume=5, deviations=1.0)
+        return msgspec.structs.replace(ONCE, outlier=Outlier(consecutive=0, success_rate=rate))
+
+    found = cluster("abc", policy(3600.0))
+    found.update(endpoints("abc"), policy(0.01))
+    a = by_id(found)["a"]
+    for _ in range(3):
+        fail(a)
+        await until(lambda: not a.outlier.failed)
+    assert picks(found) == "abc"
+    for endpoint in found.endpoints:
+        for _ in range(10):
+            endpoint.end(endpoint.begin(), Outcome.FAILED if endpoint is a else Outcome.OK)
+    await until(lambda: picks(found) == "bc")
+    found.abort()
+
+
 async def test_success_rates_are_judged_by_what_is_counted_since_they_are_asked_for() -> None:
     found = cluster("abc", msgspec.structs.replace(ONCE, outlier=Outlier(consecutive=0)))
     fail(by_id(found)["a"], 100)

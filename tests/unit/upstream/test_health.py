@@ -136,6 +136,22 @@ async def test_a_shorter_interval_does_not_wait_for_the_end_of_a_long_one() -> N
             await until(lambda: app.asked >= 2)
 
 
+async def test_who_moves_to_a_place_that_is_not_well_is_told_so_last() -> None:
+    one, other, told = App(), App(), Told()
+    one.status = other.status = 500
+    async with running_backend(one.answer) as first, running_backend(other.answer) as second:
+        with checking(told) as checks:
+
+            def places(**ports: int) -> Snapshot:
+                found = tuple(Endpoint(name, "127.0.0.1", port) for name, port in ports.items())
+                return msgspec.structs.replace(snapshot(0, SHOP), endpoints={SHOP: EndpointSet(SHOP, found)})
+
+            checks.update(places(a=first.port, b=second.port, c=first.port))
+            await until(lambda: len(told.failing) == 3)
+            checks.update(places(b=second.port, a=second.port, c=first.port))
+            assert told.failing == {(SHOP, "a"), (SHOP, "b"), (SHOP, "c")}
+
+
 async def test_without_a_check_everyone_is_well_again() -> None:
     app, told = App(), Told()
     async with running_backend(app.answer) as backend:
