@@ -9,7 +9,7 @@ from remora.model.base import Origin
 from remora.model.policies import AdmissionControl
 from remora.model.snapshot import Service
 from remora.sidecar.exchange import failures
-from remora.sidecar.exchange.gate import Account, Gate, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Gate, PlainGate, Stopped, Verdict
 from remora.sidecar.exchange.gates import GateMaker
 from remora.sidecar.policy.admission import Admission
 from remora.sidecar.policy.outcome import Outcome
@@ -18,7 +18,7 @@ from remora.sidecar.telemetry.shadow import Shadow
 from remora.sidecar.wire.heads import RequestHead
 
 
-class AdmissionGate(Gate):
+class AdmissionGate(PlainGate):
     """Of one service. What it sheds counts as a request that failed."""
 
     def __init__(self, service: str, config: AdmissionControl, metrics: Metrics, origin: Origin | None = None) -> None:

@@ -15,7 +15,7 @@ from remora.model.base import Origin
 from remora.model.policies import AdaptiveConcurrency
 from remora.model.snapshot import Service
 from remora.sidecar.exchange import failures
-from remora.sidecar.exchange.gate import Account, Gate, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Gate, PlainGate, Stopped, Verdict
 from remora.sidecar.exchange.gates import GateMaker
 from remora.sidecar.policy.concurrency import ConcurrencyLimit
 from remora.sidecar.policy.outcome import Outcome
@@ -24,7 +24,7 @@ from remora.sidecar.telemetry.shadow import Shadow
 from remora.sidecar.wire.heads import RequestHead
 
 
-class ConcurrencyGate(Gate):
+class ConcurrencyGate(PlainGate):
     """Of one app."""
 
     def __init__(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from remora.model.limits import DescriptorEntry, ExternalLimit
 from remora.sidecar.exchange.failures import LIMITER_FAILED, RATE_LIMITED_ELSEWHERE
-from remora.sidecar.exchange.gate import Account, Asked, Gate, Granted, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Asked, Gate, Granted, PlainGate, Stopped, Verdict
 from remora.sidecar.exchange.rate_limit import policy_field, used_up_field
 from remora.sidecar.routing.limit_keys import key_value
 from remora.sidecar.telemetry.metrics import Metrics
@@ -126,7 +126,7 @@ class Limiter:
         return Stopped(LIMITER_FAILED, LIMITER_FAILED.sentence.format(service=config.service, address=where))
 
 
-class ExternalLimitGate(Gate):
+class ExternalLimitGate(PlainGate):
     """All limiters of a service that are asked on one side."""
 
     __slots__ = ("_limiters", "_metrics", "_tasks")

@@ -9,7 +9,7 @@ from remora.model.grpc import GRPC_STATUS_NAMES
 from remora.model.limits import Fault
 from remora.model.snapshot import Service
 from remora.sidecar.exchange.failures import FAULT, FAULT_DELAY_FLAG, Failure
-from remora.sidecar.exchange.gate import Account, Delayed, Gate, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Delayed, Gate, PlainGate, Stopped, Verdict
 from remora.sidecar.routing.match import Matcher
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.wire.heads import RequestHead
@@ -57,7 +57,7 @@ class InjectedFault:
         return self.fault.until > 0.0 and wall >= self.fault.until
 
 
-class FaultGate(Gate):
+class FaultGate(PlainGate):
     """The faults of a service."""
 
     __slots__ = ("_faults", "_metrics", "_service", "faults")

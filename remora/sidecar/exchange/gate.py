@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Protocol
 
 from remora.model.base import Origin
 from remora.model.shares import QuotaKey
@@ -94,10 +94,9 @@ class Account:
         return Account(self.name, self.says, self.origin, self.now, self.missed, stopped, chance)
 
 
-class Gate:
+class Gate(Protocol):
     """One of them, for all requests of a service or a route. Keeps its state over snapshots."""
 
-    @abstractmethod
     def enter(self, head: RequestHead, now: float, random: float) -> Verdict:
         """A request comes. `now` is of the monotonic clock, `random` in [0, 1)."""
 
@@ -105,12 +104,24 @@ class Gate:
         """A request that went on here is over, `seconds` after it began. Called once for each."""
 
     def quotas(self) -> tuple[Quota, ...]:
-        """Its parts of what is shared with others; of most there are none."""
-        return ()
+        """Its parts of what is shared with others."""
 
     def close(self) -> None:
         """It is no longer used by new requests."""
 
-    def explain(self, head: RequestHead) -> Sequence[Account]:  # noqa: ARG002
+    def explain(self, head: RequestHead) -> Sequence[Account]:
         """What it has to do with such a request. Changes nothing: the request is not there."""
+
+
+class PlainGate:
+    """What of a gate most have no use for: it does nothing."""
+
+    def leave(self, outcome: Outcome, now: float, seconds: float) -> None:
+        """See Gate."""
+
+    def quotas(self) -> tuple[Quota, ...]:
+        """See Gate."""
         return ()
+
+    def close(self) -> None:
+        """See Gate."""

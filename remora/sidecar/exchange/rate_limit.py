@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from remora.model.limits import RateLimit
 from remora.model.shares import QuotaKey
 from remora.sidecar.exchange.failures import RATE_LIMITED
-from remora.sidecar.exchange.gate import Account, Gate, Quota, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Gate, PlainGate, Quota, Stopped, Verdict
 from remora.sidecar.policy.limit import Limit
 from remora.sidecar.policy.token_bucket import TokenBucket
 from remora.sidecar.routing.limit_keys import joined_values
@@ -62,7 +62,7 @@ class _Counted:
         return self.limit.bucket(key, now)
 
 
-class RateLimitGate(Gate):
+class RateLimitGate(PlainGate):
     """All limits of a service that are enforced on one side."""
 
     __slots__ = ("_enforced", "_limits", "_metrics", "_parts", "_shadowed")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from remora.sidecar.exchange.decision import Decision
 from remora.sidecar.exchange.failures import RATE_LIMITED
-from remora.sidecar.exchange.gate import Asked, Delayed, Gate, Granted, Stopped, Verdict
+from remora.sidecar.exchange.gate import Account, Asked, Delayed, Granted, Quota, Stopped, Verdict
 from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.wire.heads import RequestHead, ResponseHead
 from remora.sidecar.wire.stream import ResetReason
@@ -15,7 +16,7 @@ from tests.unit.exchange.played import Play
 from tests.unit.exchange.test_falling_back import OTHER, FallingPlay
 
 
-class Asking(Gate):
+class Asking:
     """Asks, and waits for what the test says, unless it says something itself."""
 
     def __init__(self, verdict: Verdict = None) -> None:
@@ -28,6 +29,15 @@ class Asking(Gate):
 
     def leave(self, outcome: Outcome, now: float, seconds: float) -> None:
         self.left.append(outcome)
+
+    def quotas(self) -> tuple[Quota, ...]:
+        return ()
+
+    def close(self) -> None:
+        pass
+
+    def explain(self, head: RequestHead) -> Sequence[Account]:
+        return ()
 
 
 class HeldPlay(Play):
