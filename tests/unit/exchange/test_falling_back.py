@@ -27,10 +27,12 @@ from remora.sidecar.exchange.failures import TIMEOUT
 from remora.sidecar.exchange.fallback import FallbackRule
 from remora.sidecar.exchange.faults import FaultGate
 from remora.sidecar.exchange.gate import Gate
+from remora.sidecar.exchange.replay import REPLAY_BYTES
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Clusters
 from remora.sidecar.wire.heads import RequestHead, ResponseHead, field_value
 from remora.sidecar.wire.stream import ResetReason
+from tests.support.waiting import until
 from tests.unit.exchange.played import Play, Upstream
 
 ALL = ("no_endpoint", "breaker", "failure", "timeout")
@@ -219,6 +221,54 @@ async def test_a_tunnel_that_falls_back_has_the_time_of_a_new_request() -> None:
     exchange.on_reset(ResetReason.CANCELLED)
     assert not any(cluster.active for cluster in played.clusters)
     assert (played.gates.heard, played.others.heard) == ((0, 1), (1, 0)), "each has heard once"
+
+
+async def test_a_call_that_nobody_waits_for_goes_nowhere_else() -> None:
+    played = FallingPlay(RetryPolicy(attempts=0, safe_methods=("/x",)), service=OTHER)
+    exchange = played.ask(b"POST", content_type=b"application/grpc", grpc_timeout=b"1m")
+    await played.done(exchange)
+    assert field_value(played.downstream.heads[-1].fields, b"grpc-status") == b"4"
+    assert played.other.asked == []
+
+
+async def test_a_caller_that_was_slowed_down_goes_on_elsewhere() -> None:
+    played = FallingPlay(service=OTHER)
+    exchange = played.ask(b"PUT", end=False)
+    exchange.on_data(b"one", False)
+    played.asked.handler.on_writable(False)
+    assert played.downstream.paused
+    played.asked.handler.on_reset(ResetReason.INTERNAL)
+    assert not played.downstream.paused
+
+
+async def test_what_is_sent_already_and_not_kept_goes_nowhere_else() -> None:
+    played = FallingPlay(service=OTHER)
+    exchange = played.ask(b"PUT", end=False)
+    exchange.on_data(b"x" * (REPLAY_BYTES + 1), False)
+    played.asked.handler.on_reset(ResetReason.INTERNAL)
+    assert exchange.done
+    assert (played.downstream.heads[-1].status, played.other.asked) == (503, [])
+
+
+async def test_the_other_service_has_its_own_rules_of_tries() -> None:
+    played = FallingPlay(RetryPolicy(attempts=1, backoff_base_s=0.0001, per_try_s=10.0), service=OTHER)
+    played.ask()
+    played.asked.handler.on_reset(ResetReason.INTERNAL)
+    (await played.attempt(2)).handler.on_reset(ResetReason.INTERNAL)
+    assert len(played.other.asked) == 1
+    played.other.handler.on_reset(ResetReason.INTERNAL)
+    await until(lambda: len(played.other.asked) == 2)  # as if there had been no try before
+    played.other.handler.on_head(ResponseHead(200, [], content_length=0), True)
+    assert played.kind == b"service"
+    assert played.cluster.budget.retrying == 0
+
+    played = FallingPlay(RetryPolicy(attempts=0, per_try_s=0.01), service=OTHER)
+    assert isinstance(played.answer, Decision)
+    played.answer.retry = RetryPolicy(attempts=0)
+    exchange = played.ask()
+    played.asked.handler.on_reset(ResetReason.INTERNAL)
+    await played.done(exchange)
+    assert (played.downstream.heads[-1].status, played.kind) == (504, b"service")
 
 
 async def test_an_answer_without_content_has_no_length() -> None:

@@ -7,7 +7,7 @@ import pytest
 from remora.model.policies import AdaptiveConcurrency, Balancer, Breaker, Hedging, RetryPolicy, ServicePolicy
 from remora.sidecar.exchange.concurrency_gate import ConcurrencyGate
 from remora.sidecar.exchange.decision import Decision
-from remora.sidecar.exchange.failures import CONCURRENCY_LIMIT, CONNECT_FAILURE, Failure, answer
+from remora.sidecar.exchange.failures import CONCURRENCY_LIMIT, CONNECT_FAILURE, TIMEOUT, Failure, answer
 from remora.sidecar.exchange.unprocessed import UNPROCESSED_FIELD, telling
 from remora.sidecar.policy.breaker import BreakerState
 from remora.sidecar.telemetry.metrics import Metrics
@@ -118,4 +118,8 @@ async def test_what_may_have_been_executed_is_not_told() -> None:
     played = play(RetryPolicy(attempts=0, hedging=Hedging(10)))
     played.cluster.update((), played.policy)
     played.ask(trace_parent=SPAN)
+    assert field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD) is None
+    played = play()
+    played.ask(trace_parent=SPAN).on_timeout(TIMEOUT, 1.0, past_deadline=False)
+    assert played.downstream.heads[-1].status == 504
     assert field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD) is None

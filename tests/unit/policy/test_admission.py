@@ -76,6 +76,17 @@ def test_it_recovers_from_any_outage(
     assert admission.shed_share(now) == 0.0
 
 
+def test_what_is_shed_is_asked_for_all_the_same() -> None:
+    """The more callers insist, the more is shed."""
+    admission = Admission(AdmissionControl())
+    for accepted in (*[True] * 10, *[False] * 20):
+        admission.on_answer(0.0, accepted=accepted)
+    assert admission.shed_share(0.0) == (30 - 20) / 31
+    for _ in range(10):
+        admission.on_shed(0.0)
+    assert admission.shed_share(0.0) == (40 - 20) / 41
+
+
 def test_few_requests_say_nothing() -> None:
     admission = Admission(AdmissionControl(volume=20))
     for _ in range(19):

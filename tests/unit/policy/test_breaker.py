@@ -129,6 +129,41 @@ def test_other_numbers_count_from_now_on() -> None:
     assert breaker.would_admit(1)
 
 
+def test_another_window_counts_from_now_on() -> None:
+    breaker = CircuitBreaker(RATIO)
+    breaker.configure(Breaker("error_ratio", window_s=1, volume=10, error_share=0.5, sleep_s=5))
+    for now in (*[0] * 5, *[2] * 5):
+        breaker.on_failure(breaker.admit(now), now)
+    assert breaker.state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize("config", [CONSECUTIVE, RATIO])
+def test_it_closes_with_a_clean_sheet(config: Breaker) -> None:
+    breaker = opened(config)
+    for _ in range(config.probes):
+        breaker.on_success(breaker.admit(5), 5)
+    assert breaker.state is BreakerState.CLOSED
+    for _ in range(2):
+        breaker.on_failure(breaker.admit(5), 5)
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_probes_of_before_do_not_count() -> None:
+    breaker = opened(CONSECUTIVE)
+    first, second = breaker.admit(5), breaker.admit(5)
+    breaker.on_success(first, 5)
+    breaker.on_failure(second, 5)
+    breaker.on_success(breaker.admit(10), 10)
+    assert breaker.state is BreakerState.HALF_OPEN
+
+
+def test_probes_that_hung_give_no_more_places_back_than_there_are() -> None:
+    breaker = opened(Breaker("consecutive", failures=1, sleep_s=5))
+    for ticket in (breaker.admit(5), breaker.admit(10), breaker.admit(15)):
+        breaker.on_dropped(ticket)
+    assert [breaker.admit(16) == REFUSED for _ in range(2)] == [False, True]
+
+
 def test_what_was_let_through_earlier_says_nothing_later() -> None:
     breaker = CircuitBreaker(CONSECUTIVE)
     late = [breaker.admit(0) for _ in range(10)]

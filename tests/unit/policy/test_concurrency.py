@@ -79,6 +79,34 @@ def test_latency_without_load_is_measured_anew() -> None:
     assert 0.02 in seen
 
 
+def steady(limit: ConcurrencyLimit, now: float, until_s: float, seconds: float) -> float:
+    """One request after another."""
+    while now < until_s:
+        now += 0.01
+        assert limit.admit()
+        limit.on_answer(now, seconds)
+    return now
+
+
+def test_after_a_measurement_the_limit_is_what_it_was() -> None:
+    limit = ConcurrencyLimit(AdaptiveConcurrency(min_rtt_requests=5, min_rtt_interval_s=2.0), 0.0)
+    now = 0.0
+    while not (limit.is_measuring and now > 1):
+        learnt, now = limit.limit, steady(limit, now, now + 0.01, 0.01)
+    assert learnt > 10
+    assert limit.limit == 3
+    steady(limit, now, now + 0.1, 0.01)
+    assert not limit.is_measuring
+    assert limit.limit >= learnt
+
+
+def test_latency_may_grow_by_the_buffer() -> None:
+    for seconds, is_grown in ((0.0124, True), (0.015, False)):
+        limit = ConcurrencyLimit(AdaptiveConcurrency(maximum=200, min_rtt_requests=5), 0.0)
+        steady(limit, steady(limit, 0.0, 0.04, 0.01), 40.0, seconds)
+        assert (limit.limit == 200) is is_grown
+
+
 def test_a_limit_that_stays_at_its_least_is_doubted() -> None:
     """The app has become slower for good: what was latency without load is not any more."""
     limit = ConcurrencyLimit(AdaptiveConcurrency(min_rtt_requests=5, min_rtt_interval_s=3600), 0.0)

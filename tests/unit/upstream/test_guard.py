@@ -86,6 +86,42 @@ async def test_an_open_breaker_of_an_endpoint_outlives_snapshots() -> None:
     found.abort()
 
 
+async def test_a_breaker_of_another_kind_begins_anew() -> None:
+    found = cluster(SERVICE)
+    fail(found.endpoints[0])
+    assert found.is_shut
+    found.update((A, B), policy(EACH))
+    assert (found.is_shut, found.breakers.state) == (False, None)
+    fail(found.endpoints[0])
+    assert (picks(found), found.is_shut) == ({"b"}, False)
+    found.update((A, B), policy(msgspec.structs.replace(SERVICE, kind="error_ratio")))
+    assert picks(found) == {"a", "b"}
+    assert found.breakers.state is BreakerState.CLOSED
+    found.abort()
+
+
+async def test_a_probe_that_nobody_waited_for_gives_its_place_back() -> None:
+    found = cluster(msgspec.structs.replace(SERVICE, sleep_s=0.5))
+    endpoint = found.endpoints[0]
+    fail(endpoint)
+    await until(lambda: found.breakers.state is BreakerState.HALF_OPEN)
+    probe = endpoint.begin()
+    assert found.is_shut
+    endpoint.end(probe, Outcome.UNKNOWN)
+    assert not found.is_shut
+    found.abort()
+
+
+async def test_what_changes_nothing_for_requests_is_not_reckoned_anew() -> None:
+    found = cluster(msgspec.structs.replace(SERVICE, shadow=True))
+    fail(found.endpoints[0])
+    choice = found.choice
+    fail(found.endpoints[1], 20)
+    assert found.choice is choice
+    assert found.breakers.state is BreakerState.OPEN
+    found.abort()
+
+
 async def test_half_open_outlives_snapshots_with_its_probe_out() -> None:
     breaker = msgspec.structs.replace(SERVICE, sleep_s=0.02)
     found = cluster(breaker)
