@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from remora.model.base import Origin
 from remora.model.names import service_name
+from remora.model.policies import RetryPolicy, ServicePolicy, Timeouts
 from remora.model.routes import Backend, FieldMatch, Filters, PathMatch, PathRewrite, Rewrite, Route, RouteMatch
 from remora.model.snapshot import Service, Snapshot, SnapshotError
-from remora.sidecar.routing.table import CompiledService, RouteTable
+from remora.sidecar.routing.table import CompiledRoute, CompiledService, RouteTable
 from remora.sidecar.wire.heads import RequestHead
 
 SHOP = service_name("shop")
@@ -228,3 +229,21 @@ def test_the_backoff_of_a_rule_is_its_least(backoff: float | None, expected: tup
     assert compiled is not None
     retry = compiled.retry
     assert (retry.backoff_least_s, retry.backoff_base_s, retry.backoff_cap_s) == expected
+
+
+def test_a_rule_says_otherwise_than_the_policy_what_it_says() -> None:
+    policy = ServicePolicy(retry=RetryPolicy(attempts=5, codes=(500,), per_try_s=3.0), timeouts=Timeouts(request_s=9.0))
+
+    def rule(**fields: object) -> CompiledRoute:
+        service = Service(SHOP, (route("r", RouteMatch(), **fields),), policy)
+        compiled = CompiledService(service).route(ask())
+        assert compiled is not None
+        return compiled
+
+    silent = rule()
+    assert (silent.retry, silent.request_timeout_s) == (policy.retry, 9.0)
+    own = rule(retry_attempts=0, retry_codes=(), per_try_timeout_s=0.0, request_timeout_s=2.0)
+    assert (own.retry.attempts, own.retry.codes, own.retry.per_try_s) == (0, (), 0.0)
+    assert own.request_timeout_s == 2.0
+    assert own.retry.tells_timeout, "what is configured is told"
+    assert not rule(request_timeout_s=0.0).retry.tells_timeout, "no limit is none to tell"
