@@ -33,6 +33,9 @@ def add_explain(flags: Flags, explain: argparse.ArgumentParser) -> None:
     explain.add_argument(
         "--request-id", metavar="ID", help="instead: what has become of the request with this x-request-id or trace id"
     )
+    explain.add_argument(
+        "--failures", action="store_true", help="instead: the newest requests that failed, or were tried more than once"
+    )
     explain.add_argument("--json", action="store_true", help="the same facts as JSON")
     default = Address(LOOPBACK, 15000)
     flags.add(
@@ -69,10 +72,10 @@ def _add_file_flags(flags: Flags, explain: argparse.ArgumentParser) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    if arguments.request_id is not None:
+    if arguments.request_id is not None or arguments.failures:
         return _look_up(arguments)
     if arguments.url is None:
-        raise UsageError("say which request: sidecar explain METHOD URL, or --request-id ID (see --help)")
+        raise UsageError("say which request: sidecar explain METHOD URL, --request-id ID, or --failures (see --help)")
     from remora.sidecar.explain.paint import Paint
     from remora.sidecar.explain.render import render
 
@@ -85,21 +88,26 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _look_up(arguments: argparse.Namespace) -> int:
-    """What the sidecar remembers of a request."""
+    """What the sidecar remembers of a request, or of all that failed."""
     from remora.model.happened import Happened
-    from remora.sidecar.explain.history import render_history
+    from remora.sidecar.explain.history import render_history, render_list
     from remora.sidecar.explain.paint import Paint
 
     if arguments.method is not None or arguments.config is not None:
-        raise UsageError("--request-id asks a sidecar for a request that happened: leave METHOD, URL and --config out")
-    found = msgspec.convert(_fetch(arguments, urlencode({"request_id": arguments.request_id})), list[Happened])
+        raise UsageError("what has happened is asked of a sidecar alone: leave METHOD, URL and --config out")
+    query = {"failures": "all"} if arguments.request_id is None else {"request_id": arguments.request_id}
+    found = msgspec.convert(_fetch(arguments, urlencode(query)), list[Happened])
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    elif arguments.request_id is None:
+        print(render_list(found, Paint.of(sys.stdout, dict(os.environ))))
+        return 0
     elif found:
         print(render_history(found, Paint.of(sys.stdout, dict(os.environ))))
     else:
         print(
-            f"this sidecar does not remember {arguments.request_id}: it keeps the last failures and samples of the rest"
+            f"this sidecar does not remember {arguments.request_id}: of requests that it has carried itself it keeps "
+            "the last failures, and samples of the rest"
         )
     return 0 if found else 1
 

@@ -22,6 +22,10 @@ MAX_TRIED = 12
 """Attempts of one request that are kept, the last ones."""
 
 
+MAX_TOLD = 100
+"""Failures that are told of at a time."""
+
+
 class Recent:
     """Of one data path."""
 
@@ -55,6 +59,10 @@ class Recent:
         wanted = text[:MAX_TEXT]
         found = [each for each in self.all() if wanted in (each.request_id, each.trace_id)]
         return sorted(found, key=lambda each: each.at)
+
+    def failures(self) -> list[Happened]:
+        """The newest that failed, or had an attempt that did; the oldest of them first."""
+        return list(self._failures)[-MAX_TOLD:]
 
     def all(self) -> list[Happened]:
         """Everything, in no order."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from remora.model.happened import Happened
-from remora.sidecar.explain.numbers import seconds
+from remora.sidecar.explain.numbers import count, seconds
 from remora.sidecar.explain.paint import Paint
 
 
@@ -15,17 +15,44 @@ def render_history(found: Sequence[Happened], paint: Paint) -> str:
     return "\n\n".join("\n".join(_lines(each, paint)) for each in found)
 
 
+MAX_LISTED = 20
+
+
+def render_list(found: Sequence[Happened], paint: Paint) -> str:
+    """A line for each of the newest, the newest last."""
+    if not found:
+        return "no request has failed here, as far as this sidecar remembers"
+    shown = found[-MAX_LISTED:]
+    rows = [
+        (
+            time.strftime("%H:%M:%S", time.gmtime(told.at)),
+            told.direction,
+            f"{told.method} http://{told.authority}{told.path}",
+            f"{count(len(told.attempts), 'attempt')}, {_answer(told)[0]}" + (f", {told.flag}" if told.flag else ""),
+            told.request_id,
+        )
+        for told in shown
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    more = len(found) - len(shown)
+    head = [paint.dim(f"and {more} before these (--json has all)")] if more else []
+    return "\n".join([*head, *lines, paint.dim("what became of one: sidecar explain --request-id ID, the last column")])
+
+
 def _lines(told: Happened, paint: Paint) -> Iterator[str]:
     yield paint.bold(f"{told.method} http://{told.authority}{told.path}")
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(told.at)) + f".{int(told.at % 1 * 1000):03d} UTC"
+    ago = f"{seconds(round(max(0.0, time.time() - told.at)))} ago"
     by = "" if told.worker is None else f", worker {told.worker}"
-    yield paint.dim(f"  ended {when}, after {seconds(told.seconds)}, {told.direction}{by}")
+    yield paint.dim(f"  ended {when}, {ago}, after {seconds(told.seconds)}, {told.direction}{by}")
     yield paint.dim(f"  request id {told.request_id}, trace id {told.trace_id}")
     yield ""
     where = f", route {told.route}" if told.route else ""
     yield f"{paint.bold('service')}   {told.service or 'none'}{where}"
     yield from _attempts(told, paint)
-    yield f"{paint.bold('answer')}    {_answer(told, paint)}"
+    text, good = _answer(told)
+    yield f"{paint.bold('answer')}    {paint.good(text) if good else paint.bad(text)}"
     if told.flag or told.why:
         said = told.why or _MEANINGS.get(told.flag, "")
         flag = f"flag {told.flag}" if told.flag else ""
@@ -42,12 +69,11 @@ def _attempts(told: Happened, paint: Paint) -> Iterator[str]:
         yield f"{label}  {number}  {tried.endpoint:{width}}  {tried.result}, {seconds(tried.seconds)}"
 
 
-def _answer(told: Happened, paint: Paint) -> str:
+def _answer(told: Happened) -> tuple[str, bool]:
+    """What was answered, and whether that is well."""
     if told.grpc_status:
-        text, good = f"gRPC {told.grpc_status}", told.grpc_status == "OK"
-    else:
-        text, good = (str(told.status), told.status < 500) if told.status else ("none", False)
-    return paint.good(text) if good and not told.flag else paint.bad(text)
+        return f"gRPC {told.grpc_status}", told.grpc_status == "OK" and not told.flag
+    return (str(told.status), told.status < 500 and not told.flag) if told.status else ("none", False)
 
 
 _MEANINGS = {

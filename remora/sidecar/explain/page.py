@@ -3,6 +3,7 @@
 ?method=GET&url=http://reviews/ratings&header=x-group:+beta&header=…&service=reviews
     ?method=GET&url=/ratings&inbound=true
     ?request_id=5f0c…
+    ?failures=all
 """
 
 from __future__ import annotations
@@ -76,20 +77,22 @@ def read_header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def requested_id(query: str) -> str:
-    """The request id that a query asks for; empty: it is about a request that is not there."""
-    return dict(parse_qsl(query)).get("request_id", "")
+def looks_back(query: str) -> bool:
+    """Whether a query asks for what has happened."""
+    return not {"request_id", "failures"}.isdisjoint(dict(parse_qsl(query)))
 
 
 def answer(query: str, view: View, recent: Recent) -> Explanation | list[Happened]:
     """What a data path says to a query. Raises QuestionError."""
-    wanted = requested_id(query)
-    return recent.find(wanted) if wanted else explain(read_query(query, has_app=view.app is not None), view)
+    if not looks_back(query):
+        return explain(read_query(query, has_app=view.app is not None), view)
+    wanted = dict(parse_qsl(query)).get("request_id", "")
+    return recent.find(wanted) if wanted else recent.failures()
 
 
 def service_asked(query: str, namespace: str) -> ServiceName | None:
     """The service that a query would be about, if it is about one; it may be that there is none."""
-    if requested_id(query):
+    if looks_back(query):
         return None
     try:
         asked = read_query(query)

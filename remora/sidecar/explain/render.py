@@ -21,7 +21,8 @@ def render(explanation: Explanation, paint: Paint) -> str:
 
 def _lines(told: Explanation, paint: Paint) -> Iterator[str]:
     asked = told.asked
-    yield paint.bold(f"{asked.method} http://{asked.authority}{asked.path}") + (", inbound" if asked.inbound else "")
+    url = f"http://{asked.authority}{asked.path}" if asked.authority else asked.path
+    yield paint.bold(f"{asked.method} {url}") + (", inbound" if asked.inbound else "")
     yield from (paint.dim(f"  {name}: {value}") for name, value in asked.headers)
     revision = f", revision {told.revision}" if told.revision else ""
     yield paint.dim(f"  configuration from {told.config}{revision}")

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from remora.sidecar.admin.pages import Page
-from remora.sidecar.explain.page import page_of, requested_id
+from remora.sidecar.explain.page import looks_back, page_of
 from remora.sidecar.explain.values import BackendFacts, EndpointFacts, Explanation, Rule
 from remora.sidecar.workers.messages import Told
 
 
 def merge_told(told: Mapping[int, Told], query: str) -> Page:
     """By worker."""
-    if requested_id(query):
+    if looks_back(query):
         found = [replace(each, worker=worker) for worker, answer in told.items() for each in answer.happened]
         return page_of(sorted(found, key=lambda each: each.at))
     explanations = {worker: each.explanation for worker, each in told.items() if each.explanation is not None}

@@ -129,11 +129,11 @@ class WorkerPool:
 
     async def explain(self, query: str, config: str) -> Page:
         """The page /explain: all workers are asked, since each has its own connections and memory."""
-        from remora.sidecar.explain.page import QuestionError, read_query, refusal, requested_id, service_asked
+        from remora.sidecar.explain.page import QuestionError, looks_back, read_query, refusal, service_asked
         from remora.sidecar.workers.merge_told import merge_told
 
         try:
-            if not requested_id(query):
+            if not looks_back(query):
                 read_query(query, has_app=self._options.upstream is not None)
         except QuestionError as error:
             return refusal(error)
