@@ -40,18 +40,20 @@ def max_min_shares(limit: float, demands: Mapping[T, float]) -> dict[T, float]:
     return {who: min((part + spare) / limit, 1.0) for who, part in shares.items()}
 
 
-def shares_by_key(demands: Mapping[T, float]) -> dict[T, float]:
-    """The share of each of a limit that counts by key, by what it demands of all keys together; they add up to 1.
+def shares_by_key(limit: float, demands: Mapping[T, float]) -> dict[T, float]:
+    """The share of each of a limit that counts by key, by what it demands of all keys together, in the same unit; they
+    add up to 1.
 
     Each key has the limit for itself, and nobody tells how each key's requests are spread: taken to be as all are, most
-    of the limit goes where they come. The rest is shared equally, for keys that are new somewhere.
+    of the limit goes where they come. The rest is shared equally, for keys that are new somewhere. Demands of next to
+    nothing count as equal ones.
     """
-    equal, total = 1.0 / len(demands), sum(demands.values())
-    if not total:
-        return dict.fromkeys(demands, equal)
-    return {who: EQUAL_SHARE * equal + (1.0 - EQUAL_SHARE) * demand / total for who, demand in demands.items()}
+    equal, least = 1.0 / len(demands), IDLE_SHARE * limit / len(demands)
+    total = sum(demands.values()) + IDLE_SHARE * limit
+    return {who: EQUAL_SHARE * equal + (1.0 - EQUAL_SHARE) * (each + least) / total for who, each in demands.items()}
 
 
 def split(limit: RateLimit, part: float, demands: Mapping[T, float]) -> dict[T, float]:
     """The shares of those that enforce `part` of a limit together, by what each demands in requests per second."""
-    return shares_by_key(demands) if limit.keys else max_min_shares(limit.rate * part, demands)
+    whole = limit.rate * part
+    return shares_by_key(whole, demands) if limit.keys else max_min_shares(whole, demands)

@@ -51,9 +51,9 @@ def test_by_hand() -> None:
     assert max_min_shares(100, {}) == {}
 
 
-@given(demands)
-def test_parts_by_key_are_the_whole_too_and_everybody_has_some(wanted: dict[int, float]) -> None:
-    shares = shares_by_key(wanted)
+@given(limits, demands)
+def test_parts_by_key_are_the_whole_too_and_everybody_has_some(limit: float, wanted: dict[int, float]) -> None:
+    shares = shares_by_key(limit, wanted)
     assert sum(shares.values()) == pytest.approx(1.0)
     assert min(shares.values()) >= EQUAL_SHARE / len(wanted) * 0.999
     most = max(wanted, key=wanted.__getitem__)
@@ -61,5 +61,5 @@ def test_parts_by_key_are_the_whole_too_and_everybody_has_some(wanted: dict[int,
 
 
 def test_parts_by_key_follow_where_requests_come() -> None:
-    assert shares_by_key({"a": 30, "b": 10}) == pytest.approx({"a": 0.6875, "b": 0.3125})
-    assert shares_by_key({"a": 0, "b": 0}) == {"a": 0.5, "b": 0.5}
+    assert shares_by_key(100, {"a": 30, "b": 10}) == pytest.approx({"a": 0.679, "b": 0.321}, abs=0.001)
+    assert shares_by_key(100, {"a": 1e-9, "b": 0}) == pytest.approx({"a": 0.5, "b": 0.5})
