@@ -76,6 +76,8 @@ class DataPath:
         """Ports of this sidecar. Traffic for them would go round in circles; whoever opens one adds it."""
         self.app: Cluster | None = None
         """None: the sidecar only calls."""
+        self.translation: Translation | None = None
+        """What stands before the app, if anything."""
         table = RouteTable(Snapshot(), options.namespace)
         self._mesh = Mesh(
             table,
@@ -234,7 +236,6 @@ class DataPath:
         return router
 
     def _translation(self) -> Translation | None:
-        """What stands before the app, if anything."""
         options = self._options
         grpc_only = options.upstream_protocol == "grpc"
         if not grpc_only and not options.grpc_json:
@@ -269,8 +270,8 @@ class DataPath:
             rule = Forwarding(None, self._options.via)
             return Listener(name, http1, http2, self._metrics, opaque=opaque, forwarding=rule)
         rule = Forwarding(self._options.trust_forwarded, self._options.via)
-        translated = self._translation()
-        one, two = (translated(http1, http2), translated(http2, http2)) if translated else (http1, http2)
+        translated = self.translation = self._translation()
+        one, two = (translated.before(http1, http2), translated.before(http2, http2)) if translated else (http1, http2)
         return Listener(name, one, two, self._metrics, opaque=opaque, forwarding=rule)
 
 

@@ -17,6 +17,8 @@ from tests.support.ports import free_port, free_ports
 from tests.support.process import Command, refused, running_sidecar
 from tests.support.push import endpoints_of, push_control
 
+LOGBOOK = Path(__file__).parents[2] / "examples/logbook/logbook.pb"
+
 
 async def answer(request: web.Request) -> web.StreamResponse:
     return web.Response(text=request.path)
@@ -254,3 +256,22 @@ async def test_control_is_asked_for_what_is_not_in_use_yet(tmp_path: Path, worke
             assert told["now"][0].startswith("it goes to shop.default, at ")
             told = await facts("GET", "http://nobody/", *where)
             assert told["failing"]["code"] == "not_in_registry"
+
+
+async def test_json_that_is_made_a_grpc_call_is_told_as_that_call(tmp_path: Path) -> None:
+    file = documents.write(
+        tmp_path / "mesh.yaml",
+        documents.rate_limit_policy(
+            "logbook", {"name": "get", "requests": 5, "matches": [{"path": {"value": "/logbook.v1.Logbook/GetDive"}}]}
+        ),
+    )
+    app = f"127.0.0.1:{free_port()}"
+    flags = ("--protocol", "grpc", "--grpc-json", str(LOGBOOK), "--config", str(file), "--service", "logbook")
+    async with running_sidecar(app, *flags) as sidecar:
+        where = ("--inbound", "--admin", sidecar.address("admin"))
+        status, page = await explain("GET", "/v1/divers/ada/dives/1", *where)
+        assert status == 0
+        assert "is made a call of /logbook.v1.Logbook/GetDive, by gRPC" in page
+        assert "now: room for 5 more" in page  # it counts for the limit of the call
+        told = await facts("DELETE", "/v1/divers/ada/dives/1", *where)
+        assert (told["failing"]["status"], told["failing"]["code"]) == (405, "json_not_bound")

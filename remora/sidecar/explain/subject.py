@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from remora.model.names import ServiceName
 from remora.model.policies import ServicePolicy
@@ -15,6 +15,11 @@ from remora.sidecar.routing.table import CompiledRoute, RouteTable
 from remora.sidecar.upstream.cluster import Cluster
 from remora.sidecar.wire.heads import RequestHead
 
+if TYPE_CHECKING:
+    # Most apps speak for themselves.
+    from remora.sidecar.translate.refusal import Refusal
+    from remora.sidecar.translate.translator import Translation
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class App:
@@ -24,6 +29,8 @@ class App:
     """The service that its requests count as."""
     cluster: Cluster
     gates: tuple[Gate, ...]
+    call_of: Callable[[RequestHead], bytes | Refusal | None] = lambda _: None
+    """The gRPC method that a request is made a call of, or what it is told instead; None: it stays as it is."""
 
 
 class Path(Protocol):
@@ -33,12 +40,18 @@ class Path(Protocol):
     def app(self) -> Cluster | None: ...
 
     @property
+    def translation(self) -> Translation | None: ...
+
+    @property
     def app_gates(self) -> tuple[Gate, ...]: ...
 
 
 def app_of(path: Path) -> App | None:
     """Behind a data path's inbound port."""
-    return None if path.app is None else App(path.app.name, path.app, path.app_gates)
+    if path.app is None:
+        return None
+    app = App(path.app.name, path.app, path.app_gates)
+    return app if path.translation is None else dataclasses.replace(app, call_of=path.translation.call_of)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

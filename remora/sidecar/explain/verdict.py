@@ -19,7 +19,7 @@ from remora.sidecar.wire.heads import RequestHead
 
 def fails(base: Explanation, head: RequestHead, failure: Failure, **details: object) -> Explanation:
     """The mesh answers it itself."""
-    return _fails_with(base, failing_of(failure, failure.sentence.format(**details), head))
+    return fails_with(base, failing_of(failure, failure.sentence.format(**details), head))
 
 
 def judged(base: Explanation, subject: Subject, view: View) -> Explanation:
@@ -30,15 +30,16 @@ def judged(base: Explanation, subject: Subject, view: View) -> Explanation:
         return fails(base, subject.head, failures.NO_ENDPOINT, service=possible[0].service)
     for rule in base.rules:
         if rule.failing is not None and rule.chance >= 1.0:
-            return _fallen(_fails_with(base, rule.failing), subject)
+            return _fallen(fails_with(base, rule.failing), subject)
     against = [_objection(backend, subject.head, view) for backend in possible]
     if all(against):
-        return _fallen(_fails_with(base, next(each for each in against if each)), subject)
+        return _fallen(fails_with(base, next(each for each in against if each)), subject)
     there = (_destination(backend, objection, view) for backend, objection in zip(possible, against, strict=True))
     return replace(base, now=(*_on_the_way(base.rules), *there))
 
 
-def _fails_with(base: Explanation, failing: Failing) -> Explanation:
+def fails_with(base: Explanation, failing: Failing) -> Explanation:
+    """The same, where it is known what is answered."""
     now = f"the sidecar answers {failing.answer} itself: {failing.sentence}"
     return replace(base, failing=failing, now=(now,))
 

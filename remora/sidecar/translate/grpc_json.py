@@ -40,6 +40,14 @@ class Transcoder:
         except UnicodeDecodeError:
             return False
 
+    def call_of(self, head: RequestHead) -> bytes | Refusal | None:
+        """The gRPC method that a request is made a call of, or what it is told instead; None: it is none of ours."""
+        try:
+            found = self._find(head.method.decode("latin-1"), _path(head))
+        except UnicodeDecodeError:
+            found = Refusal(400, GrpcStatus(INVALID_ARGUMENT, "the path is not UTF-8")) if self._only else None
+        return found.target.method.path if isinstance(found, Found) else found
+
     def start(
         self, factory: RequestHandlerFactory, stream: RequestStream, head: RequestHead, end: bool, cors: Fields
     ) -> RequestHandler | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,9 @@ from remora.sidecar.wire.heads import Fields, RequestHead
 from remora.sidecar.wire.stream import RequestHandler, RequestHandlerFactory, RequestStream
 
 if TYPE_CHECKING:
-    # It imports protobuf's JSON: only with --grpc-json.
+    # They import protobuf's JSON: only with --grpc-json.
     from remora.sidecar.translate.grpc_json import Transcoder
-
-
-Translation = Callable[[RequestHandlerFactory, RequestHandlerFactory], RequestHandlerFactory]
-"""(rest, grpc) → what stands before both: `rest` takes what is not translated, `grpc` calls of gRPC over HTTP/2."""
+    from remora.sidecar.translate.refusal import Refusal
 
 
 def before_app(
@@ -34,7 +31,29 @@ def before_app(
         from remora.sidecar.translate.refusal import Refusals
 
         transcoder = Transcoder(load_bindings(json_files), Refusals(metrics, service), only=grpc_only)
-    return lambda rest, grpc: Translator(rest, grpc, web=grpc_only, transcoder=transcoder, cors=cors)
+    return Translation(grpc_only, transcoder, cors)
+
+
+class Translation:
+    """How requests to an app are translated. `web`: gRPC-Web is; `transcoder`: JSON is, by its bindings."""
+
+    __slots__ = ("_cors", "_transcoder", "_web")
+
+    def __init__(self, web: bool, transcoder: Transcoder | None, cors: Pages | None) -> None:
+        self._web = web
+        self._transcoder = transcoder
+        self._cors = cors
+
+    def before(self, rest: RequestHandlerFactory, grpc: RequestHandlerFactory) -> Translator:
+        """What stands before both: `rest` takes what is not translated, `grpc` calls of gRPC over HTTP/2."""
+        return Translator(rest, grpc, web=self._web, transcoder=self._transcoder, cors=self._cors)
+
+    def call_of(self, head: RequestHead) -> bytes | Refusal | None:
+        """The gRPC method that a request is made a call of, or what it is told instead; None: it stays as it is."""
+        kind = head.content_type or b""
+        if kind.startswith(b"application/grpc"):
+            return head.path if self._web and kind.startswith(WEB) else None
+        return None if self._transcoder is None or head.upgrade else self._transcoder.call_of(head)
 
 
 class Translator:
