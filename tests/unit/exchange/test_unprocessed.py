@@ -93,6 +93,18 @@ async def test_an_instance_that_is_full_is_not_broken() -> None:
     played.cluster.abort()
 
 
+@pytest.mark.parametrize(("failure", "counted"), [(CONCURRENCY_LIMIT, 2), (CONNECT_FAILURE, 3)])
+async def test_that_it_went_well_elsewhere_changes_nothing_about_it(failure: Failure, counted: int) -> None:
+    played = play()
+    for endpoint in played.cluster.endpoints:
+        endpoint.outlier.failures = 2
+    played.ask(b"POST")
+    first = played.asked
+    first.handler.on_head(refusal(failure, head_of(first)), True)
+    (await played.attempt(2)).handler.on_head(ResponseHead(200, [], content_length=0), True)
+    assert sorted(endpoint.outlier.failures for endpoint in played.cluster.endpoints) == [0, counted]
+
+
 async def test_what_a_gate_stops_is_told_to_who_asked() -> None:
     played = play()
     gate = ConcurrencyGate("shop.default", AdaptiveConcurrency(1, 1), Metrics())

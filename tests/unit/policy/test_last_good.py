@@ -166,6 +166,16 @@ def test_all_that_is_kept_is_weighed() -> None:
     assert len(cache._by_place) <= 65536 / 16000
 
 
+def test_what_is_used_stays() -> None:
+    cache = LastGoodCache(LastGood(max_bytes=3 * 40_000))
+    first, second, *others = (request(path=b"/%d" % number) for number in range(4))
+    for asked in (first, second, *others):
+        cache.keep(ROUTE, asked, ResponseHead(200, []), b"x" * 40_000, 0.0)
+        cache.find(ROUTE, first, 1.0)
+    assert cache.find(ROUTE, first, 2.0)
+    assert cache.find(ROUTE, second, 2.0) is None
+
+
 def test_cookies_are_not_handed_on() -> None:
     cache = LastGoodCache(LastGood())
     head = ResponseHead(200, [(b"Set-Cookie", b"a=1"), (b"cache-control", b"public"), (b"x", b"y")])

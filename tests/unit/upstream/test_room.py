@@ -112,6 +112,16 @@ async def test_no_more_wait_than_may() -> None:
         await until(lambda: room.connections == 0)
 
 
+async def test_0_is_no_limit() -> None:
+    room = Room(Caps(connections=1, pending=0))
+    async with silent_server() as port:
+        found = pool(port, room)
+        assert [wait(found)[1] for _ in range(2000)] == [None] * 2000
+        assert room.waiting == 2000
+        found.abort()
+        await until(lambda: room.connections == 0)
+
+
 async def test_a_larger_limit_counts_at_once() -> None:
     room = Room(Caps(connections=1))
     async with silent_server() as port:
