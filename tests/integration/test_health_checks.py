@@ -20,6 +20,7 @@ from tests.support.backend import Backend, running_backend
 from tests.support.mesh import metric
 from tests.support.process import Command, running_sidecar
 from tests.support.waiting import until, until_async
+from tests.support.workers import kill_and_wait, workers
 
 FAST = {"interval": "50ms", "timeout": "500ms", "healthyAfter": 2, "unhealthyAfter": 2}
 PLAIN = {"outlier": {"consecutiveFailures": 0}, "balancer": {"type": "RoundRobin"}}
@@ -116,6 +117,26 @@ async def test_an_endpoint_that_fails_its_checks_is_left_out_until_it_passes_the
             # One connection for all checks of an instance, with workers too.
             assert [len(set(app.ports)) for app in apps] == [1, 1, 1]
             assert shop.sidecar.errors.decode().count("answered 503 to /healthz") == (len(flags) or 1)
+
+
+async def test_a_worker_that_starts_later_knows_who_is_not_well(tmp_path: Path) -> None:
+    async with running_apps(2) as apps:
+        apps[1].status = 503
+        health = {"path": "/healthz", **FAST}
+        async with asking(tmp_path, health, [app.backend.address for app in apps], "--workers", "2") as shop:
+            await shop.until_states("healthy", "check-failed")
+            for worker in await workers(shop.sidecar):
+                await kill_and_wait(shop.sidecar, worker["worker"])
+
+            async def both_know() -> bool:
+                shares = (await shop.endpoints())[1]["workers"]
+                return [share["state"] for share in shares] == ["check-failed", "check-failed"]
+
+            await until_async(both_know)
+            assert await shop.ask(20) == {200: 20}
+            assert apps[1].asked == 0
+            assert await metric(shop.sidecar, "mesh_health_checks_total", service="shop.default", result="failed") >= 2
+            assert await metric(shop.sidecar, "mesh_health_checks_total", service="shop.default", result="passed") >= 2
 
 
 async def test_which_statuses_are_well_is_for_the_policy_to_say(tmp_path: Path) -> None:

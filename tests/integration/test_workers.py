@@ -23,7 +23,7 @@ from tests.support.mesh import metric, samples
 from tests.support.ports import free_port
 from tests.support.process import Command, refused, running_sidecar
 from tests.support.push import endpoint, endpoints_of, name, push_control
-from tests.support.workers import gone, processes, status, workers, workers_when
+from tests.support.workers import gone, kill_and_wait, processes, status, workers, workers_when
 
 CONNECTIONS = 32
 """That all of them come to one of two workers has a chance of 2 to the power of -31."""
@@ -138,18 +138,6 @@ async def test_a_change_of_the_file_reaches_all(tmp_path: Path) -> None:
                 await kill_and_wait(sidecar, worker["worker"])
             async with connections(sidecar.port("outbound:orders")) as later:
                 assert await asyncio.gather(*(one.get() for one in later)) == ["new"] * CONNECTIONS
-
-
-async def kill_and_wait(sidecar: Command, number: int) -> None:
-    """Kill a worker, and wait until another has its place."""
-    victim = (await workers(sidecar))[number]
-    (process,) = [found for found in processes(sidecar) if found.pid == victim["pid"]]
-    process.kill()
-
-    def replaced(found: list[dict[str, object]]) -> bool:
-        return found[number]["state"] == "up" and found[number]["pid"] != victim["pid"]
-
-    await workers_when(sidecar, replaced)
 
 
 async def test_a_worker_that_is_killed_takes_only_its_connections_with_it() -> None:

@@ -40,6 +40,18 @@ def processes(sidecar: Command) -> list[psutil.Process]:
     return psutil.Process(sidecar.process.pid).children(recursive=True)
 
 
+async def kill_and_wait(sidecar: Command, number: int) -> None:
+    """Kill a worker, and wait until another has its place."""
+    victim = (await workers(sidecar))[number]
+    (process,) = [found for found in processes(sidecar) if found.pid == victim["pid"]]
+    process.kill()
+
+    def replaced(found: list[dict[str, object]]) -> bool:
+        return found[number]["state"] == "up" and found[number]["pid"] != victim["pid"]
+
+    await workers_when(sidecar, replaced)
+
+
 async def gone(found: list[psutil.Process]) -> None:
     """Wait until none of them runs any more; kills what is left after the deadline, and fails."""
     _, alive = await asyncio.to_thread(psutil.wait_procs, found, 10)
