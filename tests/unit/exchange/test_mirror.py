@@ -9,7 +9,7 @@ from remora.model.policies import ServicePolicy, Timeouts
 from remora.model.routes import FieldEdits, Filters
 from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange.decision import Decision, MirrorTarget
-from remora.sidecar.exchange.mirror import COPY_BYTES, MAX_COPIES
+from remora.sidecar.exchange.mirror import COPY_BYTES, MAX_COPIES, SERVICE_BYTES
 from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster
@@ -147,6 +147,47 @@ async def test_a_mirror_that_is_too_slow_loses_its_copy() -> None:
     assert play.shadow.copied_bytes == play.shadow.copies == play.shadow.active == 0
     exchange.on_data(b"rest", True)
     play.answer_request()
+
+
+async def test_all_copies_of_a_slow_mirror_together_are_kept_so_far() -> None:
+    play = Mirrored()
+    exchange = play.ask(b"POST", end=False)
+    play.mirror.handler.on_writable(False)
+    play.shadow.copied_bytes = SERVICE_BYTES - 1500  # of others
+    exchange.on_data(bytes(1000), False)
+    assert play.mirrored == {}
+    exchange.on_data(bytes(1000), False)
+    assert play.mirrored == counted("", "UO")
+    assert play.shadow.copied_bytes == SERVICE_BYTES - 1500
+
+
+async def test_trailers_come_after_what_a_slow_mirror_has_not_taken() -> None:
+    play = Mirrored()
+    exchange = play.ask(b"POST", end=False)
+    play.mirror.handler.on_writable(False)
+    exchange.on_data(bytes(1000), False)
+    exchange.on_trailers([(b"x", b"y")])
+    assert (play.mirror.data, play.mirror.trailers) == (b"", None)
+    play.mirror.handler.on_writable(True)
+    assert (len(play.mirror.data), play.mirror.trailers) == (1000, [(b"x", b"y")])
+
+
+async def test_a_request_that_ends_without_another_byte_ends_its_slow_copy() -> None:
+    play = Mirrored()
+    exchange = play.ask(b"POST", end=False)
+    exchange.on_data(b"all", False)
+    play.mirror.handler.on_writable(False)
+    exchange.on_data(b"", True)
+    assert not play.mirror.ended
+    play.mirror.handler.on_writable(True)
+    assert (play.mirror.data, play.mirror.ended) == (b"all", True)
+
+
+async def test_nobody_waits_to_be_told_to_send_a_copy() -> None:
+    play = Mirrored()
+    play.ask(b"POST", end=False, expect_continue=True)
+    assert play.asked.asked[0][0].expect_continue
+    assert not play.mirror.asked[0][0].expect_continue
 
 
 async def test_half_a_copy_is_given_up_with_its_request() -> None:
