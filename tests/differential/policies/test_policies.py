@@ -32,7 +32,7 @@ from tests.differential.proxies import envoy_problem
 
 TABLES = 30
 SEED = 4
-SCENES = 2 * len(KINDS)
+SCENES = 5 * len(KINDS)
 PAGE = Path(__file__).parents[3] / "docs" / "envoy-differences.md"
 
 

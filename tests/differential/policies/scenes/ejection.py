@@ -38,7 +38,7 @@ _OF_THE_CALL = (Act("trailers only", 2), Act("trailers only", 12))
 """UNKNOWN and UNIMPLEMENTED."""
 
 _BASE_S = 1
-_PAUSE_S = 0.01
+_PAUSE_S = 0.05
 
 Script = tuple[Act, ...]
 """What an endpoint does, again and again from the beginning."""

@@ -21,8 +21,8 @@ from tests.differential.policies.scenes.scene import (
 from tests.differential.policies.tables import Document
 from tests.differential.policies.translate import Config
 
-_KEYS = 100
-_FAIR = (0.15, 2.5)
+_KEYS = 60
+_FAIR = (0.1, 3)
 """Of its share of the keys an endpoint may have so much less, or more."""
 _STRAYS = 0.3
 """So many of the keys of others may move when an endpoint is gone: a ring or a table is made anew."""
