@@ -9,7 +9,7 @@ from remora.model.policies import ServicePolicy, Timeouts
 from remora.model.routes import FieldEdits, Filters
 from remora.model.snapshot import Endpoint
 from remora.sidecar.exchange.decision import Decision, MirrorTarget
-from remora.sidecar.exchange.mirror import COPY_BYTES, MAX_COPIES, SERVICE_BYTES
+from remora.sidecar.exchange.mirror import COPY_BYTES, LIMIT_S, MAX_COPIES, SERVICE_BYTES
 from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster
@@ -109,6 +109,13 @@ async def test_a_mirror_that_does_not_answer_is_not_waited_for() -> None:
     await until(lambda: bool(play.mirrored))
     assert play.mirrored == counted("", "UT")
     assert play.mirror.resets == [ResetReason.CANCELLED]
+
+
+async def test_a_copy_has_a_limit_where_requests_have_none() -> None:
+    play = Mirrored()
+    play.shadow.policy = ServicePolicy(timeouts=Timeouts(request_s=0.0))
+    play.ask()
+    assert play.mirror.handler._exchange.decision.request_timeout_s == LIMIT_S
 
 
 async def test_an_answer_without_end_is_not_read_for_ever() -> None:
