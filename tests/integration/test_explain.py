@@ -139,7 +139,7 @@ async def test_what_has_become_of_a_request_is_told_by_its_id(tmp_path: Path, wo
             assert [each["status"] for each in await facts("--request-id", "mine", *where)] == [200]
             status, page = await explain("--failures", *where)
             assert status == 0
-            assert f"http://{caller.address('outbound:bad')}/a  3 attempts, 503  {request}" in page
+            assert f"bad.default  GET /a  3 attempts, 503  {request}" in page
             status, page = await explain("--request-id", "unheard-of", *where)
             assert status == 1
             assert "does not remember unheard-of" in page

@@ -12,7 +12,8 @@ from collections import deque
 from remora.model.happened import Happened
 from remora.sidecar.exchange.timers import TimerWheel
 
-MAX_FAILURES = 1000
+MAX_FAILURES = 500
+"""That were tried, and as many that were not: a breaker that is open refuses many, and must not push out why."""
 MAX_SAMPLES = 200
 SAMPLE_SPACING_S = 0.05
 
@@ -29,23 +30,24 @@ MAX_TOLD = 100
 class Recent:
     """Of one data path."""
 
-    __slots__ = ("_failures", "_samples", "_timers", "open", "timer")
+    __slots__ = ("_failures", "_refused", "_samples", "_timers", "open", "timer")
 
     def __init__(self, timers: TimerWheel) -> None:
         self._timers = timers
         self._failures: deque[Happened] = deque(maxlen=MAX_FAILURES)
+        self._refused: deque[Happened] = deque(maxlen=MAX_FAILURES)
         self._samples: deque[Happened] = deque(maxlen=MAX_SAMPLES)
         self.open = True
         """The next request is to be kept, however it goes."""
         self.timer: int | asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._failures) + len(self._samples)
+        return len(self._failures) + len(self._refused) + len(self._samples)
 
     def keep(self, happened: Happened, *, failed: bool) -> None:
         """Remember it, and forget the oldest where there are too many."""
         if failed:
-            self._failures.append(happened)
+            (self._failures if happened.attempts else self._refused).append(happened)
             return
         self._samples.append(happened)
         self.open = False
@@ -62,8 +64,9 @@ class Recent:
 
     def failures(self) -> list[Happened]:
         """The newest that failed, or had an attempt that did; the oldest of them first."""
-        return list(self._failures)[-MAX_TOLD:]
+        newest = (*list(self._failures)[-MAX_TOLD:], *list(self._refused)[-MAX_TOLD:])
+        return sorted(newest, key=lambda each: each.at)[-MAX_TOLD:]
 
     def all(self) -> list[Happened]:
         """Everything, in no order."""
-        return [*self._failures, *self._samples]
+        return [*self._failures, *self._refused, *self._samples]

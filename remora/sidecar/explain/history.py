@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 
@@ -19,25 +20,30 @@ MAX_LISTED = 20
 
 
 def render_list(found: Sequence[Happened], paint: Paint) -> str:
-    """A line for each of the newest, the newest last."""
+    """A line for each of the newest, or for several in a row that are alike; the newest last."""
     if not found:
         return "no request has failed here, as far as this sidecar remembers"
-    shown = found[-MAX_LISTED:]
-    rows = [
-        (
-            time.strftime("%H:%M:%S", time.gmtime(told.at)),
-            told.direction,
-            f"{told.method} http://{told.authority}{told.path}",
-            f"{count(len(told.attempts), 'attempt')}, {_answer(told)[0]}" + (f", {told.flag}" if told.flag else ""),
-            told.request_id,
-        )
-        for told in shown
-    ]
+    groups = [list(group) for _, group in itertools.groupby(found, _row)]
+    shown = groups[-MAX_LISTED:]
+    rows = [(_when(group), *_row(group[-1]), group[-1].request_id) for group in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    more = len(found) - len(shown)
-    head = [paint.dim(f"and {more} before these (--json has all)")] if more else []
-    return "\n".join([*head, *lines, paint.dim("what became of one: sidecar explain --request-id ID, the last column")])
+    older = [paint.dim("and others before these (--json has more)")] if len(groups) > len(shown) else []
+    return "\n".join(
+        [*older, *lines, paint.dim("what became of one: sidecar explain --request-id ID, the last column")]
+    )
+
+
+def _row(told: Happened) -> tuple[str, str, str]:
+    tried = f"{count(len(told.attempts), 'attempt')}, " if told.attempts else ""
+    flag = f", {told.flag}" if told.flag else ""
+    return told.service or "none", f"{told.method} {told.path}", f"{tried}{_answer(told)[0]}{flag}"
+
+
+def _when(group: list[Happened]) -> str:
+    """Of one, or of several of the same kind in a row."""
+    last = time.strftime("%H:%M:%S", time.gmtime(group[-1].at))
+    return last if len(group) == 1 else f"{last} ({len(group)} in a row)"
 
 
 def _lines(told: Happened, paint: Paint) -> Iterator[str]:

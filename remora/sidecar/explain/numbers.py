@@ -6,8 +6,8 @@ from __future__ import annotations
 def seconds(value: float) -> str:
     """0.025 → 25 ms, 15 → 15 s, 300 → 5 min."""
     if 0 < value < 1:
-        return f"{value * 1000:.4g} ms"
-    return f"{value / 60:.4g} min" if value >= 120 else f"{value:.4g} s"
+        return f"{value * 1000:.3g} ms"
+    return f"{value / 60:.3g} min" if value >= 120 else f"{value:.3g} s"
 
 
 def limit(value: float, what: str = "no limit") -> str:

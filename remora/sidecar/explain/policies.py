@@ -178,10 +178,11 @@ def breaker(subject: Subject) -> Iterator[Rule]:
         yield Rule("breaker", ("none",))
         return
     per = "each endpoint" if found.per_endpoint else "the service"
-    when = f"{found.failures} failures in a row"
+    when = f"after {count(found.failures, 'failure')} in a row"
     if found.kind == "error_ratio":
-        when = f"{percent(found.error_share)} of at least {found.volume} requests fail within {seconds(found.window_s)}"
-    says = [f"of {per}: opens when {when}, for {seconds(found.sleep_s)}, then {count(found.probes, 'probe')}"]
+        share, window = percent(found.error_share), seconds(found.window_s)
+        when = f"when {share} of at least {found.volume} requests fail within {window}"
+    says = [f"of {per}: opens {when}, for {seconds(found.sleep_s)}, then {count(found.probes, 'probe')}"]
     if found.shadow:
         says.append("in shadow mode: only counted")
     cluster = subject.cluster
@@ -202,7 +203,8 @@ def caps(subject: Subject) -> Iterator[Rule]:
     now = ""
     if cluster is not None and subject.live:
         room = cluster.traffic.room
-        now = f"{room.connections} connections, {room.waiting} waiting requests, {cluster.active} requests"
+        open_ones, waiting = count(room.connections, "connection"), count(room.waiting, "waiting request")
+        now = f"{open_ones}, {waiting}, {count(cluster.active, 'request')}"
     yield Rule("limits", (says,), _unless(found == Caps(), subject.policy), now)
 
 

@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 
-from remora.model.happened import Happened
+from remora.model.happened import Happened, Tried
 from remora.model.policies import Balancer, RetryPolicy, ServicePolicy
 from remora.model.routes import FieldEdits, Filters, PathRewrite, Rewrite
 from remora.sidecar.exchange import failures
@@ -19,6 +19,8 @@ from remora.sidecar.wire.heads import ResponseHead
 from remora.sidecar.wire.stream import ResetReason
 from tests.unit.exchange.played import Play
 
+TRIED = (Tried("10.0.0.1:80", "answered 500", 0.1),)
+
 
 def happened(name: str, at: float = 0.0) -> Happened:
     return Happened(at, 0.1, "outbound", "GET", "shop", "/", "shop", "", 200, request_id=name, trace_id=f"t{name}")
@@ -27,13 +29,16 @@ def happened(name: str, at: float = 0.0) -> Happened:
 async def test_it_keeps_the_newest_and_no_more_than_it_may() -> None:
     recent = Recent(TimerWheel())
     for number in range(MAX_FAILURES + 10):
-        recent.keep(happened(str(number)), failed=True)
+        recent.keep(msgspec.structs.replace(happened(str(number)), attempts=TRIED), failed=True)
+    for number in range(MAX_FAILURES + 10):  # however many are refused, those that were tried stay
+        recent.keep(happened(f"r{number}"), failed=True)
     for number in range(MAX_SAMPLES + 10):
         recent.keep(happened(f"s{number}"), failed=False)
-    assert len(recent) == MAX_FAILURES + MAX_SAMPLES
+    assert len(recent) == 2 * MAX_FAILURES + MAX_SAMPLES
+    assert [each.request_id for each in recent.failures()[-2:]] == ["r508", "r509"]
     assert recent.find("9") == []
-    assert recent.find("10") == [happened("10")]
-    assert recent.find("t10") == [happened("10")]
+    assert recent.find("10") == [msgspec.structs.replace(happened("10"), attempts=TRIED)]
+    assert [each.request_id for each in recent.find("t10")] == ["10"]
     assert recent.find("s10") == [happened("s10")]
 
 
@@ -111,7 +116,7 @@ async def test_at_the_very_worst_it_takes_a_few_mebibytes() -> None:
     assert len(told.attempts) == MAX_TRIED
     assert max(len(each.result) for each in told.attempts) == MAX_TEXT
     assert size(told) <= 8 << 10
-    assert size(told) * (MAX_FAILURES + MAX_SAMPLES) < 10 << 20
+    assert size(told) * (2 * MAX_FAILURES + MAX_SAMPLES) < 10 << 20
     usual = happened("0123456789abcdef0123456789abcdef")
     assert size(usual) < 1024
 
