@@ -100,6 +100,17 @@ def test_who_is_refused_by_one_limit_uses_up_none_of_the_others() -> None:
     assert sidecar.passed(10) == 4
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_the_answer_tells_of_the_limit_that_lasts_longest(names: tuple[str, str]) -> None:
+    long, short = limit(names[0], 1, per_s=60.0), limit(names[1], 1, per_s=10.0)
+    sidecar = Sidecar(*sorted((long, short), key=lambda each: each.name))
+    sidecar.ask()
+    stopped = sidecar.ask()
+    assert stopped is not None
+    assert stopped.wait_s == pytest.approx(60.0)
+    assert long.name in stopped.detail
+
+
 def test_shadow_counts_and_lets_all_pass(caplog: pytest.LogCaptureFixture) -> None:
     sidecar = Sidecar(limit(shadow=True))
     assert sidecar.passed(10) == 10
