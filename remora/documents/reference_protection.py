@@ -7,8 +7,8 @@ _ENFORCEMENT = "`Shadow`: what it would refuse is counted (`mesh_shadowed_total`
 MEANINGS: dict[str, str] = {
     "TrafficPolicySpec.admission": "sheds requests at the caller while the service fails most of them (client-side "
     "throttling, Google SRE book, ch. 21): each is refused by chance, with 503, `admission_shed`. Each sidecar "
-    "counts for itself, each backend of a route by itself. What was refused here in another way (a breaker, a limit, no "
-    "instance) does not count",
+    "counts for itself, each backend of a route by itself. What was refused here in another way (a breaker, a limit, "
+    "no instance) does not count",
     "Admission.multiplierPercent": "requests beyond so many percent of the accepted ones are shed, by the chance "
     "`(requests - accepted * multiplier) / (requests + 1)`; 200: none are while half is accepted. When the service is "
     "back, each window lets so much more through than the one before",
