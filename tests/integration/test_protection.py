@@ -21,7 +21,7 @@ from tests.support.backend import Backend, running_backend
 from tests.support.mesh import metric
 from tests.support.ports import free_port
 from tests.support.process import Command, running_sidecar
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 
 NO_RETRY = {"retry": {"attempts": 0}, "outlier": {"consecutiveFailures": 0}}
 TWO_AT_ONCE = {"min": 2, "max": 2}
@@ -148,6 +148,43 @@ async def test_no_more_are_in_flight_to_the_app_than_its_limit(tmp_path: Path) -
         assert [await task for task in two] == ["200", "200"]
         assert await outcome(client, url) == "200"
         assert await metric(sidecar, "mesh_concurrency_in_flight", service="app.default") == 0
+
+
+async def test_the_limit_grows_while_there_is_room_and_falls_when_the_app_gets_slow(tmp_path: Path) -> None:
+    latency_s = 0.05
+
+    async def take_time(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(latency_s)
+        return web.Response()
+
+    policy = documents.traffic_policy(
+        "app",
+        concurrency={"min": 1, "window": "50ms", "measureRequests": 5, "measureEvery": "1h", "bufferPercent": 100},
+    )
+    mesh = documents.write(tmp_path / "mesh.yaml", policy)
+    async with (
+        running_backend(take_time) as app,
+        running_sidecar(app.address, "--service", "app", "--config", str(mesh)) as sidecar,
+        aiohttp.ClientSession() as client,
+    ):
+
+        async def ask_on() -> None:
+            while True:
+                if await outcome(client, sidecar.url("inbound")) != "200":
+                    await asyncio.sleep(0.01)
+
+        async def limit_is(low: int, high: int) -> bool:
+            return low <= await metric(sidecar, "mesh_concurrency_limit", service="app.default") <= high
+
+        asking = [asyncio.create_task(ask_on()) for _ in range(4)]
+        try:
+            await until_async(lambda: limit_is(20, 1000))
+            latency_s = 0.5
+            await until_async(lambda: limit_is(1, 6))
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.wait(asking)
 
 
 @contextlib.asynccontextmanager
