@@ -21,8 +21,6 @@ MAX_TEXT = 256
 """Characters that are kept of what callers choose. So a request takes less than 1 KiB, and at the very worst 8."""
 MAX_TRIED = 12
 """Attempts of one request that are kept, the last ones."""
-
-
 MAX_TOLD = 100
 """Failures that are told of at a time."""
 
