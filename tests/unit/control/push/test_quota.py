@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from remora.control.push.connection import Connection
-from remora.control.push.quota import ROUND_S, TTL_S, Quotas
+from remora.control.push.quota import MAX_QUOTAS, RENEW_S, ROUND_S, TTL_S, Quotas
 from remora.control.push.resources import Resources
 from remora.control.store.interface import Event, EventKind, LeaseId, Revision
 from remora.control.store.memory import MemoryStore
@@ -359,3 +359,38 @@ async def test_a_slow_store_keeps_no_sidecar_waiting() -> None:
     finally:
         rounds.cancel()
         await asyncio.wait([rounds])
+
+
+@pytest.mark.parametrize(
+    ("key", "share"),
+    [("/mesh/test/quotas/z", 1 / 2), ("/mesh/test/quotas/a", 1.0), ("/mesh/other/quotas/z", 1.0)],
+    ids=["another control", "itself", "another environment"],
+)
+async def test_whose_word_counts(key: str, share: float) -> None:
+    control = Control(MemoryStore(), "a", Clock(), LIMIT)
+    sidecar = Sidecar("shop-0", Clock(), control)
+    sidecar.agent.stop()
+    record = b'[{"service": "%s", "limit": "%s", "rates": {"shop-1": 0}}]' % (KEY[0].encode(), KEY[1].encode())
+    control.quotas.take([Event(EventKind.PUT, key, record, Revision(1))])
+    control.quotas.share()
+    sidecar.hear()
+    assert sidecar.limit.share == pytest.approx(share)
+
+
+async def test_one_sidecar_has_so_many_quotas_at_most() -> None:
+    mesh = Mesh()
+    many = [pb.QuotaDemand(service=KEY[0], limit=f"shop/{number}", rate=1) for number in range(MAX_QUOTAS + 5)]
+    mesh.controls[0].quotas.told(mesh.sidecars[0].connection, pb.Demand(quotas=many))
+    mesh.sidecars[1].leave()
+    assert len(mesh.controls[0].quotas.demands()) == MAX_QUOTAS
+
+
+async def test_what_was_written_under_a_lost_lease_is_written_again() -> None:
+    mesh = Mesh()
+    await mesh.run(4, 100, 100, 100)
+    for entry in (await mesh.store.list("/mesh/test/quotas/")).entries:
+        assert entry.lease is not None
+        mesh.store.expire(entry.lease)
+    await mesh.run(RENEW_S + 1, 100, 100, 100)
+    assert len((await mesh.store.list("/mesh/test/quotas/")).entries) == 2
+    assert mesh.shares == pytest.approx([1 / 3] * 3, abs=0.02)
