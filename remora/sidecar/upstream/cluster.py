@@ -31,6 +31,7 @@ class Cluster:
     __slots__ = (
         "_balancer",
         "_by_id",
+        "_choosing",
         "_easing",
         "_ejections",
         "_usable",
@@ -75,6 +76,8 @@ class Cluster:
         """Of the choice."""
         self._balancer: Balancer | None = None
         """Of the choice."""
+        self._choosing: asyncio.Handle | None = None
+        """Set while a new choice is due."""
         self._easing: asyncio.TimerHandle | None = None
         """For the next step of slow starts."""
 
@@ -179,6 +182,7 @@ class Cluster:
 
     def _choose(self) -> None:
         """Which endpoints get requests from now on. Called whenever one has changed, so that requests need not look."""
+        self._choose_no_more()
         now = time.monotonic()
         note_wellness(self.endpoints, now, new=bool(self.choice.levels))
         passed = self.breakers.passed(self.endpoints)
@@ -188,6 +192,16 @@ class Cluster:
         self._usable, self._balancer = choice.usable, choice.balancer
         self.keys = KeyReader(self.policy.balancer.hash_on) if choice.hashed is not None else None
         self._ease_on()
+
+    def _choose_soon(self) -> None:
+        """The same for changes of which many come at once: each choice looks at all endpoints."""
+        if self._choosing is None:
+            self._choosing = asyncio.get_running_loop().call_soon(self._choose)
+
+    def _choose_no_more(self) -> None:
+        if self._choosing is not None:
+            self._choosing.cancel()
+            self._choosing = None
 
     def _ease_on(self) -> None:
         """Reckon the weights of slow starts anew, after a while."""
@@ -212,7 +226,7 @@ class Cluster:
         endpoint.check_fault = fault
         level = logging.WARNING if fault else logging.INFO
         log.log(level, "%s: endpoint %s: %s", self.name, endpoint_id, fault or "it passes its health check again")
-        self._choose()
+        self._choose_soon()
 
     def drain(self) -> None:
         """Let go of all endpoints."""
@@ -220,6 +234,7 @@ class Cluster:
         self.update((), self.policy)
 
     def abort(self) -> None:
+        self._choose_no_more()
         if self._easing is not None:
             self._easing.cancel()
             self._easing = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 
@@ -115,8 +116,10 @@ async def test_in_panic_those_are_used_that_do_not_seem_well_but_for_open_breake
     found = cluster(endpoints(x="", y="", z="", w=""), policy)
     fail(by_id(found, "x"))
     found.check("y", "It answered 503.")
+    await asyncio.sleep(0)
     assert not found.choice.levels[0].panics
     found.check("z", "It answered 503.")
+    await asyncio.sleep(0)
     assert found.choice.levels[0].panics
     assert set(picks(found)) == {"y", "z", "w"}
     found.abort()

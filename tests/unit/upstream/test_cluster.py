@@ -28,6 +28,12 @@ def cluster(*endpoints: Endpoint) -> Cluster:
     return made
 
 
+async def told(found: Cluster, name: str, fault: str) -> None:
+    """A check has found this."""
+    found.check(name, fault)
+    await asyncio.sleep(0)
+
+
 def picks(found: Cluster, count: int = 30) -> set[str]:
     return {picked.endpoint.id for picked in (found.pick() for _ in range(count)) if picked is not None}
 
@@ -81,18 +87,41 @@ def test_a_new_address_is_a_new_endpoint() -> None:
     assert found.endpoints[0] is not before
 
 
-def test_what_a_check_has_found_outlives_another_protocol_at_the_same_place() -> None:
+async def test_what_a_check_has_found_outlives_another_protocol_at_the_same_place() -> None:
     """The check tells only what has changed."""
     found = cluster(endpoint("a"), endpoint("b"), endpoint("c"))
-    found.check("a", "It answered 503.")
+    await told(found, "a", "It answered 503.")
     assert picks(found) == {"b", "c"}
     found.update((endpoint("a", protocol="h2"), endpoint("b"), endpoint("c")), found.policy)
     assert picks(found) == {"b", "c"}
-    found.check("a", "")
+    await told(found, "a", "")
     assert picks(found) == {"a", "b", "c"}
-    found.check("a", "It answered 503.")
+    await told(found, "a", "It answered 503.")
     found.update((Endpoint("a", "127.0.0.1", 9), endpoint("b"), endpoint("c")), found.policy)
     assert picks(found) == {"a", "b", "c"}
+
+
+async def test_many_checks_at_once_make_one_choice() -> None:
+    found = cluster(*(endpoint(name) for name in "abcd"))
+    before = found.choice
+    found.check("a", "It answered 503.")
+    found.check("b", "It answered 503.")
+    assert found.choice is before
+    await asyncio.sleep(0)
+    assert picks(found) == {"c", "d"}
+    before = found.choice
+    await asyncio.sleep(0)
+    assert found.choice is before
+    found.check("a", "")
+    found.update((endpoint("a"), endpoint("b"), endpoint("c")), found.policy)
+    before = found.choice
+    assert picks(found) == {"a", "c"}
+    await asyncio.sleep(0)
+    assert found.choice is before
+    found.check("a", "It answered 503.")
+    found.abort()
+    await asyncio.sleep(0)
+    assert found.choice is before
 
 
 async def test_connections_to_those_that_are_gone_are_closed() -> None:
@@ -129,7 +158,7 @@ def test_what_all_endpoints_say_that_they_speak_is_known() -> None:
     assert found.declared == "auto"
 
 
-def test_sessions_find_their_endpoint_while_it_is_well() -> None:
+async def test_sessions_find_their_endpoint_while_it_is_well() -> None:
     found = cluster(endpoint("a"), endpoint("b"))
     a = found.endpoints[0]
     assert found.find_well("a") is a

@@ -239,13 +239,16 @@ async def test_the_cap_on_requests_is_asked_for_only_when_it_is_reached() -> Non
 async def test_an_endpoint_that_fails_its_checks_is_left_out_over_snapshots() -> None:
     found = cluster(None)
     found.check("a", "it is down")
+    await asyncio.sleep(0)
     assert picks(found) == {"b"}
     choice = found.choice
     found.check("a", "it is down")
     found.check("nobody", "it is down")
+    await asyncio.sleep(0)
     assert found.choice is choice
     found.update((A, B), policy(SERVICE))
     assert picks(found) == {"b"}
     found.check("a", "")
+    await asyncio.sleep(0)
     assert picks(found) == {"a", "b"}
     found.abort()
