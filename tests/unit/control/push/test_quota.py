@@ -394,3 +394,14 @@ async def test_what_was_written_under_a_lost_lease_is_written_again() -> None:
     await mesh.run(RENEW_S + 1, 100, 100, 100)
     assert len((await mesh.store.list("/mesh/test/quotas/")).entries) == 2
     assert mesh.shares == pytest.approx([1 / 3] * 3, abs=0.02)
+
+
+async def test_parts_that_stay_are_not_sent_again() -> None:
+    mesh = Mesh()
+    await mesh.run(8, 100, 100, 100)
+    mesh.controls[0].quotas.share()
+    assert not mesh.sidecars[0].connection.take_replies()
+    late = Sidecar("shop-late", mesh.clock, mesh.controls[0])
+    late.agent.stop()
+    mesh.controls[0].quotas.share()
+    assert mesh.sidecars[0].connection.take_replies()
