@@ -7,6 +7,7 @@ executed exactly once whatever happens.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +19,7 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
+from remora.sidecar.policy.retry_budget import WINDOW_S
 from tests.support import documents
 from tests.support.backend import Backend, running_backend
 from tests.support.process import Command, running_sidecar
@@ -333,10 +335,13 @@ async def test_a_storm_of_retries_is_held_to_a_fifth(
     async with drilled(tmp_path, callers, retry={"perTryTimeout": "250ms" if fault is hang else "0s"}) as drill:
         for app in drill.apps:
             app.fault = fault
+        began = time.monotonic()
         assert await drill.send(method, requests, at_once) == {status: requests}
-        load = drill.executed.total()
+        load, seconds = drill.executed.total(), time.monotonic() - began
         if method == "GET":
-            assert requests < load <= 1.2 * requests
+            # On a machine so slow that a caller sends less than five requests a second, one retry a second counts.
+            slack = 0 if seconds < WINDOW_S else callers * seconds
+            assert requests < load <= 1.2 * requests + slack
             assert (await drill.counted("mesh_retries_total")).total() == load - requests
             assert (await drill.counted("mesh_retries_denied_total")).total() > requests / 2
         else:

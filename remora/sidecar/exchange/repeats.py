@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from remora.sidecar.policy.retry_budget import Budget
@@ -45,12 +44,11 @@ class Repeats:
         self.handle: asyncio.TimerHandle | None = None
         """Of the wait before the next one."""
 
-    def charge(self, budget: Budget) -> None:
-        """The next attempt costs a retry."""
+    def take_place(self, budget: Budget) -> None:
+        """From now on the request is one that is being retried, if it is not yet."""
         if self._budget is None:
             self._budget = budget
             budget.take()
-        budget.spend(time.monotonic())
 
     def wait(self, seconds: float, then: Callable[[], None]) -> None:
         """Do `then`, which begins the next attempt, after `seconds`."""

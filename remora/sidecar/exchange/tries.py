@@ -262,11 +262,12 @@ class Tries(RequestClock):
         if failure is AttemptFailure.CONNECT:
             return True
         has_place = (repeats is not None and repeats.has_place) or cluster.budget.has_place(cluster.active - judged)
-        return self._has_budget(decision, has_place=has_place)
+        return self._has_budget(decision, has_place=has_place, spends=failure not in UNPROCESSED)
 
-    def _has_budget(self, decision: Decision, *, has_place: bool) -> bool:
-        """Whether the budget lets another attempt be made; `has_place`: it would let it be in flight now."""
-        if has_place and decision.cluster.budget.has_retries(time.monotonic()):
+    def _has_budget(self, decision: Decision, *, has_place: bool, spends: bool = True) -> bool:
+        """Whether the budget lets another attempt be made. `has_place`: it would let it be in flight now; `spends`: it
+        has to be paid for."""
+        if has_place and (not spends or decision.cluster.budget.has_retries(time.monotonic())):
             return True
         self._proxy.metrics.count_retry_denied(decision.service)
         return False
@@ -286,7 +287,9 @@ class Tries(RequestClock):
             wait_s = backoff_s(decision.retry, repeats.retries, random.random())
         self._proxy.metrics.count_retry(decision.service, failure.value)
         if failure is not AttemptFailure.CONNECT:
-            repeats.charge(decision.cluster.budget)
+            repeats.take_place(decision.cluster.budget)
+        if failure not in UNPROCESSED:
+            decision.cluster.budget.spend(time.monotonic())
         repeats.wait(wait_s, self._try_again)
 
     def _repeat(self) -> Repeats:

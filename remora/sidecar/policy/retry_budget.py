@@ -7,8 +7,8 @@ It has two laws, and a retry must keep both:
 * Over time: the retries of ten seconds are at most the same share of the requests that began in them (Finagle's and
   Linkerd's budget). What fails fast is hardly ever in flight, so the first law alone would let all of it be retried.
 
-A service with little traffic has minima, for either law one. Where no connection was made a retry is free: however many
-are made, no app gets the request more than once.
+A service with little traffic has minima, for either law one. What provably was not processed is free of the second law,
+and of both where not even a connection was made: however often it is tried, no app gets it more than once.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -160,6 +161,18 @@ async def test_a_failed_connect_needs_no_budget() -> None:
     assert play.cluster.budget.retrying == play.cluster.budget.waiting == 0
 
 
+async def test_a_refused_stream_needs_a_place_and_is_not_paid_for() -> None:
+    for minimum, attempts in ((1, 3), (0, 1)):
+        policy = RetryPolicy(budget=RetryBudget(0.0, minimum, 0), backoff_base_s=0.001)
+        play = Play(ServicePolicy(balancer=Balancer("round_robin"), retry=policy))
+        play.ask(b"POST")
+        for attempt in range(1, attempts + 1):
+            (await play.attempt(attempt)).handler.on_reset(ResetReason.REFUSED)
+        assert play.downstream.ended
+        assert play.attempts == attempts
+        assert play.cluster.budget.retrying == play.cluster.budget.waiting == 0
+
+
 async def test_each_retry_is_paid_for() -> None:
     """Ten within ten seconds, beyond the share: the first request takes them all."""
     policy = RetryPolicy(attempts=10, budget=RetryBudget(0.0, 1, 1), backoff_base_s=0.0001)
@@ -171,6 +184,34 @@ async def test_each_retry_is_paid_for() -> None:
     assert [head.status for head in play.downstream.heads] == [503] * 3
     assert play.metrics.retries_denied == {("shop.default",): 2}
     assert play.cluster.budget.retrying == play.cluster.budget.waiting == 0
+
+
+async def test_requests_pay_for_retries() -> None:
+    policy = RetryPolicy(attempts=10, budget=RetryBudget(0.2, 1, 0), backoff_base_s=0.0001)
+    play = Play(ServicePolicy(balancer=Balancer("round_robin"), retry=policy))
+    for _ in range(9):
+        play.ask()
+        play.asked.handler.on_head(ResponseHead(200, []), True)
+    play.ask()
+    for attempts in (10, 11, 12):
+        (await play.attempt(attempts)).handler.on_head(ResponseHead(503, []), True)
+    assert play.downstream.heads[-1].status == 503
+    assert play.metrics.retries_denied == {("shop.default",): 1}
+
+
+async def test_no_more_are_retried_at_a_time_than_the_budget_has_places_for() -> None:
+    """Half of the others in flight; an answer that is being judged is none of them."""
+    policy = RetryPolicy(budget=RetryBudget(0.5, 0, 1000), backoff_base_s=0.0001)
+    play = Play(ServicePolicy(balancer=Balancer("round_robin"), retry=policy))
+    handlers: list[Any] = []
+    for _ in range(4):
+        play.ask()
+        handlers += [upstream.handler for upstream in play.upstreams if upstream.handler not in (None, *handlers)]
+    handlers[0].on_head(ResponseHead(503, []), True)
+    assert play.cluster.budget.retrying == 1, "of 3 others"
+    handlers[1].on_head(ResponseHead(503, []), True)
+    assert play.metrics.retries_denied == {("shop.default",): 1}, "of 2"
+    assert play.cluster.budget.retrying == 1
 
 
 async def test_an_answer_cut_in_the_middle_is_cut_downstream_too() -> None:

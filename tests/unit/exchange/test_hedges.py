@@ -148,6 +148,15 @@ async def test_hedges_are_counted_over_time_too() -> None:
     assert played.metrics.retries == {("shop.default", "hedge"): 9}
 
 
+async def test_a_hedge_is_a_request_in_flight_too() -> None:
+    """Where there are as many as may be, there is no hedge."""
+    played = play()
+    exchange = played.ask()
+    played.cluster.traffic.asks_from = 1
+    exchange.on_hedge_due()
+    assert played.attempts == 1
+
+
 async def test_a_request_that_is_retried_needs_a_place_for_a_hedge_as_well() -> None:
     played = play(attempts=1, budget=RetryBudget(0.0, 1), backoff_base_s=0.001)
     exchange = played.ask()
@@ -180,6 +189,7 @@ async def test_each_hedge_has_the_time_of_one_try_and_what_did_not_answer_is_not
     await until(lambda: played.attempts == 2)
     assert began.timer is not None, "it counts from the hedge on"
     pair = [upstream for upstream in played.upstreams if upstream.asked]
+    played.cluster.pick()
     exchange.on_try_timeout()
     last = await played.attempt(3)
     assert last not in pair

@@ -127,6 +127,14 @@ async def test_what_may_have_been_executed_is_not_told() -> None:
         await played.done(exchange)
         told = field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD)
         assert (told is not None) is proves
+    for reason, proves in ((ResetReason.STALE, True), (ResetReason.CLOSING, False)):
+        played = play(RetryPolicy(attempts=0))
+        exchange = played.ask(trace_parent=SPAN)
+        played.asked.handler.on_reset(reason)
+        played.asked.handler.on_connect_failure("gone")
+        assert exchange.done
+        told = field_value(played.downstream.heads[-1].fields, UNPROCESSED_FIELD)
+        assert (told is not None) is proves
     played = play(RetryPolicy(attempts=0, hedging=Hedging(10)))
     played.cluster.update((), played.policy)
     played.ask(trace_parent=SPAN)
