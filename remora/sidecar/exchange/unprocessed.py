@@ -15,22 +15,24 @@ UNPROCESSED_FIELD = b"x-mesh-unprocessed"
 
 _BUSY = CONCURRENCY_LIMIT.code.encode()
 _GONE = CONNECT_FAILURE.code.encode()
-_SPAN = slice(36, 52)
-"""Of a traceparent."""
 
 
 def telling(came_in: bytes | None) -> Fields:
     """The fields that tell it to who sent a request with the traceparent `came_in`."""
-    span = b"" if came_in is None else came_in[_SPAN]
+    span = b"" if came_in is None else _span(came_in)
     return [(UNPROCESSED_FIELD, span)] if span else []
 
 
 def told_by(answer: Fields, went_in: bytes | None) -> AttemptFailure | None:
     """How an attempt has failed whose `answer` tells it, to a request that was sent with the traceparent `went_in`."""
     told = field_value(answer, UNPROCESSED_FIELD)
-    if told is None or went_in is None or told != went_in[_SPAN]:
+    if told is None or went_in is None or told != _span(went_in):
         return None
     return AttemptFailure.CONNECT if field_value(answer, ERROR_FIELD) == _GONE else AttemptFailure.REFUSED
+
+
+def _span(traceparent: bytes) -> bytes:
+    return traceparent[36:52]
 
 
 def is_busy(answer: Fields) -> bool:
