@@ -37,7 +37,7 @@ PathValue = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
 
-GrpcName = Annotated[str, Meta(min_length=1, max_length=1024)]
+GrpcName = Annotated[str, Meta(max_length=1024)]
 SessionName = Annotated[
     str,
     Meta(

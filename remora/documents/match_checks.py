@@ -64,7 +64,7 @@ def _path(path: PathMatch, place: str) -> Iterator[Fault]:
 
 
 def _grpc_method(method: GRPCMethodMatch, place: str) -> Iterator[Fault]:
-    if method.service is None and method.method is None:
+    if not method.service and not method.method:
         yield Fault(place, "write a service, a method, or both")
         return
     found = list(_grpc_names(method, place))
@@ -79,7 +79,7 @@ def _grpc_names(method: GRPCMethodMatch, place: str) -> Iterator[Fault]:
         ("service", method.service, _GRPC_SERVICE),
         ("method", method.method, _GRPC_METHOD),
     ):
-        if value is None:
+        if not value:
             continue
         if method.type == "RegularExpression":
             yield from _regex(value, f"{place}.{field}")

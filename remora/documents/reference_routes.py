@@ -110,6 +110,7 @@ DEFAULTS: dict[str, str] = {
     "GRPCRouteSpec.hostnames": "all names of the service",
     "HTTPRouteMatch.method": "any",
     "GRPCRouteMatch.method": "any",
+    "GRPCMethodMatch.service": "any",
     "GRPCMethodMatch.method": "any",
 }
 

@@ -206,8 +206,8 @@ def _grpc_match(match: GRPCRouteMatch) -> tuple[Rank, RouteMatch]:
 
 
 def grpc_path(method: GRPCMethodMatch) -> PathMatch:
-    """The paths of the methods that are meant; a service, a method or both are."""
-    service, name = method.service, method.method
+    """The paths of the methods that are meant; a service, a method or both are. An empty name is any."""
+    service, name = method.service or None, method.method or None
     if method.type == "RegularExpression" or service is None:
         return PathMatch("regex", f"/{_grpc_part(method, service)}/{_grpc_part(method, name)}")
     return PathMatch("prefix", f"/{service}") if name is None else PathMatch("exact", f"/{service}/{name}")

@@ -333,7 +333,7 @@ spec:
   - backendRefs: [{name: a}]
     matches:
     - {method: {method: Get}}
-    - {method: {}}
+    - {method: {service: ""}}
     - {method: {service: a/b, method: "1"}}
     - {method: {type: RegularExpression, service: "a("}}
     - {method: {type: RegularExpression, service: '\Qa.b'}}

@@ -215,8 +215,8 @@ def test_grpc_names_may_be_expressions_or_left_out() -> None:
 
     rules = [
         rule("one", method(type="RegularExpression", service="a\\..*", method="Get|List")),
-        rule("any-service", method(method="Get")),
-        rule("any-method", method(type="RegularExpression", service="a.+")),
+        rule("any-service", method(method="Get", service="")),
+        rule("any-method", method(type="RegularExpression", service="a.+", method="")),
     ]
     found = {ranked.route.name: ranked.route.match.path for ranked in compiled(document("g", rules, "GRPCRoute"), 1, 1)}
     assert found == {
