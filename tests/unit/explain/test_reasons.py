@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from remora.model.base import Origin
 from remora.model.limits import Fault
 from remora.model.names import ServiceName, service_name
-from remora.model.policies import HashKey, Hedging, RetryBudget, RetryPolicy, ServicePolicy, Timeouts
-from remora.model.routes import Backend, FieldMatch, Filters, PathMatch, Redirect, Route, RouteMatch
+from remora.model.policies import AdmissionControl, HashKey, Hedging, RetryBudget, RetryPolicy, ServicePolicy, Timeouts
+from remora.model.routes import Backend, FieldEdits, FieldMatch, Filters, PathMatch, Redirect, Route, RouteMatch
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
+from remora.sidecar.exchange.admission_gate import AdmissionGate
 from remora.sidecar.exchange.faults import FaultGate
 from remora.sidecar.exchange.gate import Gate
 from remora.sidecar.explain.paint import Paint
@@ -18,6 +21,7 @@ from remora.sidecar.explain.reasons import explain, head_of
 from remora.sidecar.explain.render import render
 from remora.sidecar.explain.subject import View
 from remora.sidecar.explain.values import Asked, Explanation
+from remora.sidecar.policy.outcome import Outcome
 from remora.sidecar.routing.table import RouteTable
 from remora.sidecar.telemetry.metrics import Metrics
 
@@ -200,3 +204,25 @@ def test_each_time_is_told_with_the_document_that_it_stands_in() -> None:
     assert list(sources(told, "retry budget")) == ["TrafficPolicy default/shop"]
     assert list(sources(told, "hedging")) == ["TrafficPolicy default/shop"]
     assert list(sources(told, "deadline")) == ["grpc-timeout of the request"]
+
+
+def test_what_a_gate_stops_by_chance_is_told_before_where_the_rest_goes() -> None:
+    gate = AdmissionGate("shop", AdmissionControl(volume=1), Metrics())
+    for _ in range(100):
+        gate.leave(Outcome.FAILED, time.monotonic(), 0.1)
+    told = explain(ask(), view(Service(SHOP), gates=(gate,)))
+    assert told.failing is None
+    assert told.now[0].startswith("80 % of such requests are answered 503: shop fails most requests")
+    assert told.now[1] == "it goes to shop.default, at 10.0.0.1:80"
+
+
+def test_a_page_tells_what_does_not_apply_apart_and_what_backends_see() -> None:
+    edits = Filters(request=FieldEdits(set=(("x-canary", "yes"),)))
+    slow = Fault(ORIGIN, (RouteMatch(headers=(FieldMatch("x-slow", "1"),)),), delay_s=2.0)
+    service = Service(SHOP, (route("one", Backend(V2, filters=edits)),), faults=(slow,))
+    page = render(explain(ask(), view(service, gates=(FaultGate(service, Metrics()),))), Paint())
+    assert page.count("delays for 2 s") == 1
+    assert page.index("what does not apply to this request") < page.index("delays for 2 s")
+    assert "           because: header x-slow is 1 (there is none)" in page.splitlines()
+    assert "    request headers: set x-canary: yes" in page.splitlines()
+    assert "    it sees x-canary: yes" in page.splitlines()
