@@ -27,6 +27,9 @@ from remora.sidecar.wire.heads import RequestHead
 MAX_AUTHORITIES = 4096
 """Authorities whose service is remembered; a flood of others only costs the look-up."""
 
+MAX_AUTHORITY_BYTES = 261
+"""Of one that is remembered: a host name of 255 and a port."""
+
 _LONGEST_BACKOFF = 10
 """Times a route's own backoff."""
 
@@ -195,7 +198,7 @@ class RouteTable:
         compiled = self.services.get(name) if name is not None else None
         if compiled is None:
             compiled = self._by_host.get(host)
-        if len(self._by_authority) < MAX_AUTHORITIES:
+        if len(authority) <= MAX_AUTHORITY_BYTES and len(self._by_authority) < MAX_AUTHORITIES:
             self._by_authority[authority] = compiled
         return compiled
 

@@ -13,7 +13,7 @@ from remora.model.names import service_name
 from remora.model.policies import RetryPolicy, ServicePolicy, Timeouts
 from remora.model.routes import Backend, FieldMatch, Filters, PathMatch, PathRewrite, Rewrite, Route, RouteMatch
 from remora.model.snapshot import Service, Snapshot, SnapshotError
-from remora.sidecar.routing.table import CompiledRoute, CompiledService, RouteTable
+from remora.sidecar.routing.table import MAX_AUTHORITIES, CompiledRoute, CompiledService, RouteTable
 from remora.sidecar.wire.heads import RequestHead
 
 SHOP = service_name("shop")
@@ -247,3 +247,11 @@ def test_a_rule_says_otherwise_than_the_policy_what_it_says() -> None:
     assert own.request_timeout_s == 2.0
     assert own.retry.tells_timeout, "what is configured is told"
     assert not rule(request_timeout_s=0.0).retry.tells_timeout, "no limit is none to tell"
+
+
+def test_a_flood_of_authorities_is_not_remembered() -> None:
+    table = RouteTable(Snapshot(1, {SHOP: Service(SHOP)}), "default")
+    for authority in (b"a" * 300, *(b"shop:%d" % port for port in range(MAX_AUTHORITIES + 10))):
+        assert (table.find(authority) is None) == (authority[:4] != b"shop")
+    assert len(table._by_authority) == MAX_AUTHORITIES
+    assert b"a" * 300 not in table._by_authority
