@@ -87,6 +87,36 @@ async def test_a_failure_is_not_an_answer_while_another_attempt_is_in_flight(sta
     assert played.active == 0
 
 
+@pytest.mark.parametrize("in_trailers", [False, True])
+async def test_a_call_that_fails_is_not_answered_while_another_attempt_is_in_flight(in_trailers: bool) -> None:
+    """INTERNAL is no status that is tried again, but the other attempt may do better."""
+    played = play(safe_methods=("POST",))
+    played.ask(b"POST", content_type=b"application/grpc")
+    first, second = await hedged(played)
+    status = [(b"grpc-status", b"13")]
+    if in_trailers:
+        first.handler.on_head(ResponseHead(200, []), False)
+        first.handler.on_trailers(status)
+    else:
+        first.handler.on_head(ResponseHead(200, status), True)
+    assert not played.downstream.heads
+    second.handler.on_head(ResponseHead(200, []), False)
+    second.handler.on_data(b"message", False)
+    second.handler.on_trailers([(b"grpc-status", b"0")])
+    assert played.downstream.trailers == [(b"grpc-status", b"0")]
+    assert played.active == played.cluster.budget.retrying == 0
+
+
+async def test_there_is_no_hedge_beside_an_answer_that_has_begun() -> None:
+    played = play(hedges=2)
+    exchange = played.ask()
+    first, _ = await hedged(played)
+    assert exchange.hedges is not None
+    assert exchange.hedges.timer.timer is not None
+    first.handler.on_head(ResponseHead(200, [], content_length=2), False)
+    assert exchange.hedges.timer.timer is None
+
+
 async def test_the_last_failure_is_the_answer() -> None:
     played = play()
     played.ask()
