@@ -67,7 +67,9 @@ class Sidecar:
         self.passed = 0
         self._due = 0.0
         self.agent = QuotaAgent(
-            lambda: {KEY: self.limit.take_wanted()}, lambda shares: self.lease(shares[KEY]) if shares else None, clock
+            lambda: {KEY: self.limit.take_wanted()},
+            lambda shares: self.lease(shares[KEY]) if KEY in shares else None,
+            clock,
         )
         self.agent.follow({KEY: limit.rate})
         self.connect(control)

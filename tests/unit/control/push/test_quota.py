@@ -177,9 +177,12 @@ async def test_a_limit_that_comes_back_is_shared_anew() -> None:
     mesh = Mesh()
     await mesh.run(4, 100, 100, 100)
     sidecar = mesh.sidecars[0]
-    sidecar.agent.follow({})
+    other = (KEY[0], "shop/other")
+    sidecar.agent.follow({other: 1.0})
     sidecar.limit.lease(1.0, mesh.clock.now)
-    sidecar.agent.follow({KEY: LIMIT.rate})
+    sidecar.agent.follow({KEY: LIMIT.rate, other: 1.0})
+    sidecar.hear()
+    assert sidecar.limit.share <= 1 / 3, "it is welcomed anew"
     await mesh.run(1, 100, 100, 100)
     assert mesh.shares == pytest.approx([1 / 3] * 3, abs=0.02)
 
