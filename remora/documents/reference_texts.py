@@ -23,12 +23,13 @@ file may hold several documents.
 * The last good version of a refused document stays in use. See [operations](operations.md#a-document-is-refused).
 * A service is named by `name` in a namespace (`default` unless said). Instances of `reviews` that run with version `v2`
   also answer to the name `reviews-v2`; an instance registered under that very name wins.
-* Durations are those of Gateway API: `5s`, `100ms`, `1m30s`. `0s` means no limit. Shares are whole percents, sizes bytes.
+* Durations are those of Gateway API: `5s`, `100ms`, `1m30s`. `0s` means no limit. Shares are whole percents,
+  sizes bytes.
 * What a Kubernetes API server adds (`metadata.uid`, `metadata.resourceVersion`, `status` …) is accepted and ignored.
 * What is wrong with a document is told with [its kind](#what-is-refused-everywhere); what a request is answered that a
   policy stops, with its code and status, [there](operations.md#error-codes).
-* What a file would do to a request is told before it is applied: `sidecar explain GET http://reviews/ --config FILE`. See
-  the [examples](../examples/policies/README.md).
+* What a file would do to a request is told before it is applied: `sidecar explain GET http://reviews/ --config FILE`.
+  See the [examples](../examples/policies/README.md).
 
 """
 
