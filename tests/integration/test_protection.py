@@ -224,9 +224,10 @@ async def test_a_post_that_a_full_instance_turns_away_is_done_once_by_another(tm
             held = group.create_task(order())
             await until(lambda: slow.waiting)
         done = len(second.requests)
-        assert [await order() for _ in range(12)] == [200] * 12
-        assert (len(first.requests), len(second.requests)) == (1, done + 12)
-        assert await metric(caller, "mesh_retries_total", service="app.default", reason="refused stream") >= 6
+        assert [await order() for _ in range(100)] == [200] * 100
+        assert (len(first.requests), len(second.requests)) == (1, done + 100)
+        retries = await metric(caller, "mesh_retries_total", service="app.default", reason="refused stream")
+        assert 1 <= retries <= 50, "one each time that it is asked whether it has room again"
         assert await metric(caller, "mesh_ejections_total") == 0, "who is full is not broken"
         slow.may.set()
         assert await held == 200

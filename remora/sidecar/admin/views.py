@@ -170,4 +170,4 @@ def endpoint_state(endpoint: UpstreamEndpoint) -> EndpointState:
     guard = endpoint.guard
     if guard is not None and guard.endpoint and not guard.config.shadow and guard.state is not BreakerState.CLOSED:
         return "open" if guard.state is BreakerState.OPEN else "half-open"
-    return "unreachable" if endpoint.unreachable_until else "healthy"
+    return "unreachable" if endpoint.is_unreachable else "healthy"

@@ -167,7 +167,10 @@ class Attempt:
         """An answer with these fields is a failure. The breaker hears of it before it is decided whether there is
         another attempt. Gives how the attempt has failed if the request provably has not been processed."""
         told = told_by(fields, self._exchange.head.trace_parent)
-        self._verdict = Outcome.UNKNOWN if told is not None and is_busy(fields) else Outcome.FAILED
+        self._verdict = Outcome.FAILED
+        if told is not None and is_busy(fields):
+            self._verdict = Outcome.UNKNOWN
+            self.endpoint.on_busy()
         if self._ticket != REFUSED:
             ticket, self._ticket = self._ticket, REFUSED
             self.endpoint.judge(ticket, self._verdict)

@@ -77,8 +77,9 @@ def _note(endpoint: UpstreamEndpoint, now: float) -> str:
     if not endpoint.takes_attempts and endpoint.guard is not None:
         whose = "its" if endpoint.guard.endpoint else "the service's"
         return f"{whose} breaker is {endpoint.guard.state.value}; for up to {seconds(endpoint.guard.wait_s)}"
-    if endpoint.unreachable_until > now:
-        return f"no connection; others are preferred for {seconds(endpoint.unreachable_until - now)}"
+    if endpoint.passed_over_until > now:
+        why = "no connection" if endpoint.is_unreachable else "it has enough requests"
+        return f"{why}; others are preferred for {seconds(endpoint.passed_over_until - now)}"
     if endpoint.guard is not None and endpoint.guard.endpoint and endpoint.guard.wait_s > 0:
         return f"its breaker is open for {seconds(endpoint.guard.wait_s)}"
     if outlier.failures:

@@ -96,7 +96,9 @@ class Cluster:
         endpoint = self._by_id.get(endpoint_id)
         if endpoint is None or not endpoint.is_well or not endpoint.takes_attempts:
             return None
-        return endpoint if endpoint.unreachable_until <= time.monotonic() else None
+        # One that has enough requests for a moment is still where the session is.
+        is_away = endpoint.is_unreachable and endpoint.passed_over_until > time.monotonic()
+        return None if is_away else endpoint
 
     def pick(self, tried: Sequence[UpstreamEndpoint] = (), key: int | None = None) -> UpstreamEndpoint | None:
         """The endpoint for the next attempt, none of `tried` if there is another; None when there is none at all. `key`
@@ -108,7 +110,7 @@ class Cluster:
         if balancer is None:
             return self._pick_by_key(tried, key)
         picked = usable[balancer.pick(random.random)]
-        if picked in tried or (picked.unreachable_until and picked.unreachable_until > time.monotonic()):
+        if picked in tried or (picked.passed_over_until and picked.passed_over_until > time.monotonic()):
             return self._pick_better(picked, tried)
         return picked
 
@@ -121,10 +123,10 @@ class Cluster:
         active = self.traffic.active
         picked = members[hashed.pick(key, (), active)]
         now = time.monotonic()
-        if picked not in tried and picked.unreachable_until <= now:
+        if picked not in tried and picked.passed_over_until <= now:
             return picked
         # The next on the key's way, so that all sidecars go the same one.
-        passed_over = {index for index, other in enumerate(members) if other in tried or other.unreachable_until > now}
+        passed_over = {index for index, other in enumerate(members) if other in tried or other.passed_over_until > now}
         index = hashed.pick(key, passed_over, active)
         return members[index] if index not in passed_over else self._pick_better(picked, tried)
 
@@ -133,7 +135,7 @@ class Cluster:
         now = time.monotonic()
         levels = self.choice.levels
         for used in (self._usable, *(level.well for level in levels)):
-            candidates = [other for other in used if other not in tried and other.unreachable_until <= now]
+            candidates = [other for other in used if other not in tried and other.passed_over_until <= now]
             if candidates:
                 return self._pick_once(candidates)
         fresh = [endpoint for endpoint in self._usable if endpoint not in tried]

@@ -20,6 +20,10 @@ CONNECT_BACKOFF_CAP_S = 30.0
 """gRPC connection backoff (gRFC A6, doc/connection-backoff.md), with a shorter first step."""
 
 
+BUSY_S = 0.1
+"""So long others are preferred after its sidecar has said that it has enough requests: long beside the time of that
+answer, so that few requests are turned away, and short beside that of a change of load."""
+
 _DECLARED: dict[str, UpstreamProtocol] = {"http1": "http1", "h2": "h2", "grpc": "h2"}
 
 
@@ -55,7 +59,7 @@ class UpstreamEndpoint:
         "ewma",
         "guard",
         "outlier",
-        "unreachable_until",
+        "passed_over_until",
         "weight",
         "well_since",
     )
@@ -76,8 +80,8 @@ class UpstreamEndpoint:
         """Set where peak EWMA chooses: somebody has to measure how long answers take."""
         self.well_since: float | None = None
         """On the monotonic clock; None: it is not well, or has not been looked at yet."""
-        self.unreachable_until = 0.0
-        """On the monotonic clock; 0: the last connect succeeded. Until then others are preferred."""
+        self.passed_over_until = 0.0
+        """On the monotonic clock: until then others are preferred."""
         self._connect_failures = 0
         self._timeouts = timeouts
         self._pools: dict[UpstreamProtocol, Pool] = {}
@@ -95,6 +99,11 @@ class UpstreamEndpoint:
     def own_breaker(self) -> BreakerState | None:
         """The state of its own breaker; None: it has none."""
         return self.guard.state if self.guard is not None and self.guard.endpoint else None
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether the last connect failed."""
+        return self._connect_failures > 0
 
     @property
     def takes_attempts(self) -> bool:
@@ -126,6 +135,10 @@ class UpstreamEndpoint:
     def on_answering(self, ticket: int) -> int:
         """The answer to an attempt has begun, and goes on; gives the ticket that it is ended with."""
         return ticket if self.guard is None else self.guard.on_answering(ticket)
+
+    def on_busy(self) -> None:
+        """It has enough requests."""
+        self.passed_over_until = max(self.passed_over_until, time.monotonic() + BUSY_S)
 
     def end_well(self, ticket: int) -> None:
         """An attempt is over, and speaks for it."""
@@ -184,9 +197,9 @@ class UpstreamEndpoint:
     def _on_connect(self, ok: bool) -> None:
         if ok:
             self._connect_failures = 0
-            self.unreachable_until = 0.0
+            self.passed_over_until = 0.0
             return
         backoff = min(CONNECT_BACKOFF_CAP_S, CONNECT_BACKOFF_BASE_S * 2**self._connect_failures)
         if backoff < CONNECT_BACKOFF_CAP_S:
             self._connect_failures += 1
-        self.unreachable_until = time.monotonic() + backoff
+        self.passed_over_until = time.monotonic() + backoff

@@ -269,6 +269,7 @@ async def test_the_other_service_has_its_own_rules_of_tries() -> None:
     played.asked.handler.on_reset(ResetReason.INTERNAL)
     await played.done(exchange)
     assert (played.downstream.heads[-1].status, played.kind) == (504, b"service")
+    assert exchange.time_left() > 0, "that of the request was not over"
 
 
 async def test_an_answer_without_content_has_no_length() -> None:

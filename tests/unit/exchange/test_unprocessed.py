@@ -103,6 +103,8 @@ async def test_that_it_went_well_elsewhere_changes_nothing_about_it(failure: Fai
     first.handler.on_head(refusal(failure, head_of(first)), True)
     (await played.attempt(2)).handler.on_head(ResponseHead(200, [], content_length=0), True)
     assert sorted(endpoint.outlier.failures for endpoint in played.cluster.endpoints) == [0, counted]
+    passed_over = [endpoint.passed_over_until > 0 for endpoint in played.cluster.endpoints]
+    assert sum(passed_over) == (failure is CONCURRENCY_LIMIT)
 
 
 async def test_what_a_gate_stops_is_told_to_who_asked() -> None:

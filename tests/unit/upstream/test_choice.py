@@ -74,7 +74,7 @@ async def test_a_retry_leaves_the_zone_only_when_there_is_nobody_left_in_it() ->
     x, y, z = (by_id(found, name) for name in "xyz")
     assert {found.pick((x,)) for _ in range(20)} == {y}
     assert {found.pick((x, y)) for _ in range(20)} == {z}
-    x.unreachable_until = y.unreachable_until = time.monotonic() + 60
+    x.passed_over_until = y.passed_over_until = time.monotonic() + 60
     assert {found.pick() for _ in range(20)} == {z}
 
 
@@ -129,7 +129,7 @@ async def test_a_key_stays_while_others_are_passed_over() -> None:
     found = cluster(endpoints(x="", y="", z=""), ServicePolicy(balancer=RING))
     before = {key: found.pick((), key) for key in KEYS}
     x = by_id(found, "x")
-    x.unreachable_until = time.monotonic() + 60
+    x.passed_over_until = time.monotonic() + 60
     after = {key: found.pick((), key) for key in KEYS}
     assert all(after[key] is picked for key, picked in before.items() if picked is not x)
     assert x not in after.values()

@@ -10,9 +10,16 @@ from remora.model.names import service_name
 from remora.model.policies import Balancer, Fallback, ServicePolicy, Timeouts
 from remora.model.routes import Backend, Route, RouteMatch
 from remora.model.snapshot import Endpoint, EndpointSet, Service, Snapshot
+from remora.sidecar.admin.views import endpoint_state
 from remora.sidecar.telemetry.metrics import Metrics
 from remora.sidecar.upstream.cluster import Cluster, Clusters
-from remora.sidecar.upstream.endpoint import CONNECT_BACKOFF_BASE_S, CONNECT_BACKOFF_CAP_S, Traffic, UpstreamEndpoint
+from remora.sidecar.upstream.endpoint import (
+    BUSY_S,
+    CONNECT_BACKOFF_BASE_S,
+    CONNECT_BACKOFF_CAP_S,
+    Traffic,
+    UpstreamEndpoint,
+)
 from remora.sidecar.wire.stream import ClientConnection
 from tests.support.backend import running_raw_server
 from tests.support.waiting import until
@@ -61,12 +68,12 @@ def test_a_retry_goes_elsewhere_if_there_is_elsewhere() -> None:
 
 def test_what_could_not_be_connected_to_is_passed_over_for_a_while() -> None:
     found = cluster(endpoint("a"), endpoint("b"))
-    found.endpoints[0].unreachable_until = time.monotonic() + 60
+    found.endpoints[0].passed_over_until = time.monotonic() + 60
     assert picks(found) == {"b"}
-    found.endpoints[0].unreachable_until = time.monotonic() - 1
+    found.endpoints[0].passed_over_until = time.monotonic() - 1
     assert picks(found) == {"a", "b"}
     for one in found.endpoints:
-        one.unreachable_until = time.monotonic() + 60
+        one.passed_over_until = time.monotonic() + 60
     assert picks(found) == {"a", "b"}
 
 
@@ -158,14 +165,30 @@ def test_what_all_endpoints_say_that_they_speak_is_known() -> None:
     assert found.declared == "auto"
 
 
+async def test_one_that_has_enough_requests_is_passed_over_for_a_moment() -> None:
+    found = cluster(endpoint("a"), endpoint("b"))
+    a, b = found.endpoints
+    a.on_busy()
+    assert {found.pick() for _ in range(20)} == {b}
+    assert a.passed_over_until - time.monotonic() <= BUSY_S
+    assert endpoint_state(a) == "healthy"
+    a.passed_over_until = time.monotonic() + 60
+    a.on_busy()
+    assert a.passed_over_until - time.monotonic() > 1, "what is longer stays"
+    b.on_busy()
+    assert {found.pick() for _ in range(40)} == {a, b}, "all have enough, and one has to say so"
+
+
 async def test_sessions_find_their_endpoint_while_it_is_well() -> None:
     found = cluster(endpoint("a"), endpoint("b"))
     a = found.endpoints[0]
     assert found.find_well("a") is a
     assert found.find_well("c") is None
-    a.unreachable_until = time.monotonic() + 60
+    a.on_busy()
+    assert found.find_well("a") is a
+    a._on_connect(False)
     assert found.find_well("a") is None
-    a.unreachable_until = 0.0
+    a._on_connect(True)
     found.check("a", "It answered 503.")
     assert found.find_well("a") is None
     found.update((endpoint("b"),), found.policy)
@@ -206,15 +229,15 @@ def test_a_connection_ends_the_backoff() -> None:
     away = UpstreamEndpoint(endpoint("a"), Timeouts(), Traffic(lambda _: None))
     for _ in range(5):
         away._on_connect(False)
-    assert away.unreachable_until - time.monotonic() > 4.0
+    assert away.passed_over_until - time.monotonic() > 4.0
     away._on_connect(True)
-    assert away.unreachable_until == 0.0
+    assert away.passed_over_until == 0.0
     away._on_connect(False)
-    assert away.unreachable_until - time.monotonic() <= CONNECT_BACKOFF_BASE_S
+    assert away.passed_over_until - time.monotonic() <= CONNECT_BACKOFF_BASE_S
 
 
 def test_an_endpoint_that_stays_away_for_long_is_tried_again_at_times() -> None:
     away = UpstreamEndpoint(endpoint("a"), Timeouts(), Traffic(lambda _: None))
     for _ in range(1100):  # from 1024 on 2**n is no float any more
         away._on_connect(False)
-    assert 0 < away.unreachable_until - time.monotonic() <= CONNECT_BACKOFF_CAP_S
+    assert 0 < away.passed_over_until - time.monotonic() <= CONNECT_BACKOFF_CAP_S
