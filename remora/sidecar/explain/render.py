@@ -12,6 +12,8 @@ from remora.sidecar.explain.values import BackendFacts, Considered, EndpointFact
 WIDTH = 120
 MAX_SHOWN = 20
 """Routes that do not match, and endpoints, are shown up to so many."""
+SECRETS = frozenset(("authorization", "cookie", "proxy-authorization"))
+"""Headers whose values are not shown: people paste the page into tickets."""
 
 
 def render(explanation: Explanation, paint: Paint) -> str:
@@ -20,38 +22,36 @@ def render(explanation: Explanation, paint: Paint) -> str:
 
 
 def _lines(told: Explanation, paint: Paint) -> Iterator[str]:
-    asked = told.asked
-    url = f"http://{asked.authority}{asked.path}" if asked.authority else asked.path
-    yield paint.bold(f"{asked.method} {url}") + (", inbound" if asked.inbound else "")
-    yield from (paint.dim(f"  {name}: {value}") for name, value in asked.headers)
-    revision = f", revision {told.revision}" if told.revision else ""
-    yield paint.dim(f"  configuration from {told.config}{revision}")
+    yield from _question(told, paint)
     yield ""
     yield f"{paint.bold('service')}  {told.service or 'none of the mesh'}" + (f", {told.found}" if told.found else "")
-    if told.service and not asked.inbound:
+    if told.service and not told.asked.inbound:
         yield from _routes(told, paint)
     if told.backends:
         yield ""
         yield paint.bold("where it goes")
         for backend in told.backends:
             yield from _backend(backend, paint, told)
-    if told.rules:
-        yield ""
-        several = sum(backend.weight > 0 for backend in told.backends) > 1
-        yield paint.bold("what applies") + (f" to what goes to {told.ruled}" if several else "")
-        yield from _rules([rule for rule in told.rules if not rule.missed], paint)
-    missed = [rule for rule in told.rules if rule.missed]
-    if missed:
-        yield ""
-        yield paint.bold("what does not apply to this request")
-        yield from _rules(missed, paint)
+    several = sum(backend.weight > 0 for backend in told.backends) > 1
+    applies = "what applies" + (f" to what goes to {told.ruled}" if several else "")
+    yield from _rules(applies, [rule for rule in told.rules if not rule.missed], paint)
+    yield from _rules("what does not apply to this request", [rule for rule in told.rules if rule.missed], paint)
     yield ""
     colour = paint.bad if told.failing else paint.good
     for sentence in told.now:
         yield colour(f"{paint.sign('to')} {sentence}")
     if told.failing is not None:
-        failing = told.failing
-        yield paint.dim(f"  flag {failing.flag}, x-mesh-error: {failing.code}")
+        yield paint.dim(f"  flag {told.failing.flag}, x-mesh-error: {told.failing.code}")
+
+
+def _question(told: Explanation, paint: Paint) -> Iterator[str]:
+    asked = told.asked
+    url = f"http://{asked.authority}{asked.path}" if asked.authority else asked.path
+    yield paint.bold(f"{asked.method} {url}") + (", inbound" if asked.inbound else "")
+    for name, value in asked.headers:
+        yield paint.dim(f"  {name}: {'(not shown)' if name.lower() in SECRETS else value}")
+    revision = f", revision {told.revision}" if told.revision else ""
+    yield paint.dim(f"  configuration from {told.config}{revision}")
 
 
 def _routes(told: Explanation, paint: Paint) -> Iterator[str]:
@@ -118,7 +118,11 @@ def _endpoint(endpoint: EndpointFacts, *, live: bool) -> tuple[str, ...]:
     return endpoint.address, where, endpoint.state, score, busy, weight, endpoint.note
 
 
-def _rules(rules: Sequence[Rule], paint: Paint) -> Iterator[str]:
+def _rules(title: str, rules: Sequence[Rule], paint: Paint) -> Iterator[str]:
+    if not rules:
+        return
+    yield ""
+    yield paint.bold(title)
     width = max(len(rule.name) for rule in rules)
     indent = " " * (width + 6)
     for rule in rules:

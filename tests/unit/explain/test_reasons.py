@@ -164,9 +164,10 @@ def test_faults_say_whether_they_are_for_this_request() -> None:
 def test_a_page_for_people_has_it_all() -> None:
     v2 = RouteMatch(headers=(FieldMatch("x-group", "beta"),))
     service = Service(SHOP, (route("shop/beta", Backend(V2), match=v2), route("shop/rest", Backend(V1))))
-    page = render(explain(ask("/x"), view(service)), Paint())
+    page = render(explain(ask("/x", Cookie="id=c00kie"), view(service)), Paint())
     for line in (
         "GET http://shop/x",
+        "  Cookie: (not shown)",
         "  configuration from control, revision 3",
         "service  shop.default, by the name shop",
         "  x shop/beta  HTTPRoute default/shop, rule 1, revision 7",
