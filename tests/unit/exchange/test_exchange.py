@@ -199,6 +199,16 @@ async def test_requests_pay_for_retries() -> None:
     assert play.metrics.retries_denied == {("shop.default",): 1}
 
 
+async def test_half_of_one_other_request_is_no_place() -> None:
+    policy = RetryPolicy(budget=RetryBudget(0.5, 0, 1000))
+    play = Play(ServicePolicy(balancer=Balancer("round_robin"), retry=policy))
+    play.ask()
+    play.ask()
+    play.asked.handler.on_head(ResponseHead(503, []), True)
+    assert [head.status for head in play.downstream.heads] == [503]
+    assert play.cluster.budget.retrying == 0
+
+
 async def test_no_more_are_retried_at_a_time_than_the_budget_has_places_for() -> None:
     """Half of the others in flight; an answer that is being judged is none of them."""
     policy = RetryPolicy(budget=RetryBudget(0.5, 0, 1000), backoff_base_s=0.0001)

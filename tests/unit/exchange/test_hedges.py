@@ -112,7 +112,7 @@ async def test_there_is_no_hedge_beside_an_answer_that_has_begun() -> None:
     exchange = played.ask()
     first, _ = await hedged(played)
     assert exchange.hedges is not None
-    assert exchange.hedges.timer.timer is not None
+    played.timers.start(exchange.hedges.timer, 60.0)
     first.handler.on_head(ResponseHead(200, [], content_length=2), False)
     assert exchange.hedges.timer.timer is None
 

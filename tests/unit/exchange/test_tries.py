@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from remora.model.policies import Balancer, Breaker, RetryPolicy, ServicePolicy
@@ -50,6 +52,15 @@ async def test_an_answer_that_asks_to_wait_too_long_is_the_callers(
         (await played.attempt(2)).handler.on_head(ResponseHead(200, []), True)
     assert exchange.done
     assert played.attempts == attempts
+
+
+async def test_the_next_attempt_waits_as_long_as_the_answer_asks_for() -> None:
+    played = play()
+    played.ask()
+    asked_at = time.monotonic()
+    played.asked.handler.on_head(ResponseHead(503, [(b"grpc-retry-pushback-ms", b"100")]), True)
+    await played.attempt(2)
+    assert time.monotonic() - asked_at >= 0.1
 
 
 async def test_a_breaker_that_opens_ends_the_tries() -> None:
