@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from remora.model.base import Origin
 from remora.model.limits import Fault, RateLimit, ServiceLimits
 from remora.model.names import service_name
-from remora.model.policies import Fallback, HashKey, ServicePolicy, StaticAnswer
+from remora.model.policies import Balancer, Fallback, HashKey, ServicePolicy, StaticAnswer
 from remora.model.routes import (
     Backend,
     Cors,
@@ -93,6 +93,7 @@ ROUTES = st.builds(
 )
 POLICIES = st.builds(
     ServicePolicy,
+    st.sampled_from([Balancer(), Balancer(), Balancer("ring_hash", (HashKey("header", "x"), HashKey("query", "x")))]),
     sticky_by=st.sampled_from([(), (HashKey("header", "user"),), (HashKey("cookie", "user", 60.0),)]),
     fallback=st.sampled_from([None, None, Fallback(answer=StaticAnswer(204))]),
 )
@@ -250,6 +251,8 @@ def check(told: Explanation, decision: Decision, asked: Asked) -> None:
     assert backend.session == ("" if persisted is None else f"{persisted.endpoint.address}:80")
     if any(name == b"set-cookie" and value.startswith(b"user=") for name, value in decision.answer_fields):
         assert not chosen or len([each for each in told.backends if each.weight]) == 1  # a cookie made anew is chance
+    picked = None if decision.key is None else decision.cluster.pick((), decision.key)
+    assert backend.place == ("" if picked is None else f"{picked.endpoint.address}:80")
     stopped = stopped_by(decision, asked)
     if stopped is not None:
         assert told.failing is not None
