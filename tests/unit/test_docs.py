@@ -17,7 +17,12 @@ from remora.sidecar.telemetry.metrics import grpc_status_name
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "charts/remora/README.md", ROOT / "examples/README.md"]
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        ROOT / "charts/remora/README.md",
+        *(ROOT / "examples").rglob("README.md"),
+    ]
 )
 
 COMMANDS = {"sidecar": subcommands(make_parser(Flags("SIDECAR", {}))), "control": subcommands(build_parser({}))}
