@@ -64,14 +64,15 @@ async def test_headers_are_edited_on_the_way_up_and_down(tmp_path: Path) -> None
         {"type": "ResponseHeaderModifier", "responseHeaderModifier": down},
     )
     own = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "X-Set", "value": "newest"}]}}
-    edits["backendRefs"][0]["filters"] = [own]
+    nearer = {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [{"name": "X-Kept", "value": "3"}]}}
+    edits["backendRefs"][0]["filters"] = [own, nearer]
     async with asking(tmp_path, edits) as (client, url):
         headers = {"x-set": "old", "X-Add": "a", "x-gone": "1", "X-Other": "1"}
         async with client.get(url, headers=headers) as response:
             seen = (await response.json())["headers"]
             assert (seen["x-set"], seen["x-other"]) == ("newest", "1")
             assert "x-gone" not in seen
-            assert response.headers.getall("X-Kept") == ["2"]
+            assert response.headers.getall("X-Kept") == ["2"], "the rule's word comes after the backend's"
             assert "X-Inside" not in response.headers
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from remora.model.routes import Cors
+from remora.model.routes import Cors, Filters
 from remora.sidecar.routing.cors import CorsRule, is_preflight
-from remora.sidecar.wire.heads import RequestHead
+from remora.sidecar.routing.filters import CompiledFilters
+from remora.sidecar.wire.heads import RequestHead, ResponseHead
 
 
 @pytest.mark.parametrize(
@@ -102,3 +103,18 @@ def test_what_a_preflight_is() -> None:
     asking = [(b"access-control-request-method", b"PUT")]
     assert not is_preflight(RequestHead(b"OPTIONS", b"/", b"shop", asking))
     assert not is_preflight(RequestHead(b"GET", b"/", b"shop", preflight().fields))
+
+
+def test_an_answer_to_nobody_elsewhere_says_nothing_of_origins() -> None:
+    filters = CompiledFilters(Filters(cors=Cors(("https://a",))), "")
+    for origin, told in (
+        (b"https://a", [(b"access-control-allow-origin", b"https://a"), (b"vary", b"origin")]),
+        (b"", []),
+    ):
+        head = ResponseHead(200, [])
+        filters.edit_response(head, origin)
+        assert head.fields == told
+    asked = RequestHead(b"GET", b"/", b"shop", [(b"Origin", b"https://b")])
+    assert filters.origin(asked) == b""
+    asked.fields = [(b"Origin", b"https://a")]
+    assert filters.origin(asked) == b"https://a"
