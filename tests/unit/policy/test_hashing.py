@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections import Counter
@@ -13,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remora.model.policies import BalancerKind
-from remora.sidecar.policy.hashing import MAGLEV_SIZES, ByTable, HashLevels, Maglev, hash_of, make_table, share_of
+from remora.sidecar.policy.hashing import (
+    MAGLEV_SIZES,
+    ByTable,
+    HashLevels,
+    Maglev,
+    Table,
+    hash_of,
+    make_table,
+    share_of,
+)
 
 KINDS: list[BalancerKind] = ["ring_hash", "maglev"]
 KEYS = [hash_of(b"user-%d" % number) for number in range(5000)]
@@ -88,22 +98,48 @@ def test_who_goes_takes_along_only_what_was_its(kind: BalancerKind, moved: float
     assert changed <= moved * len(others)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@given(
-    actives=st.lists(st.integers(0, 40), min_size=2, max_size=8),
-    bound=st.floats(1.0, 2.0),
-    key=st.integers(0, 2**64 - 1),
-)
-@settings(max_examples=60)
-def test_bounded_load_holds(kind: BalancerKind, actives: list[int], bound: float, key: int) -> None:
+@functools.cache
+def table(kind: BalancerKind, count: int) -> Table:
+    return make_table(kind, endpoints(count))
+
+
+ACTIVES = st.lists(st.integers(0, 4) | st.integers(0, 40), min_size=3, max_size=8)
+BOUNDS = st.sampled_from([1.0, 1.25]) | st.floats(1.0, 2.0)
+
+
+def busy(actives: list[int]) -> list[Endpoint]:
     found = endpoints(len(actives))
     for endpoint, active in zip(found, actives, strict=True):
         endpoint.active = active
-    picked = found[made(kind, found, bound).pick(key, (), sum(actives))]
-    assert picked.active < math.ceil(bound * (sum(actives) + 1) / len(actives))
-    free = made(kind, found).pick(key)
-    if found[free].active < math.ceil(bound * (sum(actives) + 1) / len(actives)):
-        assert picked is found[free]
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(actives=ACTIVES, bound=BOUNDS, key=st.integers(0, 2**64 - 1))
+@settings(max_examples=300, deadline=None)
+def test_bounded_load_holds(kind: BalancerKind, actives: list[int], bound: float, key: int) -> None:
+    found = busy(actives)
+    balancer = ByTable(table(kind, len(found)), found, bound)
+    picked = found[balancer.pick(key, (), sum(actives))]
+    most = math.ceil(bound * (sum(actives) + 1) / len(actives))
+    assert picked.active < most
+    free = found[ByTable(table(kind, len(found)), found).pick(key)]
+    if free.active < most:
+        assert picked is free
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(actives=ACTIVES, key=st.integers(0, 2**64 - 1), is_closed=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_the_mean_is_of_those_that_are_left(
+    kind: BalancerKind, actives: list[int], key: int, *, is_closed: bool
+) -> None:
+    """Closed, or passed over."""
+    found = busy(actives)
+    balancer = ByTable(table(kind, len(found)), found, 1.0, frozenset([0]) if is_closed else frozenset())
+    picked = balancer.pick(key, () if is_closed else (0,), sum(actives[1:]))
+    assert picked != 0
+    assert found[picked].active < math.ceil((sum(actives[1:]) + 1) / (len(actives) - 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -149,15 +185,9 @@ def test_keys_of_one_that_is_closed_go_to_all_others(kind: BalancerKind, spread:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(actives=st.lists(st.integers(0, 40), min_size=3, max_size=8), key=st.integers(0, 2**64 - 1))
-@settings(max_examples=60)
-def test_what_is_closed_does_not_count_for_the_mean(kind: BalancerKind, actives: list[int], key: int) -> None:
-    found = endpoints(len(actives))
-    for endpoint, active in zip(found, actives, strict=True):
-        endpoint.active = active
-    picked = made(kind, found, 1.0, {0}).pick(key, (), sum(actives[1:]))
-    assert picked != 0
-    assert found[picked].active < math.ceil((sum(actives[1:]) + 1) / (len(actives) - 1))
+def test_what_is_passed_over_has_no_part_in_the_mean(kind: BalancerKind) -> None:
+    balancer = made(kind, busy([0, 3, 2]), 1.0)
+    assert {balancer.pick(key, (0,), 5) for key in KEYS[:50]} == {2}
 
 
 @given(st.lists(st.sampled_from([1, 2, 100, 10_000]), min_size=1, max_size=40))
@@ -204,6 +234,14 @@ def test_levels_share_keys_as_said_and_keep_them_even_within(kind: BalancerKind)
     assert abs(seen[0] + seen[1] - 3500) < 170
     assert all(abs(seen[index] - 1750) < 0.35 * 1750 for index in (0, 1))
     assert all(abs(seen[index] - 500) < 0.4 * 500 for index in (2, 3, 4))
+
+
+def test_load_of_a_level_is_bounded_by_its_share_of_the_requests() -> None:
+    found = busy([4, 3])
+    levels = HashLevels([made("ring_hash", found, 1.0), made("ring_hash", endpoints(3), 1.0)], [2, 3], [0.7, 0.3])
+    picked = {levels.pick(key, (), 10) for key in KEYS[:200]}
+    assert 0 not in picked
+    assert 1 in picked
 
 
 def test_a_key_whose_level_is_passed_over_goes_to_another() -> None:
