@@ -3,20 +3,29 @@ few do."""
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from collections.abc import Callable, Sequence
 from random import Random
 
 from tests.differential.policies.asks import Act
-from tests.differential.policies.scenes.scene import Actor, Cast, Notes, Scene, at_once, policy, told, until
+from tests.differential.policies.scenes.scene import DEADLINE_S, Actor, Cast, Notes, Scene, at_once, policy, told, until
 from tests.differential.policies.stage import Arrival
 
 _PATH = "/well"
-_INTERVAL = "40ms"
-_INTERVAL_S = "0.04s"
 _STATUSES = (200, 204, 301, 404, 429, 500, 503)
+_OFTEN_MS = 40
+_SELDOM_MS = 150
+"""Between two checks there is time to see who gets requests."""
+_LATE = 1
+"""The check that decides may be one more when it is seen."""
+
+After = tuple[int, int]
+"""So many good checks, or bad ones, in a row."""
 
 
 def make_check_scene(random: Random, service: str) -> Scene:
+    """Who gets requests, as checks are answered."""
     endpoints = random.randint(2, 4)
     first, last = random.choice(((200, 399), (200, 299), (404, 404)))
     after = random.randint(1, 3), random.randint(1, 3)
@@ -26,36 +35,69 @@ def make_check_scene(random: Random, service: str) -> Scene:
     async def play(cast: Cast) -> Notes:
         return [await _look(cast, statuses, 2 * max(after) + 2) for statuses in phases]
 
+    drawn = f"{first} to {last} is well, after {after}, panic {panic}, {phases}"
+    frame = Scene("checks", service, drawn, (), play, endpoints=endpoints)
+    return _checking(frame, (first, last), after, panic, _OFTEN_MS)
+
+
+def make_threshold_scene(random: Random, service: str) -> Scene:
+    """After how many checks one of two endpoints gets no more requests, and after how many it does again."""
+    after = random.randint(1, 4), random.randint(1, 4)
+
+    async def play(cast: Cast) -> Notes:
+        settled = await _look(cast, (200, 200), 1)
+        return [settled, f"out {await _turn(cast, 500, after[1])}", f"in use {await _turn(cast, 200, after[0])}"]
+
+    frame = Scene("thresholds", service, f"after {after}", (), play, endpoints=2)
+    return _checking(frame, (200, 299), after, 0, _SELDOM_MS)
+
+
+def _checking(scene: Scene, well: tuple[int, int], after: After, panic: int, interval_ms: int) -> Scene:
+    """`scene` with checks."""
     health = {
         "type": "HTTP",
         "path": _PATH,
-        "interval": _INTERVAL,
+        "interval": f"{interval_ms}ms",
         "timeout": "1s",
         "healthyAfter": after[0],
         "unhealthyAfter": after[1],
-        "statuses": {"first": first, "last": last},
+        "statuses": {"first": well[0], "last": well[1]},
     }
+    interval = f"{interval_ms / 1000}s"
     check = {
         "timeout": "1s",
-        "interval": _INTERVAL_S,
-        "no_traffic_interval": _INTERVAL_S,
+        "interval": interval,
+        "no_traffic_interval": interval,
         "healthy_threshold": after[0],
         "unhealthy_threshold": after[1],
-        "http_health_check": {"path": _PATH, "expected_statuses": [{"start": first, "end": last + 1}]},
-    }
-    return Scene(
-        "checks",
-        service,
-        f"{first} to {last} is well, after {after}, panic {panic}, {phases}",
-        (policy(service, health=health, balancer={"type": "RoundRobin", "panicThreshold": panic}),),
-        play,
-        cluster={
-            "lb_policy": "ROUND_ROBIN",
-            "health_checks": [check],
-            "common_lb_config": at_once(panic),
+        "http_health_check": {
+            "path": _PATH,
+            "expected_statuses": [{"start": well[0], "end": well[1] + 1}],
+            # Any other fails a host at the first check.
+            "retriable_statuses": [{"start": 100, "end": 600}],
         },
-        endpoints=endpoints,
+    }
+    balancer = {"type": "RoundRobin", "panicThreshold": panic}
+    return dataclasses.replace(
+        scene,
+        documents=(policy(scene.service, health=health, balancer=balancer),),
+        cluster={"lb_policy": "ROUND_ROBIN", "health_checks": [check], "common_lb_config": at_once(panic)},
     )
+
+
+async def _turn(cast: Cast, status: int, due: int) -> str:
+    """Answer checks of the first endpoint by `status`, until it shows; whether it does after the check that is due."""
+    subject = cast.actors[0]
+    asked = _checks(subject)
+    subject.act = _answering(status)
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            before = _requests(subject)
+            for _ in range(2 * len(cast.actors)):
+                await cast.ask()
+            if (_requests(subject) > before) == (status == 200):
+                late = _checks(subject) - asked - due
+                return "in time" if 0 <= late <= _LATE else f"{late} checks late"
 
 
 async def _look(cast: Cast, statuses: Sequence[int], checks: int) -> str:
@@ -74,6 +116,10 @@ async def _look(cast: Cast, statuses: Sequence[int], checks: int) -> str:
 
 def _answering(status: int) -> Callable[[Arrival], Act]:
     return lambda arrival: Act(status=status if arrival.target == _PATH.encode() else 200)
+
+
+def _checks(actor: Actor) -> int:
+    return len(actor.arrivals) - _requests(actor)
 
 
 def _requests(actor: Actor) -> int:

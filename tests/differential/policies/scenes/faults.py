@@ -62,7 +62,7 @@ def _fault(random: Random, grpc: bool) -> Document:
         if grpc and random.random() < 0.6:
             fault["abort"] = {"grpcStatus": random.choice(list(_GRPC_STATUSES))}
     if random.random() < 0.6:
-        fault["percent"] = random.choice((0, 100, 100))
+        fault["percent"] = random.choice((0, 0, 100))
     match: Any = random.choice((None, {"headers": [{"name": "x-kind", "value": "dear"}]}, {"method": "POST"}))
     if match is not None:
         fault["matches"] = [match]

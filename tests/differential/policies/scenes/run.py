@@ -9,7 +9,7 @@ from random import Random
 
 from tests.differential.policies.scenes.budgets import make_budget_scene
 from tests.differential.policies.scenes.caps import make_cap_scene
-from tests.differential.policies.scenes.checks import make_check_scene
+from tests.differential.policies.scenes.checks import make_check_scene, make_threshold_scene
 from tests.differential.policies.scenes.ejection import make_ejection_scene, make_return_scene
 from tests.differential.policies.scenes.faults import make_fault_scene
 from tests.differential.policies.scenes.hashing import make_affinity_scene, make_hashing_scene
@@ -28,6 +28,7 @@ KINDS: tuple[Callable[[Random, str], Scene], ...] = (
     make_limit_scene,
     make_return_scene,
     make_session_scene,
+    make_threshold_scene,
 )
 LANES = 8
 """Scenes at a time."""
