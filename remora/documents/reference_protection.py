@@ -29,7 +29,7 @@ MEANINGS: dict[str, str] = {
     "Concurrency.measureRequests": "how many good answers make a measurement; until then no more than `min` are in "
     "flight, after a start too",
     "Concurrency.bufferPercent": "by how much latency may grow before the limit falls",
-    "Concurrency.enforcement": _ENFORCEMENT,
+    "Concurrency.enforcement": _ENFORCEMENT + ". Latency without load is measured under load then",
     "TrafficPolicySpec.fallback": "what the caller's sidecar answers, once for each request, where the service has "
     "not; the answer says so in `x-mesh-fallback`. The policy of the service that is asked for counts, not that of "
     "a backend",
