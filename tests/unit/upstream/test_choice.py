@@ -179,6 +179,28 @@ async def test_the_ring_of_a_zone_that_is_not_used_is_kept_not_made() -> None:
     found.abort()
 
 
+async def test_in_panic_keys_stay_where_they_are() -> None:
+    found = cluster(endpoints(x="", y="", z=""), ServicePolicy(balancer=RING))
+    before = {key: found.pick((), key) for key in KEYS}
+    for name in "xy":
+        found.check(name, "It answered 503.")
+    await asyncio.sleep(0)
+    assert found.choice.levels[0].panics
+    assert {key: found.pick((), key) for key in KEYS} == before
+
+
+async def test_a_hot_key_is_spread_by_the_requests_in_flight() -> None:
+    ring = msgspec.structs.replace(RING, bounded_load=1.25)
+    found = cluster(endpoints(x="", y="", z="", w=""), ServicePolicy(balancer=ring))
+    for _ in range(40):
+        picked = found.pick((), KEYS[0])
+        assert picked is not None
+        picked.begin()
+    actives = [endpoint.active for endpoint in found.endpoints]
+    assert max(actives) == 13  # 1.25 times 10, rounded up
+    assert min(actives) > 0
+
+
 async def test_keys_go_first_to_the_zone() -> None:
     found = cluster(endpoints(x="a", y="a", z="b"), ServicePolicy(balancer=RING, locality=ZONES))
     assert {found.pick((), key) for key in KEYS} == {by_id(found, "x"), by_id(found, "y")}
