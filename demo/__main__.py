@@ -103,6 +103,7 @@ def _invite(story: Story, screen: Screen) -> None:
     places = (
         ("a page of the shop", f"curl http://{client.outbound['shop']}/products/mask"),
         ("reviews alone", f"curl http://{client.outbound['reviews']}/reviews/mask"),
+        ("why it goes there", f"sidecar explain GET http://reviews/reviews/mask --admin {client.admin}"),
         ("control, for people", command.format("status")),
         ("another canary", f"edit the weights in {route}, then {command.format(f'apply -f {route}')}"),
         (f"admin of {pod.name}", f"http://{pod.admin}/status, /clusters, /config"),
