@@ -99,11 +99,12 @@ def _invite(story: Story, screen: Screen) -> None:
     """Where to look, until Ctrl-C."""
     client, parts, pod = story.client, story.mesh.parts, story.mesh.pods[0]
     command = f"{_beside_python('control')} {{}} --control {parts.control_url}"
+    explain = f"{_beside_python('sidecar')} explain"
     route = FOLDER / "reviews-route.yaml"
     places = (
         ("a page of the shop", f"curl http://{client.outbound['shop']}/products/mask"),
         ("reviews alone", f"curl http://{client.outbound['reviews']}/reviews/mask"),
-        ("why it goes there", f"sidecar explain GET http://reviews/reviews/mask --admin {client.admin}"),
+        ("why it goes there", f"{explain} GET http://reviews/reviews/mask --admin {client.admin}"),
         ("control, for people", command.format("status")),
         ("another canary", f"edit the weights in {route}, then {command.format(f'apply -f {route}')}"),
         (f"admin of {pod.name}", f"http://{pod.admin}/status, /clusters, /config"),
