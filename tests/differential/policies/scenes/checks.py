@@ -17,8 +17,6 @@ _STATUSES = (200, 204, 301, 404, 429, 500, 503)
 _OFTEN_MS = 40
 _SELDOM_MS = 150
 """Between two checks there is time to see who gets requests."""
-_LATE = 1
-"""The check that decides may be one more when it is seen."""
 
 After = tuple[int, int]
 """So many good checks, or bad ones, in a row."""
@@ -46,7 +44,7 @@ def make_threshold_scene(random: Random, service: str) -> Scene:
 
     async def play(cast: Cast) -> Notes:
         settled = await _look(cast, (200, 200), 1)
-        return [settled, f"out {await _turn(cast, 500, after[1])}", f"in use {await _turn(cast, 200, after[0])}"]
+        return [settled, f"out {await _turn(cast, 500)}", f"in use {await _turn(cast, 200)}"]
 
     frame = Scene("thresholds", service, f"after {after}", (), play, endpoints=2)
     return _checking(frame, (200, 299), after, 0, _SELDOM_MS)
@@ -85,8 +83,8 @@ def _checking(scene: Scene, well: tuple[int, int], after: After, panic: int, int
     )
 
 
-async def _turn(cast: Cast, status: int, due: int) -> str:
-    """Answer checks of the first endpoint by `status`, until it shows; whether it does after the check that is due."""
+async def _turn(cast: Cast, status: int) -> str:
+    """Answer checks of the first endpoint by `status` until it shows, and say after how many it does."""
     subject = cast.actors[0]
     asked = _checks(subject)
     subject.act = _answering(status)
@@ -96,8 +94,7 @@ async def _turn(cast: Cast, status: int, due: int) -> str:
             for _ in range(2 * len(cast.actors)):
                 await cast.ask()
             if (_requests(subject) > before) == (status == 200):
-                late = _checks(subject) - asked - due
-                return "in time" if 0 <= late <= _LATE else f"{late} checks late"
+                return f"after {_checks(subject) - asked} checks"
 
 
 async def _look(cast: Cast, statuses: Sequence[int], checks: int) -> str:
