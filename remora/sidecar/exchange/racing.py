@@ -38,7 +38,7 @@ class Racing(Tries):
     def _attempt_at(self, endpoint: UpstreamEndpoint) -> None:
         if self.hedges is not None:
             self._hedge_later(self.hedges)
-        Tries._attempt_at(self, endpoint)
+        super()._attempt_at(endpoint)
 
     def _hedge_later(self, hedges: Hedges) -> None:
         """Unless there is an answer by then. The delay counts from the end of the request on."""
@@ -108,11 +108,11 @@ class Racing(Tries):
         if hedges is not None and hedges.rivals:
             self._tried(*[rival.endpoint for rival in hedges.rivals])
             hedges.give_up(Outcome.FAILED)
-        Tries.on_try_timeout(self)
+        super().on_try_timeout()
 
     def _end_tries(self, outcome: Outcome) -> None:
         hedges = self.hedges
         if hedges is not None:
             self._proxy.timers.cancel(hedges.timer)
             hedges.give_up(outcome)
-        Tries._end_tries(self, outcome)
+        super()._end_tries(outcome)
