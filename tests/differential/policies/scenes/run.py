@@ -62,7 +62,8 @@ async def _play(scenes: Sequence[Scene]) -> list[Finding | None]:
     async def look(scene: Scene, ours: Cast, theirs: Cast) -> Finding | None:
         async with places:
             notes = await asyncio.gather(_notes(scene, ours), _notes(scene, theirs))
-        return Finding(scene, *notes) if notes[0] != notes[1] else None
+        finding = Finding(scene, *notes)
+        return finding if finding.ours != finding.theirs or not finding.is_lawful else None
 
     async with at_ours(scenes) as ours, at_envoy(scenes) as theirs:
         return await asyncio.gather(*map(look, scenes, ours, theirs))

@@ -111,17 +111,22 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Notes that differ."""
+    """Notes that differ, or are not what they must be."""
 
     scene: Scene
     ours: Notes
     theirs: Notes
 
     @property
+    def is_lawful(self) -> bool:
+        """Whether our notes are what they must be, as far as the scene knows; whatever Envoy's are."""
+        return self.scene.meant is None or self.scene.meant.notes == self.ours
+
+    @property
     def explanation(self) -> str | None:
         """The difference that is meant; None: it is not."""
         meant = self.scene.meant
-        return meant.difference if meant is not None and meant.notes == self.ours else None
+        return meant.difference if meant is not None and self.is_lawful else None
 
     def __str__(self) -> str:
         return f"{self.scene.kind}: {self.scene.drawn}\n  ours:  {self.ours}\n  Envoy: {self.theirs}"
