@@ -102,6 +102,19 @@ async def test_what_is_tried_again_after_a_reset(
             assert '"upstream_reset"' in text
 
 
+async def test_retries_go_on_connections_that_there_are(tmp_path: Path) -> None:
+    """Were each to open one, a storm of them would take all that a service may have."""
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=503)
+
+    async with pair(tmp_path, refuse, outlier={"consecutiveFailures": 0}) as two:
+        for _ in range(6):
+            assert await two.until_failing() == (200, "")
+        assert len({id(request.protocol) for request in two.fine.requests}) <= 2
+        assert len({id(request.protocol) for request in two.failing.requests}) <= 2
+
+
 @pytest.mark.parametrize(("conditions", "status"), [(BOTH, 200), (("Reset",), 503)])
 async def test_a_connection_that_is_refused_is_a_condition_of_its_own(
     tmp_path: Path, conditions: tuple[str, ...], status: int

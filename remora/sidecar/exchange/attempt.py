@@ -84,7 +84,8 @@ class Attempt:
         if self.endpoint.ewma is not None:
             self._begun = time.monotonic()
         pool = self.endpoint.pool(downstream)
-        connection = pool.take(self) if self._exchange.repeats is None else pool.take_anew()
+        repeats = self._exchange.repeats
+        connection = pool.take(self) if repeats is None or not repeats.resends else pool.take_anew()
         if connection is not None:
             self.on_connection(connection)
         else:

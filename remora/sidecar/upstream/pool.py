@@ -150,7 +150,18 @@ class Pool:
     def take_anew(self) -> ClientConnection | None:
         """The same for a request that has met a connection that was closing: others may be about to close as well."""
         youngest = next(reversed(self._free), None)
-        return None if youngest is None or isinstance(youngest, Http1ClientConnection) else self.take()
+        if isinstance(youngest, Http1ClientConnection):
+            self._make_room()
+            return None
+        return self.take()
+
+    def _make_room(self) -> None:
+        """Have room for a new connection, by closing the one that has been idle for longest, if there is no other way:
+        who does not take it would wait for it in vain."""
+        if not self._may_connect():
+            oldest = next(iter(self._free))
+            del self._free[oldest]
+            oldest.drain()
 
     def _take_aged(
         self, connection: Http1ClientConnection, idle_s: float, asker: Asker | None
@@ -163,6 +174,7 @@ class Pool:
             return None
         oldest_s = now - next(iter(self._free.values()))
         if not keep_alive.may_take(idle_s, oldest_s, repeatable=asker is None or asker.is_repeatable):
+            self._make_room()
             return None
         del self._free[connection]
         connection.idle_s = idle_s

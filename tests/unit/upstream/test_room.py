@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from remora.model.policies import Caps
+from remora.sidecar.policy.keep_alive import FRESH_S
 from remora.sidecar.upstream.pool import Pool
 from remora.sidecar.upstream.room import Room
 from remora.sidecar.wire.heads import RequestHead
 from remora.sidecar.wire.stream import ClientConnection
+from tests.support.backend import running_raw_server
 from tests.support.waiting import until
 
 
@@ -77,6 +79,32 @@ async def test_pools_share_the_limit_and_a_place_goes_to_the_one_that_waits() ->
         first.abort()
         second.abort()
         await until(lambda: room.connections == 0)
+
+
+class Once:
+    """Asks for what must not be sent twice."""
+
+    is_repeatable = False
+
+
+@pytest.mark.parametrize("met_a_closing_one", [False, True])
+async def test_who_does_not_trust_an_idle_connection_gets_its_place(met_a_closing_one: bool) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    room = Room(Caps(connections=1))
+    async with running_raw_server(answer) as port:
+        found = pool(port, room)
+        first, _ = wait(found)
+        await until(lambda: first.connection is not None and first.connection.free_slots == 1)
+        await asyncio.sleep(2 * FRESH_S)
+        assert (found.take_anew() if met_a_closing_one else found.take(Once())) is None
+        second, _ = wait(found)
+        await until(lambda: second.connection)
+        assert second.connection is not first.connection
+        assert room.connections == 1
+        found.abort()
 
 
 async def test_an_endpoint_may_always_have_one_connection() -> None:
