@@ -6,7 +6,8 @@ They are indexed by path, so that a request looks at the few that its path can m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from remora.model.routes import Backend, Filters, Route, RouteMatch
 from remora.model.snapshot import Service, Snapshot, SnapshotError
 from remora.sidecar.routing.filters import CompiledFilters
 from remora.sidecar.routing.keys import KeyReader
-from remora.sidecar.routing.match import conditions_of, host_of
+from remora.sidecar.routing.match import Matcher, conditions_of, host_of
 from remora.sidecar.routing.session import SessionRule
 from remora.sidecar.routing.split import Split
 from remora.sidecar.wire.heads import RequestHead
@@ -178,6 +179,8 @@ class RouteTable:
         self.snapshot = snapshot
         self._namespace = namespace
         self.services = {name: _compiled(service, namespace) for name, service in snapshot.services.items()}
+        if snapshot.own is not None:
+            _check_gates(snapshot.own)
         self._by_host = {
             host: self.services[name]
             for name in sorted(snapshot.services, reverse=True)
@@ -204,11 +207,29 @@ class RouteTable:
 
 
 def _compiled(service: Service, namespace: str) -> CompiledService:
+    with _telling(service, "a route"):
+        compiled = CompiledService(service, namespace)
+    _check_gates(service)
+    return compiled
+
+
+def _check_gates(service: Service) -> None:
+    """Limits and faults are compiled when others have been swapped: what they cannot match has to be known before."""
+    with _telling(service, "a limit"):
+        for limit in service.limits.limits:
+            Matcher(limit.matches)
+    with _telling(service, "a fault"):
+        for fault in service.faults:
+            Matcher(fault.matches)
+
+
+@contextlib.contextmanager
+def _telling(service: Service, what: str) -> Iterator[None]:
+    """Raises SnapshotError. Control has checked expressions by the same rule, but control may be of another version."""
     try:
-        return CompiledService(service, namespace)
+        yield
     except RegexError as error:
-        # Control has checked it by the same rule, but control may be of another version.
-        raise SnapshotError(f"a route of {service.name} has an expression that is none of RE2: {error}") from None
+        raise SnapshotError(f"{what} of {service.name} has an expression that is none of RE2: {error}") from None
 
 
 def _routes_for(service: Service, namespace: str) -> Sequence[Route]:

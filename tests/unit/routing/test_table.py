@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remora.model.base import Origin
+from remora.model.limits import Fault, RateLimit, ServiceLimits
 from remora.model.names import service_name
 from remora.model.policies import RetryPolicy, ServicePolicy, Timeouts
 from remora.model.routes import Backend, FieldMatch, Filters, PathMatch, PathRewrite, Rewrite, Route, RouteMatch
@@ -168,6 +169,17 @@ def test_an_expression_that_control_should_not_have_let_through_is_told(pattern:
     for match in (RouteMatch(PathMatch("regex", pattern)), RouteMatch(query=(FieldMatch("q", pattern, "regex"),))):
         with pytest.raises(SnapshotError, match=r"a route of shop\.default has an expression"):
             RouteTable(Snapshot(1, {SHOP: Service(SHOP, (route("r", match),))}), "default")
+
+
+@pytest.mark.parametrize("where", ["limit", "fault", "own limit"])
+def test_so_is_one_of_what_is_compiled_after_the_routes(where: str) -> None:
+    matches = (RouteMatch(PathMatch("regex", "/(")),)
+    limits = ServiceLimits((RateLimit(SHOP, "l", ORIGIN, 1, matches=matches),) if where != "fault" else ())
+    faults = (Fault(ORIGIN, matches),) if where == "fault" else ()
+    service = Service(SHOP, limits=limits, faults=faults)
+    snapshot = Snapshot(1, own=service) if where == "own limit" else Snapshot(1, {SHOP: service})
+    with pytest.raises(SnapshotError, match=rf"a {where[-5:]} of shop\.default has an expression"):
+        RouteTable(snapshot, "default")
 
 
 def test_an_expression_stands_in_its_place_among_paths() -> None:
