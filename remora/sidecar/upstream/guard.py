@@ -80,7 +80,7 @@ class Guard:
         if breaker.state is not BreakerState.CLOSED or self._state is not BreakerState.CLOSED:
             if ticket == REFUSED and self.config.shadow:
                 self._shadow.note(now, f"{self._what} is {breaker.state.value}")
-            self._look()
+            self._look(now)
         return ticket
 
     def on_answering(self, ticket: int) -> int:
@@ -91,15 +91,15 @@ class Guard:
         """The attempt is over, or so far that it is known how it goes."""
         if ticket == REFUSED:
             return
-        breaker = self._breaker
+        breaker, now = self._breaker, time.monotonic()
         if outcome is Outcome.OK:
-            breaker.on_success(ticket, time.monotonic())
+            breaker.on_success(ticket, now)
         elif outcome is Outcome.FAILED:
-            breaker.on_failure(ticket, time.monotonic())
+            breaker.on_failure(ticket, now)
         else:
             breaker.on_dropped(ticket)
         if breaker.state is not BreakerState.CLOSED or self._state is not BreakerState.CLOSED:
-            self._look()
+            self._look(now)
 
     def close(self) -> None:
         """Change no more."""
@@ -107,31 +107,31 @@ class Guard:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
-        """Tell of what has changed."""
+    def _look(self, now: float) -> None:
+        """Tell of what has changed. All of it goes by one `now`: the time may be over between two looks at the clock,
+        and nobody would wake what seems to be awake."""
         breaker, before = self._breaker, self._state
+        breaker.wake(now)
         state = breaker.state
-        admits = breaker.would_admit(time.monotonic())
+        admits = breaker.would_admit(now)
         if state is not before:
             self._state = state
             self._metrics.count_breaker(self._service, state.value)
             level = logging.WARNING if state is BreakerState.OPEN else logging.INFO
             log.log(level, "%s is %s%s", self._what, state.value, " (shadow: it only counts)" * self.config.shadow)
-        self._wake_later()
+        self._wake_later(breaker.retry_after_s(now))
         if admits is not self._admits:
             self._admits = admits
             self._on_change()
 
-    def _wake_later(self) -> None:
+    def _wake_later(self, wait_s: float) -> None:
         self.close()
-        wait_s = self.wait_s
         if wait_s:
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
-        self._breaker.wake(time.monotonic())
-        self._look()
+        self._look(time.monotonic())
 
 
 class Guarded(Protocol):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 
 import msgspec
+import pytest
 
 from remora.model.base import Origin
 from remora.model.policies import Balancer, Breaker, Caps, Outlier, ServicePolicy
@@ -251,4 +254,19 @@ async def test_an_endpoint_that_fails_its_checks_is_left_out_over_snapshots() ->
     found.check("a", "")
     await asyncio.sleep(0)
     assert picks(found) == {"a", "b"}
+    found.abort()
+
+
+async def test_a_timer_that_goes_off_a_moment_too_early_goes_off_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = cluster(Breaker("consecutive", failures=2, sleep_s=0.05))
+    fail(found.endpoints[0])
+    guard = found.endpoints[0].guard
+    assert guard is not None
+    over, looks = time.monotonic() + guard.wait_s, itertools.count()
+    guard.close()  # its timer: it goes off here
+    # The first look at the clock is before it is over, the next is after.
+    monkeypatch.setattr(time, "monotonic", lambda: over + (next(looks) - 0.5) * 1e-4)
+    guard._wake()
+    monkeypatch.undo()
+    await until(lambda: found.breakers.state is BreakerState.HALF_OPEN)
     found.abort()
