@@ -177,6 +177,10 @@ def _port(address: str) -> int:
 
 
 _BALANCERS = ("RoundRobin", "LeastRequest", "Random")
+_BUDGET = {"percent": 100, "minimum": 1000, "minimumPerSecond": 1000}
+"""All that was in flight to an app that is killed is made again: with less, some of it may rightly fail."""
+_OUTLIER = {"baseEjection": "1s", "maxEjection": "5s"}
+"""Apps fail here again and again, and the next trouble waits until all are used again."""
 
 
 def _policies(number: int) -> list[dict[str, Any]]:
@@ -188,7 +192,8 @@ def _policies(number: int) -> list[dict[str, Any]]:
             "spec": {
                 "targetRefs": [{"kind": "Service", "group": "", "name": service}],
                 "balancer": {"type": _BALANCERS[number % len(_BALANCERS)]},
-                "retry": {"attempts": 2 + number % 2, **retry},
+                "retry": {"attempts": 2 + number % 2, "budget": _BUDGET, **retry},
+                "outlier": _OUTLIER,
                 # Far above what clients wait for: a busy machine is no finding.
                 "timeouts": {"request": "90s", "connect": "10s", **timeouts},
             },
